@@ -47,12 +47,22 @@ def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[n
     FilmError
         If the file is missing, unreadable, broken, too large or no radiograph.
     """
+    return decode_radiograph(read_bytes(path), str(path), max_pixels)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file whole, for a caller that needs its bytes beside its pixels.
+
+    Raises
+    ------
+    FilmError
+        If the file is missing or cannot be read.
+    """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise FilmError(_unreadable(path, error)) from error
-    return decode_radiograph(data, str(path), max_pixels)
 
 
 def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
