@@ -1,0 +1,330 @@
+"""Confusion matrix, accuracy, precision, recall, F1 and one-vs-rest AUC of a table of predictions.
+
+All of them are scikit-learn's. What this module adds is what happens at the edges: a class without
+films, a class that is never predicted, a table without a column. A value that cannot be measured is
+None, never a number that looks like one.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cxrlens.errors import CollectionError, MissingExtraError, RunError
+from cxrlens.writing import refuse_existing, write_text
+
+try:
+    from sklearn import metrics as sk  # type: ignore[import-untyped]
+except ImportError as error:  # pragma: no cover - the tests have it
+    raise MissingExtraError(
+        "evaluation needs scikit-learn: install it with pip install 'cxrlens[train]'"
+    ) from error
+
+TOLERANCE = 1e-3
+"""How far the classes' probabilities of a film may be from a sum of 1."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ClassMetrics(_Model):
+    """One class against the rest.
+
+    Attributes
+    ----------
+    films, predicted
+        Films with this label; films to which the model gave it.
+    precision
+        Share of the films called so that are so. None if no film was called so, or none is.
+    recall
+        Share of the films that are so that were called so (sensitivity). None without such films.
+    f1
+        Harmonic mean of both, 0 if no film was found. None without such films.
+    auc
+        Area under the ROC curve of the class's probability against all other films: the chance that
+        a film of the class scores above one of the others. None without films of both kinds.
+    """
+
+    films: int
+    predicted: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    auc: float | None
+
+
+class Interval(_Model):
+    """An interval, and the share of resamples in which its quantity could be measured."""
+
+    low: float
+    high: float
+    measured: float = 1.0
+
+
+class Intervals(_Model):
+    """Bootstrap intervals; see `cxrlens.evaluation.intervals.bootstrap`.
+
+    Attributes
+    ----------
+    level
+        Their coverage, e.g. 0.95.
+    resamples, seed
+        How they were drawn.
+    patients
+        The number of patients that were resampled.
+    by_name
+        Interval of each quantity, by the names of `Metrics.flat`; None where it has none.
+    """
+
+    level: float
+    resamples: int
+    seed: int
+    patients: int
+    by_name: dict[str, Interval | None]
+
+
+class Metrics(_Model):
+    """How good the predictions of a table are.
+
+    Attributes
+    ----------
+    classes
+        Names of the classes, in the order of the confusion matrix.
+    films, patients
+        Rows, and patients among them (a film without a patient counts as one).
+    confusion
+        ``confusion[i][j]``: films with label ``classes[i]`` that were predicted ``classes[j]``.
+    accuracy
+        Share of films with the right prediction.
+    macro_precision, macro_recall, macro_f1
+        Plain means over the classes that have films; a class that is never predicted has precision
+        0 in the mean, as in scikit-learn.
+    macro_auc
+        Plain mean of the classes' AUCs, over those that have one.
+    by_class
+        Each class against the rest.
+    intervals
+        If they were asked for.
+    by_source
+        The same for the films of each source alone, if asked for.
+    """
+
+    classes: tuple[str, ...]
+    films: int
+    patients: int
+    confusion: list[list[int]]
+    accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    macro_auc: float | None
+    by_class: dict[str, ClassMetrics]
+    intervals: Intervals | None = None
+    by_source: dict[str, "Metrics"] = {}
+
+    def flat(self) -> dict[str, float | None]:
+        """Every quantity by name: ``accuracy``, ``macro_f1``, ``tuberculosis.recall`` and so on."""
+        values: dict[str, float | None] = {
+            name: getattr(self, name)
+            for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_auc")
+        }
+        for label, one in self.by_class.items():
+            for name in ("precision", "recall", "f1", "auc"):
+                values[f"{label}.{name}"] = getattr(one, name)
+        return values
+
+    def interval(self, name: str) -> Interval | None:
+        """Interval of a quantity by its name in `flat`, or None."""
+        return self.intervals.by_name.get(name) if self.intervals else None
+
+
+def check_predictions(predictions: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Refuse a table that cannot be measured.
+
+    Parameters
+    ----------
+    predictions
+        Columns ``label``, ``predicted`` and one of probabilities for each class.
+    classes
+        The classes of the model.
+
+    Raises
+    ------
+    CollectionError
+        If the table is empty, lacks a column, holds a label or prediction that is no class of the
+        model, or probabilities that are missing, out of [0, 1], or do not sum to 1.
+    """
+    missing = [c for c in ("label", "predicted", *classes) if c not in predictions.columns]
+    if missing:
+        raise CollectionError(
+            f"the predictions lack the column{'s' if len(missing) > 1 else ''} "
+            f"{', '.join(missing)}: evaluation needs label, predicted and a column a class"
+        )
+    if predictions.empty:
+        raise CollectionError("the table of predictions has no films: there is nothing to measure")
+    for column in ("label", "predicted"):
+        without = int(predictions[column].isna().sum())
+        if without:
+            raise CollectionError(
+                f"{without} of {len(predictions)} films have no {column}: "
+                "leave them out, or add what is missing"
+            )
+        unknown = sorted(set(predictions[column].astype(str)) - set(classes))
+        if unknown:
+            raise CollectionError(
+                f"the column {column} holds {', '.join(map(repr, unknown))}, "
+                f"which the model does not know: its classes are {', '.join(classes)}"
+            )
+    scores = probabilities(predictions, classes)
+    if not np.isfinite(scores).all() or scores.min() < 0 or scores.max() > 1:
+        raise CollectionError(
+            f"the columns {', '.join(classes)} must hold probabilities between 0 and 1 "
+            "for every film"
+        )
+    worst = int(np.abs(scores.sum(axis=1) - 1).argmax())
+    if abs(scores[worst].sum() - 1) > TOLERANCE:
+        name = predictions["image"].iloc[worst] if "image" in predictions else f"row {worst + 1}"
+        raise CollectionError(
+            f"the probabilities of {name} sum to {scores[worst].sum():.3f}, not to 1"
+        )
+
+
+def probabilities(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Return the classes' probabilities as an array (films, classes)."""
+    return predictions[list(classes)].to_numpy(dtype=np.float64)
+
+
+def patient_codes(predictions: pd.DataFrame) -> NDArray[np.intp]:
+    """Return a number from 0 for each film's patient, shape (films,); same person, same number.
+
+    A film without a patient, or a table without that column, counts as a patient of its own.
+    """
+    films = len(predictions)
+    if "patient" not in predictions.columns:
+        return np.arange(films)
+    codes, names = pd.factorize(predictions["patient"])
+    codes = codes.astype(np.intp)
+    unknown = codes < 0
+    codes[unknown] = len(names) + np.arange(int(unknown.sum()))
+    return codes
+
+
+def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
+    """Measure a table of predictions.
+
+    Parameters
+    ----------
+    predictions
+        A film a row: ``label``, ``predicted``, a column of probabilities for each class, and
+        ``patient`` where known; other columns are left alone.
+    classes
+        The classes of the model, in the order in which to show them.
+
+    Returns
+    -------
+    Metrics
+        Without intervals and without sources; `cxrlens.evaluation.assess.assess` adds both.
+
+    Raises
+    ------
+    CollectionError
+        If the table cannot be measured; see `check_predictions`.
+
+    Examples
+    --------
+    >>> films = pd.DataFrame(
+    ...     {
+    ...         "label": ["normal", "normal", "pneumonia"],
+    ...         "predicted": ["normal", "pneumonia", "pneumonia"],
+    ...         "normal": [0.9, 0.4, 0.2],
+    ...         "pneumonia": [0.1, 0.6, 0.8],
+    ...     }
+    ... )
+    >>> found = measure(films, ["normal", "pneumonia"])
+    >>> found.confusion, round(found.accuracy, 3), found.by_class["normal"].recall
+    ([[1, 1], [0, 1]], 0.667, 0.5)
+    """
+    check_predictions(predictions, classes)
+    names = list(classes)
+    label = predictions["label"].astype(str).to_numpy()
+    predicted = predictions["predicted"].astype(str).to_numpy()
+    scores = probabilities(predictions, classes)
+    confusion = sk.confusion_matrix(label, predicted, labels=names)
+    precision, recall, f1, films = sk.precision_recall_fscore_support(
+        label, predicted, labels=names, zero_division=0.0
+    )
+    present = films > 0
+    called = confusion.sum(axis=0)
+    aucs = [_auc(label == name, scores[:, i]) for i, name in enumerate(names)]
+    measured = [auc for auc in aucs if auc is not None]
+    return Metrics(
+        classes=tuple(names),
+        films=len(predictions),
+        patients=int(np.unique(patient_codes(predictions)).size),
+        confusion=confusion.tolist(),
+        accuracy=float(sk.accuracy_score(label, predicted)),
+        macro_precision=float(precision[present].mean()),
+        macro_recall=float(recall[present].mean()),
+        macro_f1=float(f1[present].mean()),
+        macro_auc=float(np.mean(measured)) if measured else None,
+        by_class={
+            name: ClassMetrics(
+                films=int(films[i]),
+                predicted=int(called[i]),
+                precision=float(precision[i]) if present[i] and called[i] else None,
+                recall=float(recall[i]) if present[i] else None,
+                f1=float(f1[i]) if present[i] else None,
+                auc=aucs[i],
+            )
+            for i, name in enumerate(names)
+        },
+    )
+
+
+def _auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float | None:
+    if positive.all() or not positive.any():
+        return None
+    return float(sk.roc_auc_score(positive, score))
+
+
+def write_metrics(path: str | Path, metrics: Mapping[str, Metrics], force: bool = False) -> Path:
+    """Write metrics as JSON, ``{"test": {...}, ...}`` with a key for each split.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and `force` is not set, or its place cannot be written.
+    """
+    path = Path(path)
+    refuse_existing(path, force)
+    plain = {split: one.model_dump(mode="json") for split, one in metrics.items()}
+    write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_metrics(path: str | Path) -> dict[str, Metrics]:
+    """Read what `write_metrics` wrote.
+
+    Raises
+    ------
+    RunError
+        If the file is missing, is no JSON, or was written by a version with other metrics.
+    """
+    path = Path(path)
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return {str(split): Metrics.model_validate(one) for split, one in plain.items()}
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: evaluate the run first") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise RunError(f"{path} is not a file of metrics: evaluate the run again") from error
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise RunError(
+            f"{path} does not fit this version ({key}): evaluate the run again"
+        ) from error
