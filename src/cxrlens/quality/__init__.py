@@ -1,0 +1,9 @@
+"""What is wrong with the pixels of a film, and what can be mended: one file a defect, one chain.
+
+`Chain.named` gives the chain; `Chain.examine` finds and repairs, `Chain.check` only finds.
+"""
+
+from cxrlens.quality.chain import CHAINS, Chain
+from cxrlens.quality.findings import DEFECTS, Examination, Finding
+
+__all__ = ["CHAINS", "DEFECTS", "Chain", "Examination", "Finding"]

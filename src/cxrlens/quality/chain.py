@@ -1,0 +1,143 @@
+"""Chains: the steps in their order, from a film as decoded to a square, repaired one."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.errors import RecipeError
+from cxrlens.quality import report
+from cxrlens.quality.findings import DEFECTS, Examination, Finding
+from cxrlens.quality.step import Step
+from cxrlens.radiographs.resize import resize
+
+CHAINS = ("none", "report")
+"""Names of the chains: nothing but the resize; the report's (SYSTEM.md §3)."""
+
+LOOKING_SIDE = 224
+"""Thresholds hold for films of this side, whatever the side that a chain gives."""
+
+_REVISION = 1
+"""Raised when the code of a step changes what it gives; caches are keyed by the version."""
+
+_MAKERS = {"none": tuple, "report": report.steps}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps that look at one film after another and, where they find a defect, repair it.
+
+    A chain is made with `Chain.named`, is immutable, and can be sent to other processes.
+
+    Attributes
+    ----------
+    name
+        A name of `CHAINS`.
+    side
+        Side in pixels of the films that it gives.
+    steps
+        Its steps, in the order in which they run: first those on the film as decoded, then, after
+        the resize, those on the square film.
+    """
+
+    name: str
+    side: int
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def named(cls, name: str, side: int = 224, steps: Sequence[str] | None = None) -> Chain:
+        """Make the chain of that name.
+
+        Parameters
+        ----------
+        name
+            One of `CHAINS`.
+        side
+            Side of the films that it gives, in pixels.
+        steps
+            Defects whose steps are to run, e.g. ``("negative", "noisy")``; None for all that the
+            chain knows. Their order is the chain's.
+
+        Raises
+        ------
+        RecipeError
+            If the name, the side or a step is unknown to the chain.
+        """
+        if name not in _MAKERS:
+            raise RecipeError(f"quality chain {name!r} is unknown: {_instead(name, CHAINS)}")
+        if side < 1:
+            raise RecipeError(f"side {side} is no film: a chain's side must be at least 1 pixel")
+        every = _MAKERS[name]()
+        if steps is None:
+            return cls(name, side, every)
+        known = [step.defect for step in every]
+        for step in steps:
+            if step not in known:
+                raise RecipeError(
+                    f"step {step!r} is unknown to quality chain {name!r}: {_instead(step, known)}"
+                )
+        return cls(name, side, tuple(step for step in every if step.defect in steps))
+
+    @property
+    def version(self) -> str:
+        """Name and a short digest that changes with any setting, step or the side."""
+        settings = [[type(step).__name__, asdict(step)] for step in self.steps]  # type: ignore[call-overload]
+        text = json.dumps([_REVISION, LOOKING_SIDE, self.side, settings], sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    def examine(self, film: NDArray[np.uint8]) -> Examination:
+        """Find and repair the defects of one film.
+
+        Parameters
+        ----------
+        film
+            (H, W) uint8 as decoded, of any size. It is not changed.
+
+        Returns
+        -------
+        Examination
+            With (side, side) uint8 pixels; without any finding they are `resize(film, side)`.
+        """
+        findings: dict[str, Finding] = {}
+        repairs: list[str] = []
+        for step in self.steps:
+            if step.native:
+                findings[step.defect] = step.detect(film)
+                if findings[step.defect].present and step.repair_name:
+                    film = step.repair(film)
+                    repairs.append(step.repair_name)
+        pixels = resize(film, self.side)
+        square = [step for step in self.steps if not step.native]
+        # Detectors look at one fixed side, since their thresholds hold there; a chain of another
+        # side repairs its own copy alike.
+        looked = pixels if self.side == LOOKING_SIDE or not square else resize(film, LOOKING_SIDE)
+        for step in square:
+            findings[step.defect] = step.detect(looked)
+            if findings[step.defect].present and step.repair_name:
+                same = looked is pixels
+                looked = step.repair(looked)
+                pixels = looked if same else step.repair(pixels)
+                repairs.append(step.repair_name)
+        ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
+        return Examination(pixels, ordered, tuple(repairs))
+
+    def check(self, film: NDArray[np.uint8]) -> Examination:
+        """Find the defects of one film and leave its pixels unrepaired.
+
+        The findings are those of `examine`, whose later detectors look at what the earlier repairs
+        left; the pixels are ``resize(film, side)`` and ``repairs`` is empty.
+        """
+        return Examination(resize(film, self.side), self.examine(film).findings, ())
+
+
+def _instead(wrong: str, known: Sequence[str]) -> str:
+    """Word the way out of a wrong name."""
+    near = difflib.get_close_matches(wrong, known, n=1)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f"{guess}It is one of {', '.join(known) or 'none'}"

@@ -1,0 +1,36 @@
+"""What every step of a chain is: a detector and, mostly, a repair of one defect."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.quality.findings import Finding
+
+
+class Step(Protocol):
+    """A detector and a repair of one defect; a frozen dataclass whose fields are its settings.
+
+    Attributes
+    ----------
+    defect
+        A name of `cxrlens.quality.findings.DEFECTS`.
+    repair_name
+        The word for its repair in the ``repairs`` column; "" for a step that only finds.
+    native
+        True if it works on the film as decoded, of any size; False if on the resized, square one.
+    """
+
+    defect: ClassVar[str]
+    repair_name: ClassVar[str]
+    native: ClassVar[bool]
+
+    def detect(self, film: NDArray[np.uint8]) -> Finding:
+        """Look at a (H, W) uint8 film; never change it."""
+        ...
+
+    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Give a repaired copy of a film on which the defect was found."""
+        ...
