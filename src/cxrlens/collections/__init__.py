@@ -1,0 +1,1 @@
+"""Tables of films: readers, pairs, splits, the drawn phantom set, overview, cache."""

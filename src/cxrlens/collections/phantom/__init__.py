@@ -1,0 +1,11 @@
+"""Drawn chest radiographs with known lungs, lesions and defects.
+
+`draw_phantom` gives one film, `write_phantoms` a folder of them with its table; both depend only on
+their seeds. The drawings are made to exercise the whole path from film to report, never to stand for
+patients: what is measured on them says nothing about real films.
+"""
+
+from cxrlens.collections.phantom.draw import Phantom, draw_phantom
+from cxrlens.collections.phantom.set import write_phantoms
+
+__all__ = ["Phantom", "draw_phantom", "write_phantoms"]

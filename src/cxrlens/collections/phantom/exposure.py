@@ -1,0 +1,93 @@
+"""How a phantom film was taken: pose, projection, tube, screen, markers and borders.
+
+Nothing here knows the label: whatever a film's label is, these draws are the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SOURCES = ("phantom-a", "phantom-b")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Everything of one exposure that is not the patient.
+
+    Lengths are in body units if they move parts of the body, fractions of the side if they place
+    it on the film; `blur` is in pixels of a film of side 224.
+    """
+
+    source: str
+    view: str
+    centre: tuple[float, float]
+    half_width: float
+    height: float
+    tilt: float
+    turned: float
+    raised: float
+    spread: float
+    inward: float
+    rise: tuple[float, float]
+    bulge: float
+    enlarged: float
+    steepness: float
+    speed: float
+    white: float
+    fog: float
+    slope: tuple[float, float]
+    uneven: float
+    blur: float
+    grain: float
+    stomach: float
+    marker: str
+    marker_at: tuple[float, float]
+    marker_size: float
+    shutter: tuple[float, float, float, float]
+    shutter_grey: float
+    seed: int
+
+
+def draw_exposure(rng: np.random.Generator, age: int, source: str | None = None) -> Exposure:
+    """Draw the way one film of a patient of `age` years is taken, at `source` or either hospital."""
+    either = SOURCES[int(rng.integers(2))]
+    source = source or either
+    first = source == SOURCES[0]
+    view = "AP" if rng.random() < (0.75 if age < 6 else 0.35) else "PA"
+    lying = view == "AP"
+    high = rng.uniform(0.92, 1.05) - (0.05 if lying else 0.0)
+    half_width = rng.uniform(0.34, 0.43) if age >= 6 else rng.uniform(0.31, 0.41)
+    shutter = rng.uniform(0.0, 0.06, 4) * (rng.random(4) < (0.35 if first else 0.2))
+    left_marker = rng.random() < (0.7 if first else 0.25)
+    across = rng.uniform(0.86, 0.95) if left_marker else rng.uniform(0.04, 0.11)
+    shown = rng.random() < 0.7
+    return Exposure(
+        source=source,
+        view=view,
+        centre=(float(rng.normal(0.5, 0.018)), float(rng.normal(0.47, 0.03))),
+        half_width=float(half_width),
+        height=float(rng.uniform(0.54, 0.72)),
+        tilt=float(rng.normal(0, 0.03)),
+        turned=float(rng.normal(0, 0.035 if not lying else 0.055)),
+        raised=float(rng.uniform(-0.02, 0.07) + (0.05 if lying else 0.0)),
+        spread=float(rng.uniform(0.12, 0.6)),
+        inward=float(rng.uniform(-0.05, 0.12) + (0.14 if lying else 0.0)),
+        rise=(float(high), float(high + rng.normal(0.045, 0.02))),
+        bulge=float(rng.uniform(0.12, 0.24)),
+        enlarged=float(rng.uniform(1.08, 1.22) if lying else rng.uniform(0.95, 1.05)),
+        steepness=float(rng.uniform(1.9, 3.0) if first else rng.uniform(1.6, 2.6)),
+        speed=float(np.exp(rng.normal(-0.55, 0.22))),
+        white=float(rng.uniform(0.9, 1.12)),
+        fog=float(rng.uniform(0.0, 0.08)),
+        slope=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
+        uneven=float(rng.uniform(0.02, 0.07)),
+        blur=float(rng.uniform(0.25, 0.6) if first else rng.uniform(0.35, 0.8)),
+        grain=float(rng.uniform(1.0, 4.5)),
+        stomach=float(rng.uniform(-0.5, 1.0)),
+        marker=("L" if left_marker else "R") if shown else "",
+        marker_at=(float(across), float(rng.uniform(0.06, 0.22))),
+        marker_size=float(rng.uniform(0.25, 0.5)),
+        shutter=(float(shutter[0]), float(shutter[1]), float(shutter[2]), float(shutter[3])),
+        shutter_grey=float(0.0 if rng.random() < 0.8 else 1.0),
+        seed=int(rng.integers(2**31)),
+    )
