@@ -1,0 +1,83 @@
+"""A heat map over a film: what every explaining method gives, and how it is drawn and saved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.writing import moved_into_place, refuse_existing
+
+PALETTES = {"cividis": "cividis", "report": "jet"}
+"""Palettes by name: the default is safe for colour-blind eyes; the report's runs from blue to red."""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """How much each part of a film counts for one class.
+
+    Attributes
+    ----------
+    values
+        (H, W) float32 in [0, 1] in the film's own geometry, 1 where it matters most.
+    film
+        (H, W) uint8, the film as it was read.
+    method
+        The explaining method's name.
+    target
+        The class that is explained.
+    """
+
+    values: NDArray[np.float32]
+    film: NDArray[np.uint8]
+    method: str
+    target: str
+
+    def overlay(self, palette: str = "cividis", opacity: float = 0.5) -> NDArray[np.uint8]:
+        """Lay the map over the film.
+
+        Parameters
+        ----------
+        palette
+            A key of `PALETTES`.
+        opacity
+            Of the map, in [0, 1].
+
+        Returns
+        -------
+        ndarray of uint8
+            (H, W, 3) RGB.
+        """
+        colours = matplotlib.colormaps[PALETTES[palette]](self.values)[..., :3] * 255
+        grey = np.repeat(self.film[..., None], 3, axis=2)
+        mixed: NDArray[np.uint8] = np.rint(opacity * colours + (1 - opacity) * grey).astype(np.uint8)
+        return mixed
+
+    def beside(self, palette: str = "cividis") -> NDArray[np.uint8]:
+        """Put the plain film and the overlay side by side, (H, 2 W, 3) RGB."""
+        grey = np.repeat(self.film[..., None], 3, axis=2)
+        return np.concatenate([grey, self.overlay(palette)], axis=1)
+
+    def save(self, path: str | Path, palette: str = "cividis", force: bool = False) -> Path:
+        """Write the plain film and the overlay side by side as PNG.
+
+        Raises
+        ------
+        OutputError
+            If the file exists and `force` is false, or it cannot be written.
+        """
+        path = Path(path)
+        refuse_existing(path, force)
+        with moved_into_place(path) as draft:
+            written, data = cv2.imencode(".png", cv2.cvtColor(self.beside(palette), cv2.COLOR_RGB2BGR))
+            assert written
+            draft.write_bytes(data.tobytes())
+        return path
+
+
+def to_film(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Bring a coarse map (h, w) to a film's geometry (H, W), linearly; the squash is undone."""
+    height, width = shape
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

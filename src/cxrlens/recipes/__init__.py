@@ -1,0 +1,1 @@
+"""Recipes: one typed file that tells a whole run."""

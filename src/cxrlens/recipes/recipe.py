@@ -1,0 +1,196 @@
+"""A recipe: everything that decides how a model comes out, in one typed, validated file.
+
+The shipped recipes lie beside this module, one YAML a row of the report's Table 1, and ours.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from cxrlens.errors import RecipeError
+from cxrlens.quality.chain import CHAINS
+
+_SHIPPED = Path(__file__).parent
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Model(_Part):
+    """The network: a backbone, and a feed-forward head on its pooled features."""
+
+    backbone: str
+    """``resnet`` (from scratch, one channel) or any timm name."""
+    weights: str = "imagenet"
+    """``imagenet``, ``none``, or the path of a weights file."""
+    blocks: tuple[Annotated[int, Field(ge=1)], ...] = (128, 256, 512)
+    """Filters of each building block of ``resnet``; other backbones ignore it."""
+    width: int = Field(256, ge=1)
+    """Units of the head's hidden layer."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Between the head's two layers, and inside the residual blocks of ``resnet``."""
+
+
+class Loss(_Part):
+    """What training lowers (SYSTEM §6)."""
+
+    name: Literal["cross-entropy", "focal"] = "cross-entropy"
+    gamma: float = Field(2.0, ge=0)
+    """Focusing parameter of the focal loss; 0 gives cross-entropy."""
+    class_weights: bool = False
+    """Weigh each film by N / count of its class."""
+
+
+class Training(_Part):
+    """How the loss is lowered (SYSTEM §7)."""
+
+    batch: int = Field(32, ge=2)
+    max_epochs: int = Field(80, ge=1)
+    patience: int = Field(8, ge=1)
+    """Epochs without a better validation accuracy before training stops."""
+    learning_rate_low: float = Field(1e-5, gt=0)
+    learning_rate_high: float = Field(1e-4, gt=0)
+    cycle: int = Field(8, ge=1)
+    """Epochs of one triangle: half of it up, half of it down."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """``auto`` times both for a moment, takes the faster, and keeps the timing in the run."""
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        if self.learning_rate_low > self.learning_rate_high:
+            raise ValueError("learning_rate_low is above learning_rate_high")
+        return self
+
+
+class Recipe(_Part):
+    """One whole run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: str = ""
+    seed: int = Field(0, ge=0, lt=2**32)
+    side: int = Field(224, ge=32, le=1024)
+    """Pixels of the square that films are resized to."""
+    quality: str = "none"
+    """The quality chain that films go through: see `cxrlens.quality.chain.CHAINS`."""
+    model: Model
+    loss: Loss = Loss()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _chain_known(self) -> Self:
+        if self.quality not in CHAINS:
+            raise ValueError(f"quality: {self.quality!r} is none of {', '.join(CHAINS)}")
+        return self
+
+    def to_yaml(self) -> str:
+        """Write every setting, defaults too, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with cxrlens."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
+
+def read_recipe(name: str | Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and change single settings of it.
+
+    Parameters
+    ----------
+    name
+        A shipped recipe's name, or the path of a YAML file.
+    settings
+        ``key=value`` with dotted keys, for example ``training.batch=16``; values are read as YAML.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe, a key is unknown, or a value is wrong; the sentence names the key
+        and the nearest valid name.
+    """
+    path = _SHIPPED / f"{name}.yaml"
+    if not path.is_file():
+        path = Path(name)
+        if not path.is_file():
+            near = difflib.get_close_matches(str(name), shipped_recipes(), n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]}?" if near else "give a YAML file, or one of them"
+            raise RecipeError(
+                f"there is no recipe {str(name)!r}; shipped are {', '.join(shipped_recipes())}; {hint}"
+            )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise RecipeError(f"{path} is no YAML file that can be read: {detail}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds no recipe: it must be a mapping that begins with 'name:'")
+    for setting in settings:
+        _set(content, setting)
+    return parse_recipe(content, str(name))
+
+
+def parse_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
+    """Validate a recipe's content; `origin` names it in messages."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        sentences = "; ".join(_sentence(detail) for detail in error.errors())
+        raise RecipeError(f"recipe {origin}: {sentences}") from error
+
+
+def _set(content: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {setting}: write it as key=value, for example training.batch=16")
+    *parents, leaf = key.strip().split(".")
+    place = content
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {setting}: {parent} holds a value, it has no parts")
+    try:
+        place[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {setting}: the value cannot be read") from error
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        *parents, leaf = (str(part) for part in detail["loc"])
+        valid = _keys(parents)
+        near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.5)
+        hint = f"did you mean {'.'.join([*parents, near[0]])}?" if near else "valid: " + ", ".join(valid)
+        return f"unknown key {key}; {hint}"
+    if detail["type"] == "missing":
+        return f"the key {key} is missing"
+    if detail["type"] == "literal_error":
+        valid = _choices(detail)
+        near = difflib.get_close_matches(str(detail["input"]), valid, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{key} is {detail['input']!r}, allowed are {', '.join(valid)}{hint}"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{key}: {message} (it is {detail['input']!r})" if key else message
+
+
+def _keys(parents: list[str]) -> list[str]:
+    part: type[BaseModel] = Recipe
+    for parent in parents:
+        annotation = part.model_fields[parent].annotation
+        assert isinstance(annotation, type)
+        part = annotation
+    return list(part.model_fields)
+
+
+def _choices(detail: ErrorDetails) -> list[str]:
+    part: Any = Recipe
+    for name in detail["loc"]:
+        part = part.model_fields[str(name)].annotation
+    return [str(choice) for choice in get_args(part)]

@@ -1,0 +1,170 @@
+"""One run folder: recipe, collection, weights, history, predictions, metrics, versions.
+
+``recipe.yaml``
+    every setting; ``collection.csv`` the films with their split; ``versions.json`` what ran, on what.
+``weights.safetensors``
+    the best epoch's; ``progress/`` what ``--resume`` needs while training is not finished.
+``history.csv``
+    one row an epoch; ``predictions-SPLIT.csv`` one row a film; ``metrics.json``, ``report.html``.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from cxrlens.collections.collection import LABELS, Collection, read_collection
+from cxrlens.errors import RunError
+from cxrlens.recipes.recipe import Recipe, parse_recipe
+from cxrlens.writing import moved_into_place, write_text
+
+FORMAT = 1
+"""Layout of run folders; a folder with a higher one was written by a later cxrlens."""
+
+_PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "pandas")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that exists.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    RunError
+        If it is no run folder, or one of a later version.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not (self.path / "versions.json").is_file():
+            raise RunError(f"{self.path} is no run folder (it has no versions.json)")
+        written = self.versions().get("format")
+        if not isinstance(written, int) or written > FORMAT:
+            raise RunError(
+                f"{self.path} was written by cxrlens {self.versions().get('cxrlens', '?')} in a layout "
+                f"({written}) that this version does not know: use that version or train again"
+            )
+
+    @classmethod
+    def create(
+        cls, path: Path, recipe: Recipe, collection: Collection, facts: Mapping[str, Any]
+    ) -> "Run":
+        """Make the folder with its recipe, collection and versions.
+
+        Parameters
+        ----------
+        path
+            An empty or new folder.
+        recipe, collection
+            What the run is made from; ``collection`` has a split.
+        facts
+            What else to keep in ``versions.json``: the device, the precision and how it was chosen.
+        """
+        write_text(path / "recipe.yaml", recipe.to_yaml())
+        collection.write(path / "collection.csv", force=True)
+        versions = {"format": FORMAT, "python": platform.python_version()}
+        versions |= {name: _version(name) for name in _PACKAGES}
+        write_text(path / "versions.json", json.dumps({**versions, **facts}, indent=2) + "\n")
+        return cls(path)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the network's scores."""
+        return LABELS
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe as it ran."""
+        text = self._text("recipe.yaml")
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RunError(f"{self.path / 'recipe.yaml'} cannot be read as YAML") from error
+        return parse_recipe(content, str(self.path / "recipe.yaml"))
+
+    @property
+    def weights(self) -> Path:
+        """The best epoch's weights.
+
+        Raises
+        ------
+        RunError
+            If training has not come that far.
+        """
+        path = self.path / "weights.safetensors"
+        if not path.is_file():
+            raise RunError(f"{self.path} has no weights yet: cxrlens train --resume finishes it")
+        return path
+
+    def collection(self) -> Collection:
+        """Read the films with their split."""
+        return read_collection(self.path / "collection.csv")
+
+    def history(self) -> pd.DataFrame:
+        """Read one row an epoch: rates, losses, accuracies, seconds; empty before the first."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+    def write_history(self, history: pd.DataFrame) -> None:
+        """Write all epochs so far."""
+        with moved_into_place(self.path / "history.csv") as draft:
+            history.to_csv(draft, index=False)
+
+    def predictions(self, split: str) -> pd.DataFrame:
+        """Read the predictions of a split.
+
+        Raises
+        ------
+        RunError
+            If they were not made yet.
+        """
+        path = self.path / f"predictions-{split}.csv"
+        if not path.is_file():
+            raise RunError(f"{self.path} has no predictions for {split}: cxrlens train --resume")
+        text = dict.fromkeys(("image", "predicted", "label", "patient", "source", "repairs"), "string")
+        return pd.read_csv(path, dtype=text)
+
+    def write_predictions(self, split: str, predictions: pd.DataFrame) -> None:
+        """Write the predictions of a split; a new prediction takes the old one's place."""
+        with moved_into_place(self.path / f"predictions-{split}.csv") as draft:
+            predictions.to_csv(draft, index=False)
+
+    def metrics(self) -> dict[str, Any]:
+        """Read the metrics by split; empty before evaluation."""
+        path = self.path / "metrics.json"
+        content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        return content
+
+    def versions(self) -> dict[str, Any]:
+        """Read what ran: package versions, device, precision, origin of the weights."""
+        try:
+            content: dict[str, Any] = json.loads(self._text("versions.json"))
+        except ValueError as error:
+            raise RunError(f"{self.path / 'versions.json'} is no JSON") from error
+        return content
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{self.path / name} cannot be read: {error.strerror}") from error
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

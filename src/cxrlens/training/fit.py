@@ -1,0 +1,300 @@
+"""Train a recipe on a collection, from the table of films to a run folder with predictions."""
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch.utils.data import DataLoader
+
+from cxrlens.collections.cache import CachedFilms, cache_films
+from cxrlens.collections.collection import LABELS, SPLITS, Collection
+from cxrlens.collections.splits import split
+from cxrlens.errors import CollectionError, CxrlensError, OutputError, RunError
+from cxrlens.models.build import build_model
+from cxrlens.models.classifier import FilmClassifier
+from cxrlens.prediction.predictor import Predictor
+from cxrlens.quality.chain import Chain
+from cxrlens.recipes.recipe import Recipe
+from cxrlens.runs.run import Run
+from cxrlens.training.batches import Batch, CachedBatches, batches
+from cxrlens.training.losses import LossFunction, build_loss
+from cxrlens.training.module import KeepEpochs, TrainingModule
+from cxrlens.training.precision import choose_precision
+from cxrlens.training.progress_files import SafetensorsCheckpoints
+from cxrlens.writing import moved_into_place, refuse_existing
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def train(
+    recipe: Recipe,
+    collection: Collection,
+    out: Path,
+    *,
+    device: str = "auto",
+    cache: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a recipe into a new run folder and predict its validation and test films.
+
+    Parameters
+    ----------
+    recipe
+        Everything that decides how the model comes out.
+    collection
+        Films with labels; without a column ``split`` they are split by patient with the recipe's seed.
+    out
+        The run folder to make.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    cache
+        Folder of the film cache.
+    force
+        Replace a run folder that exists.
+    progress
+        See `Progress`.
+
+    Returns
+    -------
+    Run
+        With weights, history and predictions. Films that could not be read are in ``skipped.csv``.
+
+    Raises
+    ------
+    CollectionError
+        If labels or classes are missing or a patient stands in two splits.
+    OutputError
+        If `out` exists or cannot be written.
+    CxrlensError
+        If the backbone, its weights or the device cannot be had.
+    """
+    _make_room(out, force)
+    collection.need("label")
+    if "split" not in collection.films:
+        collection = split(collection, recipe.seed)
+    collection.need("split")
+    _refuse_missing_classes(collection)
+    accelerator = _accelerator(device)
+    cached = _cached(collection, recipe, cache, progress)
+
+    torch.manual_seed(recipe.seed)
+    model = _model(recipe)
+    loss, loader = _training_part(recipe, collection, cached)
+    films, labels = next(iter(loader))
+    target = torch.device(accelerator if accelerator != "gpu" else "cuda")
+    precision = choose_precision(
+        recipe.training.precision, model.to(target), films.to(target), labels.to(target), loss
+    )
+    model.cpu()
+    facts = {
+        "device": accelerator,
+        "precision": precision,
+        "weights": model.backbone.origin,
+        "threads": torch.get_num_threads(),
+        "chain": Chain.named(recipe.quality, recipe.side).version,
+    }
+    run = Run.create(out, recipe, collection, facts)
+    return _fit(run, model, collection, cached, progress)
+
+
+def resume(out: Path, *, cache: Path | None = None, progress: Progress | None = None) -> Run:
+    """Go on with a run that was interrupted, from its last whole epoch.
+
+    On the same machine the weights come out as those of an uninterrupted run. A finished run is
+    returned as it is.
+
+    Raises
+    ------
+    RunError
+        If `out` is no run folder, or its device is not there.
+    """
+    run = Run(out)
+    if (run.path / "predictions-test.csv").is_file():
+        return run
+    collection = run.collection()
+    cached = _cached(collection, run.recipe, cache, progress)
+    torch.manual_seed(run.recipe.seed)
+    return _fit(run, _model(run.recipe), collection, cached, progress)
+
+
+def _fit(
+    run: Run,
+    model: FilmClassifier,
+    collection: Collection,
+    cached: CachedFilms,
+    progress: Progress | None,
+) -> Run:
+    recipe = run.recipe
+    loss, train_loader = _training_part(recipe, collection, cached)
+    validation = _part(collection, cached, "validation")
+    module = TrainingModule(model, loss, recipe.training, len(train_loader), len(LABELS))
+    keeper = KeepEpochs(run, recipe.seed)
+    patience = EarlyStopping("validation_accuracy", mode="max", patience=recipe.training.patience)
+    callbacks: list[Callback] = [patience, keeper]
+    if progress:
+        callbacks.append(_SayBatches(progress, recipe.training.max_epochs))
+    facts = run.versions()
+    bf16 = facts["precision"]["chosen"] == "bfloat16"
+    with _quiet():
+        trainer = lightning.Trainer(
+            accelerator=facts["device"],
+            devices=1,
+            precision="bf16-mixed" if bf16 else "32-true",
+            max_epochs=recipe.training.max_epochs,
+            callbacks=callbacks,
+            plugins=[SafetensorsCheckpoints()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        started = keeper.progress if keeper.progress.is_file() else None
+        trainer.fit(module, train_loader, batches(validation, 128), ckpt_path=started)
+    if trainer.interrupted:
+        raise RunError(f"training was interrupted; cxrlens train --resume -o {run.path} goes on")
+    _write_skipped(run, cached)
+    _predict_splits(run, collection, cached, progress)
+    shutil.rmtree(run.path / "progress", ignore_errors=True)
+    return run
+
+
+def _training_part(
+    recipe: Recipe, collection: Collection, cached: CachedFilms
+) -> tuple[LossFunction, DataLoader[Batch]]:
+    films = _part(collection, cached, "train")
+    counts = np.bincount(films.labels, minlength=len(LABELS))
+    loader = batches(films, recipe.training.batch, recipe.seed)
+    if not len(loader):
+        raise CollectionError("one training film is left, too few to train on")
+    return build_loss(recipe.loss, counts.tolist()), loader
+
+
+def _part(collection: Collection, cached: CachedFilms, name: str) -> CachedBatches:
+    films = collection.films
+    chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
+    labels = films["label"].map(LABELS.index).to_numpy(np.int64)
+    return CachedBatches(cached.pixels, cached.rows[chosen], labels[chosen])
+
+
+def _predict_splits(
+    run: Run, collection: Collection, cached: CachedFilms, progress: Progress | None
+) -> None:
+    predictor = Predictor.load(run.path, device=run.versions()["device"])
+    films = collection.films
+    carried = [name for name in ("label", "patient", "source") if name in films]
+    for name in ("validation", "test"):
+        chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
+        say = (lambda done, of, name=name: progress(f"predict {name}", done, of)) if progress else None
+        table = predictor.predict_cached(
+            films.loc[chosen, "image"].tolist(),
+            cached.pixels,
+            cached.rows[chosen],
+            cached.findings[chosen].reset_index(drop=True),
+            say,
+        )
+        known = films.loc[chosen, carried].reset_index(drop=True)
+        run.write_predictions(name, pd.concat([table, known], axis=1))
+
+
+def _model(recipe: Recipe) -> FilmClassifier:
+    part = recipe.model
+    return build_model(
+        part.backbone, part.weights, part.blocks, part.width, part.dropout, len(LABELS)
+    )
+
+
+def _cached(
+    collection: Collection, recipe: Recipe, cache: Path | None, progress: Progress | None
+) -> CachedFilms:
+    chain = Chain.named(recipe.quality, recipe.side)
+    say = (lambda done, of: progress("read films", done, of)) if progress else None
+    cached = cache_films(collection.films["image"].tolist(), chain, cache, progress=say)
+    readable = Collection(collection.films[cached.rows >= 0])
+    if cached.failures:
+        _refuse_missing_classes(readable)
+    return cached
+
+
+def _make_room(out: Path, force: bool) -> None:
+    refuse_existing(out, force)
+    if out.exists() and any(out.iterdir()):
+        if not (out / "versions.json").is_file():
+            raise OutputError(f"{out} is no run folder, so --force does not empty it: choose another")
+        shutil.rmtree(out)
+
+
+def _refuse_missing_classes(collection: Collection) -> None:
+    films = collection.films
+    for name in SPLITS:
+        present = set(films.loc[films["split"] == name, "label"])
+        missing = [label for label in LABELS if label not in present]
+        if missing:
+            raise CollectionError(
+                f"the {name} split has no film of {' and '.join(missing)}; a model of three classes needs "
+                f"films of each in every split (there are {len(present)} classes in it)"
+            )
+
+
+def _accelerator(device: str) -> str:
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device == "auto":
+        return next((name for name in ("cuda", "mps") if available[name]), "cpu")
+    if device not in available:
+        raise CxrlensError(f"--device {device}: known are auto, {', '.join(available)}")
+    if not available[device]:
+        there = ", ".join(name for name, here in available.items() if here)
+        raise CxrlensError(f"--device {device}: this machine has none that PyTorch can use; it has {there}")
+    return device
+
+
+def _write_skipped(run: Run, cached: CachedFilms) -> None:
+    if cached.failures:
+        table = pd.DataFrame(cached.failures.items(), columns=["image", "reason"])
+        with moved_into_place(run.path / "skipped.csv") as draft:
+            table.to_csv(draft, index=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's hints to developers from our users."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # The films lie in a memory map: worker processes would only copy them once more.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+class _SayBatches(Callback):
+    def __init__(self, progress: Progress, epochs: int) -> None:
+        self.progress = progress
+        self.epochs = epochs
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = f"epoch {trainer.current_epoch + 1} of at most {self.epochs}"
+        self.progress(done, batch_idx + 1, int(trainer.num_training_batches))
