@@ -1,11 +1,14 @@
-"""Metrics with everything: intervals, and the same again for each source."""
+"""Metrics with everything: intervals, the same again for each source, and all splits of a run."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
+from cxrlens.collections.collection import SPLITS
+from cxrlens.errors import RunError
 from cxrlens.evaluation.intervals import bootstrap
-from cxrlens.evaluation.metrics import Metrics, measure
+from cxrlens.evaluation.metrics import Metrics, measure, write_metrics
+from cxrlens.runs.run import Run
 
 
 def assess(
@@ -51,3 +54,36 @@ def assess(
         }
         whole = whole.model_copy(update={"by_source": parts})
     return whole
+
+
+def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metrics]:
+    """Measure each split of a run that has predictions, and keep it as ``metrics.json``.
+
+    Parameters
+    ----------
+    run
+        A run; metrics that it has already are replaced.
+    resamples, seed
+        See `assess`.
+
+    Returns
+    -------
+    dict of str to Metrics
+        By split, in the order train, validation, test.
+
+    Raises
+    ------
+    RunError
+        If the run has no predictions of any split.
+    CollectionError
+        If a table of predictions cannot be measured.
+    """
+    found = {
+        split: assess(run.predictions(split), run.classes, resamples, seed)
+        for split in SPLITS
+        if (run.path / f"predictions-{split}.csv").is_file()
+    }
+    if not found:
+        raise RunError(f"{run.path} has no predictions yet: cxrlens train --resume finishes it")
+    write_metrics(run.path / "metrics.json", found, force=True)
+    return found

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
 
 from cxrlens.evaluation.metrics import Metrics, probabilities
+from cxrlens.evaluation.wording import percent
 from cxrlens.pages.figures import CELL, HUES, QUIET, REFERENCE, class_line, figure
 
 _TRAIN, _VALIDATION = HUES[0], HUES[1]
@@ -47,7 +48,7 @@ def learning_curve(history: pd.DataFrame, quantity: str, best: int | None = None
         axes.set_title(quantity.capitalize())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if quantity == "accuracy":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="\u00a0%"))
         else:
             axes.set_ylim(bottom=0)
         axes.legend()
@@ -165,7 +166,7 @@ def confusion_plot(metrics: Metrics) -> Figure:
                     fontsize=13,
                     fontweight="bold" if row == column else "normal",
                 )
-                share = f"{shares[row, column]:.1%}" if films[row, 0] else "no films"
+                share = percent(shares[row, column], 1) if films[row, 0] else "no films"
                 axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=9)
         names = [_shortened(name) for name in metrics.classes]
         axes.set_xticks(range(count), names)

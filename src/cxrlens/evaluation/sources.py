@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cxrlens.evaluation.wording import percent
+
 MOSTLY = 0.8
 """Share of a class's films from one source from which we call it a class of that source."""
 
@@ -125,8 +127,8 @@ def source_warning(films: pd.DataFrame, classes: Sequence[str]) -> str | None:
         return None
     parts = ["The source gives the label away.", *map(_in_words, mostly)]
     parts.append(
-        f"Knowing only where a film is from, one would name its class for {by_source:.0%} of the "
-        f"films ({by_class:.0%} by always naming the commonest). "
+        "Knowing only where a film is from, one would name its class for "
+        f"{percent(by_source)} of the films ({percent(by_class)} by always naming the commonest). "
         "A model can score well here by recognising the place instead of the disease: trust the "
         "figures within each source, and films from a place that the model has never seen, more "
         "than the figures over all films."
@@ -139,7 +141,7 @@ def _in_words(origin: Origin) -> str:
         text = f"All {origin.films:,} {origin.label} films come from {origin.largest}"
     else:
         text = (
-            f"{origin.share:.0%} of the {origin.films:,} {origin.label} films "
+            f"{percent(origin.share)} of the {origin.films:,} {origin.label} films "
             f"come from {origin.largest}"
         )
     return text + (", which has films of no other class." if origin.alone else ".")

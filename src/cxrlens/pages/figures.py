@@ -36,7 +36,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "reference": ("#7b8794", "#8a96a3"),
     "blue": ("#0072b2", "#56b4e9"),
     "vermillion": ("#d55e00", "#e69f00"),
-    "green": ("#009e73", "#00a87b"),
+    "green": ("#009e73", "#009e73"),
     "purple": ("#b5539a", "#d98cc0"),
     "amber": ("#a86f00", "#f0e442"),
     "slate": ("#4d5a68", "#b8c2cc"),

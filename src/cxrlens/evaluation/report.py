@@ -1,0 +1,401 @@
+"""The report of a run: what was trained on whom, how well it does, and where it does not.
+
+The page stands alone (see `cxrlens.pages`) and is written from the files of the run folder. A film
+that can no longer be read is shown as missing; everything else is there without it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from cxrlens.errors import CollectionError, RunError
+from cxrlens.evaluation import population
+from cxrlens.evaluation.assess import assess_run
+from cxrlens.evaluation.curves import confusion_plot, learning_curve, reliability, roc_curves
+from cxrlens.evaluation.metrics import Metrics
+from cxrlens.evaluation.mistakes import KINDS, film_card, mistakes
+from cxrlens.evaluation.sources import source_warning
+from cxrlens.evaluation.wording import estimate, listed, outcomes, percent, range_in_words
+from cxrlens.pages.page import Page, Plot, Tile
+from cxrlens.runs.run import Run
+
+SHOWN = 6
+"""How many films of each kind of mistake are shown."""
+
+FEW = 30
+"""A class or source with fewer films than this gets a word of caution."""
+
+
+def write_report(
+    run: Run,
+    path: str | Path,
+    force: bool = False,
+    metrics: Mapping[str, Metrics] | None = None,
+    split: str = "test",
+    date: str = "",
+) -> Path:
+    """Write the report of a run as one HTML file.
+
+    Parameters
+    ----------
+    run
+        A run with predictions.
+    path
+        The file to write, usually ``report.html`` in the run folder.
+    force
+        Whether a file that is there may be replaced.
+    metrics
+        By split, if they were measured just now; otherwise `assess_run` measures them.
+    split
+        The split that the report is about; others are given in one table beside it.
+    date
+        Printed under the title as given; without it the same run gives the same file.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    RunError
+        If the run has no predictions for `split`.
+    OutputError
+        If the file exists and `force` is not set, or it cannot be written.
+    """
+    metrics = metrics or assess_run(run)
+    if split not in metrics:
+        raise RunError(f"{run.path} has no predictions for {split}, only for {listed([*metrics])}")
+    tested = metrics[split]
+    predictions = run.predictions(split)
+    films = _films(run)
+    page = Page(
+        f"Report of the run {run.path.resolve().name}",
+        f"Recipe {run.recipe.name}, measured on {tested.films:,} {split} films "
+        f"of {tested.patients:,} patients",
+        population=population.describe(films, run.classes),
+        date=date,
+    )
+    _headline(page, tested, split, predictions)
+    _results(page, tested, predictions, metrics)
+    if tested.by_source:
+        _sources(page, tested)
+    _mistakes(page, run, predictions)
+    _collection(page, run, films)
+    _training(page, run)
+    _recipe(page, run)
+    _reading(page, tested)
+    return page.write(path, force)
+
+
+def _films(run: Run) -> pd.DataFrame:
+    """Read the run's table, even where its images have gone since."""
+    try:
+        return run.collection().films
+    except CollectionError:
+        return pd.read_csv(run.path / "collection.csv", dtype={"patient": "string"})
+
+
+def _headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame) -> None:
+    page.section("In short", "in-short")
+    tiles = [
+        Tile("Accuracy", percent(tested.accuracy, 1), _range(tested, "accuracy", True)),
+        Tile("Macro F1", estimate(tested.macro_f1), _range(tested, "macro_f1")),
+        Tile("Macro AUC", estimate(tested.macro_auc), _range(tested, "macro_auc")),
+    ]
+    for name, one in tested.by_class.items():
+        if one.recall is not None:
+            tiles.append(
+                Tile(
+                    f"{name} called {name}",
+                    percent(one.recall, 1),
+                    _range(tested, f"{name}.recall", True),
+                )
+            )
+    page.tiles(tiles)
+    page.points(outcomes(tested))
+    warning = source_warning(predictions, tested.classes)
+    if warning:
+        page.warning(warning)
+    few = [f"{name} ({one.films})" for name, one in tested.by_class.items() if one.films < FEW]
+    if few:
+        page.warning(
+            f"Few or no {split} films of {listed(few)}: what is said of them can be chance."
+        )
+    if tested.accuracy == 1:
+        page.warning(
+            "No film was wrong, so that the intervals have no width. That is no certainty: with "
+            f"{tested.patients:,} patients an error rate of up to about "
+            f"{percent(min(1.0, 3 / tested.patients), 1)} is compatible with it."
+        )
+
+
+def _range(metrics: Metrics, name: str, as_percent: bool = False) -> str:
+    return range_in_words(metrics.interval(name), as_percent)
+
+
+def _results(
+    page: Page, tested: Metrics, predictions: pd.DataFrame, metrics: Mapping[str, Metrics]
+) -> None:
+    page.section("How well it does", "results")
+    page.table(
+        _class_table(tested),
+        "Each class against the rest, and the plain mean of the classes; in brackets the "
+        f"95\u00a0% interval{_drawn(tested)}.",
+        dict.fromkeys(("precision", "recall", "F1", "AUC"), str),
+    )
+    page.figures(
+        [
+            Plot(
+                confusion_plot(tested),
+                "Confusion matrix. " + " ".join(outcomes(tested)),
+                "Confusion matrix: films, and their share of all films with that label.",
+            ),
+            Plot(
+                roc_curves(predictions, tested),
+                "ROC curves of each class against the rest. Areas under the curves: "
+                + "; ".join(f"{n} {estimate(one.auc)}" for n, one in tested.by_class.items()),
+                "ROC curves: what is found against what is called so wrongly, "
+                "over all thresholds of the class's probability.",
+            ),
+        ]
+    )
+    drawing, table = reliability(predictions, tested.classes)
+    sure = table.iloc[-1]
+    page.figure(
+        drawing,
+        f"Reliability diagram. Where the model claims most, {sure['claimed']:.2f} on average, "
+        f"{sure['right']:.2f} of {sure['films']:.0f} films are right.",
+        "Reliability: how often the predicted class is right where the model claims a certain "
+        "probability for it, with the number of films. Points under the line: it claims too much.",
+    )
+    if "calibrated" in predictions and not predictions["calibrated"].all():
+        page.text(
+            "The probabilities are the model's own scores, not calibrated: read them in their "
+            "order, not as frequencies."
+        )
+    if len(metrics) > 1:
+        rows = [
+            {
+                "split": name,
+                "films": one.films,
+                "patients": one.patients,
+                "accuracy": _estimate(one, "accuracy"),
+                "macro F1": _estimate(one, "macro_f1"),
+                "macro AUC": _estimate(one, "macro_auc"),
+            }
+            for name, one in metrics.items()
+        ]
+        page.table(
+            pd.DataFrame(rows),
+            "The splits beside each other. Training films were learnt from, and validation films "
+            "chose the epoch: both flatter.",
+            dict.fromkeys(("accuracy", "macro F1", "macro AUC"), str),
+        )
+
+
+def _estimate(metrics: Metrics, name: str) -> str:
+    return estimate(metrics.flat()[name], metrics.interval(name))
+
+
+def _drawn(metrics: Metrics) -> str:
+    drawn = metrics.intervals
+    if drawn is None:
+        return ""
+    return f" ({drawn.resamples:,} bootstrap samples of {drawn.patients:,} patients)"
+
+
+def _class_table(tested: Metrics) -> pd.DataFrame:
+    rows: list[dict[str, object]] = [
+        {
+            "class": name,
+            "films": one.films,
+            "called so": one.predicted,
+            "precision": _estimate(tested, f"{name}.precision"),
+            "recall": _estimate(tested, f"{name}.recall"),
+            "F1": _estimate(tested, f"{name}.f1"),
+            "AUC": _estimate(tested, f"{name}.auc"),
+        }
+        for name, one in tested.by_class.items()
+    ]
+    rows.append(
+        {
+            "class": "mean (macro)",
+            "films": tested.films,
+            "called so": tested.films,
+            "precision": _estimate(tested, "macro_precision"),
+            "recall": _estimate(tested, "macro_recall"),
+            "F1": _estimate(tested, "macro_f1"),
+            "AUC": _estimate(tested, "macro_auc"),
+        }
+    )
+    return pd.DataFrame(rows)
+
+
+def _sources(page: Page, tested: Metrics) -> None:
+    page.section("Source by source", "sources")
+    page.text(
+        "Within one source a model cannot tell the classes apart by where a film was taken. Means "
+        "are over the classes that the source has; a source of one class has no AUC."
+    )
+    page.table(
+        pd.DataFrame(
+            [
+                {
+                    "source": name,
+                    "films": one.films,
+                    "patients": one.patients,
+                    "classes": sum(c.films > 0 for c in one.by_class.values()),
+                    "accuracy": _estimate(one, "accuracy"),
+                    "macro F1": _estimate(one, "macro_f1"),
+                    "macro AUC": _estimate(one, "macro_auc"),
+                }
+                for name, one in tested.by_source.items()
+            ]
+        ),
+        "The films of each source alone, with 95\u00a0% intervals.",
+        dict.fromkeys(("accuracy", "macro F1", "macro AUC"), str),
+        _few_note(tested),
+    )
+    page.table(
+        pd.DataFrame(
+            [
+                {"source": name} | {label: _found(one, label) for label in tested.classes}
+                for name, one in tested.by_source.items()
+            ]
+        ),
+        "How many films of each class were called so, source by source.",
+        dict.fromkeys(tested.classes, str),
+    )
+    known = population.KNOWN_SOURCES
+    told = {name: known[name] for name in tested.by_source if name in known}
+    if told:
+        page.text("What is known of them beyond this table:")
+        page.facts(told)
+
+
+def _few_note(tested: Metrics) -> str:
+    few = [f"{name} ({one.films})" for name, one in tested.by_source.items() if one.films < FEW]
+    return f"Few films, so that figures can be chance: {listed(few)}." if few else ""
+
+
+def _found(metrics: Metrics, label: str) -> str:
+    one = metrics.by_class[label]
+    if one.recall is None:
+        return estimate(None)
+    return f"{percent(one.recall, 1)} of {one.films:,}"
+
+
+def _mistakes(page: Page, run: Run, predictions: pd.DataFrame) -> None:
+    page.section("Its worst mistakes", "mistakes")
+    wrong = mistakes(predictions, run.classes)
+    if wrong.empty:
+        page.text("No film was called wrongly.")
+        return
+    page.text(
+        f"{len(wrong):,} films were called wrongly. Shown are those about which the model was most "
+        "certain; a wrong label is among the reasons to look for."
+    )
+    for kind, heading in KINDS.items():
+        of_kind = wrong[wrong["kind"] == kind]
+        if of_kind.empty:
+            continue
+        page.subsection(heading)
+        cards = [film_card(row, run.classes, run.path) for _, row in of_kind.head(SHOWN).iterrows()]
+        page.films(cards, f"{len(cards)} of {len(of_kind):,}, the most certain first.")
+
+
+def _collection(page: Page, run: Run, films: pd.DataFrame) -> None:
+    page.section("Who and what it was trained on", "collection")
+    if "label" in films:
+        page.table(population.by_class(films, run.classes), "All films of the run by class.")
+        for column in ("split", "source"):
+            if column in films and films[column].notna().any():
+                page.table(
+                    population.counts(films, column, run.classes), f"Films by {column} and class."
+                )
+
+
+def _training(page: Page, run: Run) -> None:
+    page.section("How training went", "training")
+    history = run.history()
+    if history.empty:
+        page.text("The run keeps no history of its epochs.")
+        return
+    best = int(history["epoch"].to_numpy()[history["validation_accuracy"].argmax()])
+    last = history.iloc[-1]
+    page.facts(
+        {
+            "Epochs": len(history),
+            "Weights kept of epoch": best,
+            "Best validation accuracy": float(history["validation_accuracy"].max()),
+            "Time": _duration(float(history["seconds"].sum())),
+        }
+    )
+    page.figures(
+        [
+            Plot(
+                learning_curve(history, quantity, best),
+                f"{quantity.capitalize()} over {len(history)} epochs; at the end "
+                f"{last[f'train_{quantity}']:.3f} in training and "
+                f"{last[f'validation_{quantity}']:.3f} in validation.",
+                f"{quantity.capitalize()} of training and validation by epoch.",
+            )
+            for quantity in ("loss", "accuracy")
+        ]
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _recipe(page: Page, run: Run) -> None:
+    page.section("Recipe and versions", "recipe")
+    recipe = run.recipe
+    if recipe.about:
+        page.text(recipe.about)
+    start = recipe.model.weights
+    page.facts(
+        {
+            "Network": recipe.model.backbone,
+            "Starting weights": "none: trained from scratch" if start == "none" else start,
+            "Quality chain": recipe.quality,
+        }
+    )
+    page.code(recipe.to_yaml(), "The whole recipe, defaults included:")
+    page.subsection("What it ran with")
+    page.facts({key: _plain(value) for key, value in run.versions().items()})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_plain(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(_plain(part)) for part in value)
+    return value
+
+
+def _reading(page: Page, tested: Metrics) -> None:
+    page.section("How to read the figures", "reading")
+    lines = [
+        "Precision: of the films that were called so, the share that are so.",
+        "Recall (sensitivity): of the films that are so, the share that were called so.",
+        "F1: the harmonic mean of the two. Macro: the plain mean over the classes, so that a rare "
+        "class counts as much as a common one.",
+        "AUC: the chance that a film of the class gets a higher probability for it than a film of "
+        "another class; 0.5 is guessing.",
+    ]
+    if tested.intervals:
+        lines.append(
+            "95\u00a0% interval: where the figure would lie with other patients of the same kind, "
+            f"found by drawing {tested.intervals.patients:,} patients with replacement "
+            f"{tested.intervals.resamples:,} times, all films of a patient together. It says "
+            "nothing of films from other places, other machines or other people."
+        )
+    page.points(lines)
