@@ -1,31 +1,218 @@
-"""DICOM to grey, by pydicom and its decoders."""
+"""DICOM radiographs (CR, DX, secondary captures) to grey, by pydicom and its decoders.
+
+Only the tags that pixels need are parsed: a patient's name is never looked at.
+"""
 
 import io
+import zlib
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import FileDataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.quiet import quietly
+from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
+from cxrlens.radiographs.integrity import coded_size, ends_well
+from cxrlens.radiographs.quiet import hush, quietly
+from cxrlens.radiographs.shades import shades
+
+_TAGS = [
+    "SOPClassUID",
+    "Modality",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "VOILUTFunction",
+    "WindowCenter",
+    "WindowWidth",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PixelData",
+]
+
+_RADIOGRAPHS = frozenset({"CR", "DX", "DR", "XR", "RG", "SC", "OT"})
+"""Modalities of radiographs, plain or digitised, with those that public sets put in their place."""
+
+_OTHERS = {
+    "CT": "a CT slice",
+    "MR": "an MR slice",
+    "US": "an ultrasound image",
+    "PT": "a PET slice",
+    "NM": "a nuclear medicine image",
+    "MG": "a mammogram",
+    "XA": "an angiogram",
+    "RF": "a fluoroscopic image",
+}
+
+_RADIOGRAPH_CLASSES = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.SecondaryCaptureImageStorage,
+        uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
+
+# One decoder for each compression: the next best may fill a cut film with grey and say nothing.
+_DECODERS = {
+    uid.JPEGBaseline8Bit: "pillow",
+    uid.JPEGExtended12Bit: "pillow",
+    uid.JPEGLossless: "gdcm",
+    uid.JPEGLosslessSV1: "gdcm",
+    uid.JPEGLSLossless: "pyjpegls",
+    uid.JPEGLSNearLossless: "pyjpegls",
+    uid.JPEG2000Lossless: "pylibjpeg",
+    uid.JPEG2000: "pylibjpeg",
+    uid.HTJ2KLossless: "pylibjpeg",
+    uid.HTJ2KLosslessRPCL: "pylibjpeg",
+    uid.HTJ2K: "pylibjpeg",
+    uid.RLELossless: "pylibjpeg",
+}
+
+for _package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls"):
+    hush(_package)
 
 
 def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a DICOM radiograph (see `cxrlens.radiographs.read.decode_radiograph`)."""
+    """Decode a DICOM radiograph to grey.
+
+    Parameters
+    ----------
+    data
+        The file's content.
+    name
+        What messages call it.
+    max_pixels
+        Larger films are refused before they are decoded.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H, W), shown as `cxrlens.radiographs.shades.shades` says; colour becomes grey by its luma.
+
+    Raises
+    ------
+    FilmError
+        If the file is broken, too large, compressed in a way that has no decoder, or holds no
+        single radiograph.
+    """
     with quietly():
         try:
-            dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        except Exception as error:
-            raise FilmError(f"{name} is no readable DICOM file: {error}") from error
-        rows, columns = int(dataset.get("Rows", 0)), int(dataset.get("Columns", 0))
-        if rows * columns > max_pixels:
-            raise FilmError(f"{name} is {columns:,} × {rows:,} pixels large: scale it down first")
-        try:
-            pixels = dataset.pixel_array
-            values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float64)
-        except Exception as error:
-            raise FilmError(f"{name} is a DICOM file that cannot be decoded: {error}") from error
-    low, high = values.min(), values.max()
-    grey = np.rint((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
-    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
+            _refuse_inflation(data, name, max_pixels)
+            dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=_TAGS)
+            _refuse_others(dataset, name)
+            refuse_size(_whole(dataset, "Columns"), _whole(dataset, "Rows"), name, max_pixels)
+            return _shown(_decoded(dataset, name), dataset)
+        except FilmError:
+            raise
+        except Exception as error:  # a parser and decoders on arbitrary bytes can raise anything
+            raise FilmError(f"{name} is a broken DICOM file: copy it again") from error
+
+
+def _refuse_inflation(data: bytes, name: str, max_pixels: int) -> None:
+    """Refuse a deflated file that would inflate beyond what the largest film could need."""
+    if uid.DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
+        return
+    start = 144 + int.from_bytes(data[140:144], "little")
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater.decompress(data[start:], 8 * max_pixels)
+    if inflater.unconsumed_tail:
+        raise FilmError(f"{name} is a deflated DICOM file larger than any film: export it plainly")
+
+
+def _whole(dataset: FileDataset, keyword: str, default: int = 0) -> int:
+    value: Any = dataset.get(keyword)
+    return value if isinstance(value, int) else default
+
+
+def _refuse_others(dataset: FileDataset, name: str) -> None:
+    modality = str(dataset.get("Modality") or "").strip().upper()
+    kind = dataset.get("SOPClassUID")
+    accepted = "CR, DX and secondary captures are read"
+    if modality and modality not in _RADIOGRAPHS:
+        # The value is not quoted: whatever stands there could be private.
+        what = _OTHERS.get(modality, "an image of another kind")
+        raise FilmError(f"{name} is {what}, not a radiograph: {accepted}")
+    if not modality and kind and kind not in _RADIOGRAPH_CLASSES:
+        raise FilmError(f"{name} is a DICOM object of another kind than a radiograph: {accepted}")
+    if "PixelData" not in dataset:
+        raise FilmError(f"{name} is a DICOM file without pixels: name the file of the film itself")
+    if (frames := _whole(dataset, "NumberOfFrames", 1)) > 1:
+        raise FilmError(
+            f"{name} is a DICOM film of {frames} frames: save each as a file of its own"
+        )
+    if _whole(dataset, "BitsAllocated", 8) > 16:
+        raise FilmError(f"{name} is a DICOM film of more than 16 bits: export it with 16 or fewer")
+
+
+def _decoded(dataset: FileDataset, name: str) -> NDArray[Any]:
+    syntax = dataset.file_meta.get("TransferSyntaxUID") or uid.ImplicitVRLittleEndian
+    dataset.file_meta.TransferSyntaxUID = syntax
+    plugin = _DECODERS.get(syntax, "")
+    is_twelve_bit = syntax == uid.JPEGExtended12Bit and _whole(dataset, "BitsStored") != 8
+    if syntax.is_encapsulated:
+        if is_twelve_bit or plugin not in _plugins(syntax):
+            raise FilmError(
+                f"{name} is compressed in a way that has no decoder here ({syntax.name}): "
+                "export it uncompressed or as JPEG 2000"
+            )
+        if syntax != uid.RLELossless:
+            _refuse_false_stream(dataset, name)
+    pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin)
+    return pixels
+
+
+def _plugins(syntax: uid.UID) -> tuple[str, ...]:
+    try:
+        return get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        return ()
+
+
+def _refuse_false_stream(dataset: FileDataset, name: str) -> None:
+    """Refuse a compressed film that is cut short, or whose own size is not that of its tags."""
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if not ends_well(stream):
+        raise FilmError(f"{name} is a broken DICOM file (it is cut short): copy it again")
+    if coded_size(stream) != (dataset.Columns, dataset.Rows):
+        raise FilmError(f"{name} is a broken DICOM file (its tags and its pixels disagree in size)")
+
+
+def _shown(pixels: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+    if pixels.ndim == 2:
+        return shades(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), dataset)
+    if pixels.dtype == np.uint8:
+        return np.array(Image.fromarray(pixels).convert("L"), dtype=np.uint8)
+    grey = grey_of_colour(pixels.astype(np.uint16))
+    bits = _whole(dataset, "BitsStored", 16)
+    return to_eight_bits(grey, bits if 8 < bits < 16 else None)

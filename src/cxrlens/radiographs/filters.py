@@ -1,8 +1,8 @@
 """Filters of grey films, on OpenCV: the building blocks of the quality chain.
 
 Films are (H, W) arrays of ``uint8``, 0 to 255. Borders are mirrored without repeating the edge
-(``BORDER_REFLECT_101``) unless said otherwise. Every function returns a new array and leaves its input
-as it was.
+(``BORDER_REFLECT_101``) unless said otherwise. Every function returns a new array and leaves its
+input as it was. A parameter out of its range raises ``ValueError``.
 """
 
 import cv2
@@ -82,8 +82,8 @@ def clahe(film: Film, clip_limit: float, tiles: tuple[int, int] = (8, 8)) -> Fil
     film
         (H, W).
     clip_limit
-        Highest count of a histogram bin, in multiples of the count that every bin of an even histogram has;
-        above 0. 1 hardly changes a film, 40 is extreme.
+        Highest count of a bin of a tile's histogram, in multiples of the count that each bin has in
+        an even histogram; above 0. Little contrast is gained at 1, 40 is extreme.
     tiles
         How many tiles lie across and down, each equalised by itself: (2, 2) is coarse, (16, 16) is
         local. It is their number, not their side in pixels.

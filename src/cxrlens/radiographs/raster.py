@@ -6,55 +6,168 @@ from typing import cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ImageChops
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.depth import grey_of_colour, to_eight_bits
-from cxrlens.radiographs.quiet import quietly
+from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
+from cxrlens.radiographs.integrity import ends_well, fault_of_png
+from cxrlens.radiographs.quiet import hush, quietly
 
+# The plugins are called by name: Image.open would warn of large films by a limit of its own.
 _FORMATS: dict[str, type[ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
     "TIFF": TiffImageFile,
 }
 
+_ORIENTATION = 274
+_NEW_SUBFILE_TYPE = 254
+_BITS_PER_SAMPLE = 258
+_PHOTOMETRIC = 262
+_SAMPLE_FORMAT = 339
+
+_WHOLE_NUMBERS = {1, 4}
+"""TIFF's sample formats "unsigned" and "undefined"; the others are signed, float and complex."""
+
+hush("PIL")
+
 
 def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a PNG, JPEG or TIFF (see `cxrlens.radiographs.read.decode_radiograph`)."""
+    """Decode a PNG, JPEG or TIFF to grey.
+
+    Parameters
+    ----------
+    data
+        The file's content.
+    name
+        What messages call it.
+    kind
+        "PNG", "JPEG" or "TIFF", as the content's first bytes say.
+    max_pixels
+        Larger films are refused before they are decoded.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H, W); `cxrlens.radiographs.read.decode_radiograph` says how each mode becomes grey.
+
+    Raises
+    ------
+    FilmError
+        If the file is broken, cut short, too large, or of a kind that is no film.
+    """
     with quietly():
+        if kind == "PNG" and (fault := fault_of_png(data)):
+            raise FilmError(f"{name} is a broken PNG file ({fault}): copy it again")
         try:
             image = _FORMATS[kind](io.BytesIO(data), name)
         except Exception as error:  # a decoder on arbitrary bytes can raise anything
-            raise FilmError(f"{name} is no readable {kind} file: {error}") from error
-        width, height = image.size
-        if width * height > max_pixels:
-            raise FilmError(
-                f"{name} is {width:,} × {height:,} pixels large, more than the {max_pixels:,} that are "
-                "read: scale it down first"
-            )
+            raise FilmError(_broken(name, kind, error)) from error
+        refuse_size(*image.size, name, max_pixels)
+        if kind == "JPEG" and not ends_well(data, image.fp.tell() if image.fp else 0):
+            raise FilmError(f"{name} is a broken JPEG file (it is cut short): copy it again")
         try:
-            if image.mode not in ("L", "1", "I;16"):
-                image.draft("L", image.size)
-            image.load()
-            if kind != "TIFF":
-                ImageOps.exif_transpose(image, in_place=True)
-            return _grey(image)
+            if isinstance(image, TiffImageFile):
+                _refuse_odd_tiff(image, name)
+            if _has_deep_colour(image, data):
+                grey = _deep_grey(data)
+                orientation = image.getexif().get(_ORIENTATION, 1)
+            else:
+                grey = _grey(image)
+                # Pillow has turned a TIFF already, and then no longer names the tag.
+                orientation = image.getexif().get(_ORIENTATION, 1)
+        except FilmError:
+            raise
         except Exception as error:
-            raise FilmError(f"{name} is a broken {kind} file: {error}") from error
+            raise FilmError(_broken(name, kind, error)) from error
+    return _upright(grey, orientation)
 
 
-def _grey(image: Image.Image) -> NDArray[np.uint8]:
+def _broken(name: str, kind: str, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return f"{name} is a broken {kind} file ({reason}): copy it again"
+
+
+def _refuse_odd_tiff(image: TiffImageFile, name: str) -> None:
+    formats = image.tag_v2.get(_SAMPLE_FORMAT, (1,))
+    if not _WHOLE_NUMBERS.issuperset(formats) or image.mode in ("I", "F"):
+        raise FilmError(
+            f"{name} is a TIFF file of signed, 32-bit or floating-point samples, whose black and "
+            "white are not defined: save it with 8 or 16 bits"
+        )
+    pages = 0
+    for page in range(image.n_frames):
+        image.seek(page)
+        is_thumbnail = image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1
+        pages += not is_thumbnail
+    image.seek(0)
+    if pages > 1:
+        raise FilmError(f"{name} is a TIFF file of {pages} pages: save each as a file of its own")
+
+
+def _has_deep_colour(image: ImageFile, data: bytes) -> bool:
+    """Tell whether Pillow would cut 16-bit samples to 8, as it does in RGB, RGBA and grey-alpha."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if isinstance(image, TiffImageFile):
+        return 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ())
+    depth_in_header = 24
+    return isinstance(image, PngImageFile) and data[depth_in_header] == 16
+
+
+def _deep_grey(data: bytes) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise ValueError("its 16-bit colours cannot be decoded")
+    grey = to_eight_bits(grey_of_colour(cast(NDArray[np.uint16], pixels[..., 2::-1])))
+    if pixels.shape[2] == 3:
+        return grey
+    return _on_black(grey, (pixels[..., 3] // 257).astype(np.uint8))
+
+
+def _grey(image: ImageFile) -> NDArray[np.uint8]:
+    if isinstance(image, JpegImageFile):
+        # The luma is stored as such: to read only it is faster than to go by red, green and blue.
+        image.draft("L", image.size)
+    image.load()
     if image.mode.startswith("I;16"):
-        return to_eight_bits(np.asarray(image, dtype=np.uint16))
+        return _grey_of_sixteen(image)
+    if image.mode == "CMYK" and isinstance(image, JpegImageFile) and "adobe" not in image.info:
+        # Pillow takes all inks for inverted, as Adobe stores them; others store them as they are.
+        return np.array(ImageChops.invert(image).convert("L"), dtype=np.uint8)
+    if image.mode == "LAB":
+        return np.array(image.getchannel(0), dtype=np.uint8)
     if image.has_transparency_data:
         grey, alpha = image.convert("RGBA").convert("LA").split()
         return _on_black(np.asarray(grey), np.asarray(alpha))
     return np.array(image if image.mode == "L" else image.convert("L"), dtype=np.uint8)
 
 
+def _grey_of_sixteen(image: ImageFile) -> NDArray[np.uint8]:
+    pixels = np.asarray(image).astype(np.uint16, copy=False)
+    grey = to_eight_bits(pixels)
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        return 255 - grey  # white is zero; Pillow minds it in 8 bits only
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey[pixels == transparent] = 0
+    return grey
+
+
 def _on_black(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return cast(NDArray[np.uint8], cv2.multiply(grey, alpha, scale=1 / 255))
+    return np.asarray(cv2.multiply(grey, alpha, scale=1 / 255), dtype=np.uint8)
+
+
+def _upright(film: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn a film by the eight orientations of EXIF; anything else leaves it."""
+    if orientation in (5, 6, 7, 8):
+        film = film.T
+    if orientation in (2, 3, 6, 7):
+        film = film[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        film = film[::-1]
+    return np.ascontiguousarray(film)

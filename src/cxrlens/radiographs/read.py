@@ -1,6 +1,7 @@
-"""One way in for every film: file or bytes, recognised by content, to one grey array."""
+"""One way in for every film: a file or bytes, recognised by content, to one grey array."""
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".d
 """Suffixes, in lower case, by which films are found in a folder."""
 
 MAX_PIXELS = 100_000_000
-"""Pixels of the largest film that is read; the largest detectors and scanners stay below 30 million."""
+"""Pixels of the largest film that is read. Detectors and film scanners stay below 30 million."""
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -26,9 +27,12 @@ _MAGIC = {
     b"MM\x00+": "TIFF",
 }
 
+_MOST_BYTES_PER_PIXEL = 8
+"""16 bits of red, green, blue and alpha, uncompressed."""
+
 
 def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Read a film: PNG, JPEG, TIFF or DICOM, in any mode, to grey.
+    """Read a film, PNG, JPEG, TIFF or DICOM of any mode, to grey.
 
     Parameters
     ----------
@@ -40,33 +44,41 @@ def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[n
     Returns
     -------
     ndarray of uint8
-        (H, W), see `decode_radiograph`.
+        (H, W), 0 black, 255 white; see `decode_radiograph`.
 
     Raises
     ------
     FilmError
-        If the file is missing, unreadable, broken, too large or no radiograph.
+        If the file is missing, unreadable, empty, broken, too large or no radiograph; one sentence
+        that names it.
     """
-    return decode_radiograph(read_bytes(path), str(path), max_pixels)
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Read a file whole, for a caller that needs its bytes beside its pixels.
-
-    Raises
-    ------
-    FilmError
-        If the file is missing or cannot be read.
-    """
-    path = Path(path)
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FilmError(_unreadable(path, error)) from error
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MOST_BYTES_PER_PIXEL * max_pixels:
+                raise FilmError(
+                    f"{path} has {size:,} bytes, more than any film: name the film itself"
+                )
+            data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise FilmError(_why_unreadable(path, error)) from error
+    return decode_radiograph(data, str(path), max_pixels)
 
 
 def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode the bytes of a film to grey.
+
+    - Colour becomes its luma (ITU-R BT.601); a JPEG's is taken as it is stored. Colour profiles and
+      gamma chunks are not applied.
+    - Transparent pixels are laid on black.
+    - 16 bits are scaled so that the white of the smallest usual depth (8, 10, 12, 14 or 16 bits)
+      that holds the brightest pixel becomes 255.
+    - The orientation that EXIF asks for is given.
+    - DICOM is shown as its tags say, on the range that they promise
+      (`cxrlens.radiographs.shades.shades`). CR, DX and secondary captures of one frame are read.
+    - TIFF may hold one page (and thumbnails) of whole numbers; floating-point samples are refused,
+      since nothing says which is white.
+    - A film of 1×1 pixel is a film here: whether it is of use is for others to say.
 
     Parameters
     ----------
@@ -80,41 +92,43 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
     Returns
     -------
     ndarray of uint8
-        (H, W), 0 black, 255 white.
+        (H, W), 0 black, 255 white, contiguous and writable.
 
     Raises
     ------
     FilmError
-        If the bytes are broken, too large or no radiograph.
+        If the bytes are empty, broken, cut short, too large or no radiograph.
     """
     if not data:
-        raise FilmError(f"{name} is empty: copy it again from where it came")
+        raise FilmError(f"{name} is empty: copy it again")
+    if data[128:132] == b"DICM":
+        return decode_dicom(data, name, max_pixels)
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             return decode_raster(data, name, kind, max_pixels)
-    if data[128:132] == b"DICM":
-        return decode_dicom(data, name, max_pixels)
-    raise FilmError(f"{name} is no PNG, JPEG, TIFF or DICOM file")
+    raise FilmError(f"{name} is no PNG, JPEG, TIFF or DICOM file, whatever its name says")
 
 
 def find_films(paths: Iterable[str | Path]) -> list[Path]:
-    """List films: files as they are given, folders searched with all that is below them.
+    """List films: files as they are given, folders searched with all that lies below them.
 
     Parameters
     ----------
     paths
         Files and folders. In a folder a film is a file with a suffix of `FILM_SUFFIXES`, or one
-        without a suffix that says it is DICOM; hidden files and folders are passed over.
+        without a suffix (or whose "suffix" is a number, as of a file named by a DICOM UID) whose
+        content says that it is DICOM. Hidden files and folders and DICOMDIR are passed over; a
+        folder that is reached twice through links is searched once.
 
     Returns
     -------
     list of Path
-        In the order given, each folder's own films sorted by path; none twice.
+        In the order given, the films of each folder sorted by path; none twice.
 
     Raises
     ------
     FilmError
-        If a path does not exist.
+        If a path does not exist, or a folder may not be searched.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -128,25 +142,43 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _films_below(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
+    seen: set[Path] = set()
+    for parent, folders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        place = Path(parent).resolve()
+        if place in seen:
+            folders.clear()
             continue
-        if path.is_dir():
-            yield from _films_below(path)
-        elif path.suffix.lower() in FILM_SUFFIXES or (not path.suffix and _says_dicom(path)):
-            yield path
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(parent, name)
+            if not name.startswith(".") and _is_film(path):
+                yield path
 
 
-def _says_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _is_film(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix and not suffix[1:].isdigit():
+        return suffix in FILM_SUFFIXES
+    if path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return True  # reading it will say why
 
 
-def _unreadable(path: Path, error: OSError) -> str:
-    if error.errno == errno.ENOENT:
+def _refuse_folder(error: OSError) -> None:
+    raise FilmError(f"{error.filename} cannot be searched: {error.strerror}") from error
+
+
+def _why_unreadable(path: str | Path, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOENT, errno.ENOTDIR):
         return f"{path} does not exist"
-    if error.errno == errno.EISDIR:
-        return f"{path} is a folder: name a film, or search it with find_films"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{path} may not be read by you: change its permissions"
-    return f"{path} cannot be read: {error.strerror or error}"
+    if number == errno.EISDIR:
+        return f"{path} is a folder, not a film: name the films in it"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"{path} may not be read by you: ask its owner for permission"
+    return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"

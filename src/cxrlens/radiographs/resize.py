@@ -9,9 +9,9 @@ def resize(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Squash or stretch a film to a square; its aspect ratio is given up, its whole area is kept.
 
     Where an axis shrinks, pixels are averaged over the area that they cover (``INTER_AREA``), which
-    keeps fine detail from aliasing; where both axes grow, they are interpolated linearly, which
-    cannot overshoot the film's own range. Where one axis shrinks and the other grows, the shrinking one
-    goes first.
+    keeps fine detail from aliasing; where one grows, they are interpolated linearly
+    (``INTER_LINEAR``), which cannot overshoot the film's own range as cubic interpolation does. If
+    one axis shrinks and the other grows, the shrinking one goes first.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def resize(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8
-        (side, side), a new array. A film that has the size already is returned as a copy, bit for bit.
+        (side, side), a new array. A film that has the size already comes back bit for bit.
 
     Raises
     ------
