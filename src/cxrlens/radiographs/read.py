@@ -52,17 +52,37 @@ def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[n
         If the file is missing, unreadable, empty, broken, too large or no radiograph; one sentence
         that names it.
     """
+    return decode_radiograph(read_bytes(path, max_pixels), str(path), max_pixels)
+
+
+def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Read a film's file whole, for a caller that needs its bytes beside its pixels.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_pixels
+        A file with more bytes than so many pixels could need is refused unread.
+
+    Returns
+    -------
+    bytes
+        What `decode_radiograph` takes.
+
+    Raises
+    ------
+    FilmError
+        If the file is missing, cannot be read, or is larger than any film.
+    """
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MOST_BYTES_PER_PIXEL * max_pixels:
-                raise FilmError(
-                    f"{path} has {size:,} bytes, more than any film: name the film itself"
-                )
-            data = file.read()
+                raise FilmError(f"{path} has {size:,} bytes, more than any film: name the film itself")
+            return file.read()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise FilmError(_why_unreadable(path, error)) from error
-    return decode_radiograph(data, str(path), max_pixels)
 
 
 def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
