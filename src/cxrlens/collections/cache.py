@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -89,9 +89,13 @@ def cache_films(
     """
     store = _Store((folder or default_folder()) / chain.version, chain)
     rows = np.full(len(images), -1, dtype=np.int64)
-    findings: list[dict[str, object]] = [{} for _ in images]
+    findings: list[Mapping[str, object]] = [{} for _ in images]
     failures: dict[str, str] = {}
-    with explained(store.folder), store.opened(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with (
+        explained(store.folder),
+        store.opened(),
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+    ):
         tasks = iter(enumerate(images))
         done = 0
         while batch := list(islice(tasks, _CHUNK)):
@@ -114,7 +118,7 @@ class _Prepared:
     stamp: tuple[str, int, int]
     key: str
     pixels: NDArray[np.uint8] | None
-    findings: dict[str, object]
+    findings: Mapping[str, object]
 
 
 class _Store:
@@ -128,7 +132,7 @@ class _Store:
         self.folder = folder
         self.chain = chain
         self.film_bytes = chain.side**2
-        self.rows: dict[str, tuple[int, dict[str, object]]] = {}
+        self.rows: dict[str, tuple[int, Mapping[str, object]]] = {}
         self.files: dict[tuple[str, int, int], str] = {}
         self._pending: list[bytes] = []
 
@@ -170,7 +174,9 @@ class _Store:
         path = Path(image)
         try:
             status = path.stat() if path.exists() else None
-            stamp = (str(path), status.st_size, status.st_mtime_ns) if status else (str(path), -1, -1)
+            stamp = (
+                (str(path), status.st_size, status.st_mtime_ns) if status else (str(path), -1, -1)
+            )
             known = self.files.get(stamp)
             if known in self.rows:
                 return _Prepared(stamp, known, None, {})
@@ -183,7 +189,7 @@ class _Store:
         except FilmError as error:
             return error
 
-    def keep(self, item: _Prepared) -> tuple[int, dict[str, object]]:
+    def keep(self, item: _Prepared) -> tuple[int, Mapping[str, object]]:
         """Append what a worker prepared; return its row and findings."""
         if item.key not in self.rows:
             assert item.pixels is not None

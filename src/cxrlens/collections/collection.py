@@ -47,6 +47,13 @@ class Collection:
     def __len__(self) -> int:
         return len(self.films)
 
+    def counts(self) -> dict[str, int]:
+        """Films by label, in the order of `LABELS`; empty without labels."""
+        if "label" not in self.films:
+            return {}
+        counts = self.films["label"].value_counts()
+        return {label: int(counts[label]) for label in LABELS if label in counts}
+
     def split(self, name: str) -> pd.DataFrame:
         """Rows of one split, in the table's order."""
         return self.films[self.films["split"] == name].reset_index(drop=True)
@@ -56,7 +63,7 @@ class Collection:
         for column in columns:
             if column not in self.films:
                 raise CollectionError(
-                    f"the collection has no column {column!r}, only {', '.join(self.films)}; add it to the "
+                    f"the collection has no column {column!r}, only {', '.join(map(str, self.films))}; add it to the "
                     f"table ({COLUMNS.get(column, 'one value a film')})"
                 )
             empty = self.films[column].isna()
@@ -117,7 +124,7 @@ def collection_from(films: pd.DataFrame, folder: Path, origin: str) -> Collectio
         raise CollectionError(f"{origin}: {int(films['image'].isna().sum())} rows have no image")
     for column in ("label", "patient", "acquisition", "source", "view", "sex", "split"):
         if column in films:
-            films[column] = films[column].astype("string").str.strip().replace("", pd.NA)
+            films[column] = _text(films[column])
     for column, allowed in (("label", LABELS), ("split", SPLITS)):
         if column in films:
             films[column] = films[column].str.lower()
@@ -153,18 +160,26 @@ def read_collection(path: str | Path) -> Collection:
     return collection_from(table, path.resolve().parent, str(path))
 
 
-def _refuse_unknown(
-    films: pd.DataFrame, column: str, allowed: Iterable[str], origin: str
-) -> None:
+def _refuse_unknown(films: pd.DataFrame, column: str, allowed: Iterable[str], origin: str) -> None:
     wrong = films[column].notna() & ~films[column].isin(list(allowed))
     if wrong.any():
         first = str(films.loc[wrong, column].iloc[0])
         near = difflib.get_close_matches(first, list(allowed), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise CollectionError(
-            f"{origin}, row {int(wrong.idxmax()) + 2}: unknown {column} {first!r} ({int(wrong.sum())} rows "
+            f"{origin}, row {_line(wrong)}: unknown {column} {first!r} ({int(wrong.sum())} rows "
             f"so), allowed are {', '.join(allowed)}{hint}"
         )
+
+
+def _text(column: pd.Series) -> pd.Series:
+    stripped = column.astype("string").str.strip()
+    return stripped.mask(stripped == "")
+
+
+def _line(wrong: pd.Series) -> int:
+    """Number of the first wrong row as an editor shows it, the header being line 1."""
+    return int(wrong.to_numpy(bool).argmax()) + 2
 
 
 def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
@@ -174,7 +189,7 @@ def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
         wrong |= values.notna() & ((values < 0) | (values % 1 != 0))
     if wrong.any():
         raise CollectionError(
-            f"{origin}, row {int(wrong.idxmax()) + 2}: {column} {films.loc[wrong, column].iloc[0]!r} "
+            f"{origin}, row {_line(wrong)}: {column} {films.loc[wrong, column].iloc[0]!r} "
             f"is no number that can be one"
         )
     return values.astype("Int64") if column == "fold" else values.astype(float)

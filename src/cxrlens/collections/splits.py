@@ -16,7 +16,9 @@ from cxrlens.errors import CollectionError
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
 
-def split(collection: Collection, seed: int = 0, shares: Mapping[str, float] = SHARES) -> Collection:
+def split(
+    collection: Collection, seed: int = 0, shares: Mapping[str, float] = SHARES
+) -> Collection:
     """Add a column ``split`` by patient, stratified by class and, where it is known, by source.
 
     Parameters
@@ -63,7 +65,9 @@ def _deal(films: pd.DataFrame, shares: NDArray[np.float64], seed: int) -> NDArra
     patient = films["patient"] if "patient" in films else films["image"]
     patient = patient.astype("string").fillna(films["image"])
     source = films["source"].fillna("") if "source" in films else pd.Series("", index=films.index)
-    keys = (films["label"] + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
+    keys = (
+        (films["label"] + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
+    )
     _refuse_too_few(films["label"].groupby(patient).agg(set), len(shares))
 
     sizes = patient.value_counts()
@@ -85,7 +89,7 @@ def _deal(films: pd.DataFrame, shares: NDArray[np.float64], seed: int) -> NDArra
         part_of[name] = part
         have[part] += sizes[name]
         overall[part] += sizes[name]
-    return patient.map(part_of).to_numpy(dtype=np.int64)
+    return np.array([part_of[name] for name in patient], dtype=np.int64)
 
 
 def _refuse_too_few(labels: pd.Series, parts: int) -> None:

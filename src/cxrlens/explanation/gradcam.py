@@ -5,8 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxrlens.models.classifier import FilmClassifier
 from cxrlens.explanation.heatmap import to_film
+from cxrlens.models.classifier import FilmClassifier
 
 
 def gradcam(

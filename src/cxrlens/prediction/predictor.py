@@ -168,7 +168,8 @@ class Predictor:
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             scores = self.model(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
-            return scores.double().softmax(1).cpu().numpy()
+            shares: NDArray[np.float64] = scores.double().softmax(1).cpu().numpy()
+        return shares
 
     def predict(self, film: str | Path | NDArray[np.uint8]) -> Prediction:
         """Predict one film, from its file or its grey pixels (H, W) uint8.
@@ -215,7 +216,9 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8], Examination] | FilmError]
     ) -> Iterator[Prediction | FilmError]:
         read = [item for item in batch if not isinstance(item, FilmError)]
-        rows = iter(self.probabilities(np.stack([item[2].pixels for item in read])) if read else [])
+        rows: Iterator[NDArray[np.float64]] = iter(())
+        if read:
+            rows = iter(self.probabilities(np.stack([item[2].pixels for item in read])))
         for item in batch:
             if isinstance(item, FilmError):
                 yield item
@@ -275,7 +278,9 @@ class Predictor:
             raise CxrlensError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
         target = target or prediction.predicted
         if target not in self.classes:
-            raise CxrlensError(f"unknown class {target!r}: the model knows {', '.join(self.classes)}")
+            raise CxrlensError(
+                f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
+            )
         assert prediction.film is not None
         from cxrlens.explanation.gradcam import gradcam
 

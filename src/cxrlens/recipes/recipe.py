@@ -166,7 +166,11 @@ def _sentence(detail: ErrorDetails) -> str:
         *parents, leaf = (str(part) for part in detail["loc"])
         valid = _keys(parents)
         near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*parents, near[0]])}?" if near else "valid: " + ", ".join(valid)
+        hint = (
+            f"did you mean {'.'.join([*parents, near[0]])}?"
+            if near
+            else "valid: " + ", ".join(valid)
+        )
         return f"unknown key {key}; {hint}"
     if detail["type"] == "missing":
         return f"the key {key} is missing"

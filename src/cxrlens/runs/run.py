@@ -10,6 +10,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -134,13 +135,27 @@ class Run:
         path = self.path / f"predictions-{split}.csv"
         if not path.is_file():
             raise RunError(f"{self.path} has no predictions for {split}: cxrlens train --resume")
-        text = dict.fromkeys(("image", "predicted", "label", "patient", "source", "repairs"), "string")
-        return pd.read_csv(path, dtype=text)
+        return read_predictions(path)
 
     def write_predictions(self, split: str, predictions: pd.DataFrame) -> None:
         """Write the predictions of a split; a new prediction takes the old one's place."""
-        with moved_into_place(self.path / f"predictions-{split}.csv") as draft:
-            predictions.to_csv(draft, index=False)
+        write_predictions(self.path / f"predictions-{split}.csv", predictions)
+
+    def skipped(self) -> dict[str, str]:
+        """Read image and reason of each film of the collection that could not be read."""
+        path = self.path / "skipped.csv"
+        if not path.is_file():
+            return {}
+        table = pd.read_csv(path)
+        return dict(zip(table["image"], table["reason"], strict=True))
+
+    def write_skipped(self, failures: Mapping[str, str]) -> None:
+        """Keep which films could not be read; no film, no file."""
+        if failures:
+            with moved_into_place(self.path / "skipped.csv") as draft:
+                pd.DataFrame(failures.items(), columns=["image", "reason"]).to_csv(
+                    draft, index=False
+                )
 
     def metrics(self) -> dict[str, Any]:
         """Read the metrics by split; empty before evaluation."""
@@ -161,6 +176,23 @@ class Run:
             return (self.path / name).read_text(encoding="utf-8")
         except OSError as error:
             raise RunError(f"{self.path / name} cannot be read: {error.strerror}") from error
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a table of predictions; image paths come out absolute."""
+    text = dict.fromkeys(("image", "predicted", "label", "patient", "source", "repairs"), "string")
+    table = pd.read_csv(path, dtype=text)
+    folder = path.resolve().parent
+    table["image"] = [os.path.normpath(folder / image) for image in table["image"]]
+    return table
+
+
+def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Write a table of predictions, with image paths relative to its folder."""
+    folder = path.resolve().parent
+    images = [os.path.relpath(image, folder) for image in predictions["image"]]
+    with moved_into_place(path) as draft:
+        predictions.assign(image=images).to_csv(draft, index=False)
 
 
 def _version(package: str) -> str:

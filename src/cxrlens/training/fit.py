@@ -30,7 +30,7 @@ from cxrlens.training.losses import LossFunction, build_loss
 from cxrlens.training.module import KeepEpochs, TrainingModule
 from cxrlens.training.precision import choose_precision
 from cxrlens.training.progress_files import SafetensorsCheckpoints
-from cxrlens.writing import moved_into_place, refuse_existing
+from cxrlens.writing import refuse_existing
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -164,7 +164,7 @@ def _fit(
         trainer.fit(module, train_loader, batches(validation, 128), ckpt_path=started)
     if trainer.interrupted:
         raise RunError(f"training was interrupted; cxrlens train --resume -o {run.path} goes on")
-    _write_skipped(run, cached)
+    run.write_skipped(cached.failures)
     _predict_splits(run, collection, cached, progress)
     shutil.rmtree(run.path / "progress", ignore_errors=True)
     return run
@@ -196,7 +196,11 @@ def _predict_splits(
     carried = [name for name in ("label", "patient", "source") if name in films]
     for name in ("validation", "test"):
         chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
-        say = (lambda done, of, name=name: progress(f"predict {name}", done, of)) if progress else None
+        say = (
+            (lambda done, of, name=name: progress(f"predict {name}", done, of))
+            if progress
+            else None
+        )
         table = predictor.predict_cached(
             films.loc[chosen, "image"].tolist(),
             cached.pixels,
@@ -231,7 +235,9 @@ def _make_room(out: Path, force: bool) -> None:
     refuse_existing(out, force)
     if out.exists() and any(out.iterdir()):
         if not (out / "versions.json").is_file():
-            raise OutputError(f"{out} is no run folder, so --force does not empty it: choose another")
+            raise OutputError(
+                f"{out} is no run folder, so --force does not empty it: choose another"
+            )
         shutil.rmtree(out)
 
 
@@ -259,15 +265,10 @@ def _accelerator(device: str) -> str:
         raise CxrlensError(f"--device {device}: known are auto, {', '.join(available)}")
     if not available[device]:
         there = ", ".join(name for name, here in available.items() if here)
-        raise CxrlensError(f"--device {device}: this machine has none that PyTorch can use; it has {there}")
+        raise CxrlensError(
+            f"--device {device}: this machine has none that PyTorch can use; it has {there}"
+        )
     return device
-
-
-def _write_skipped(run: Run, cached: CachedFilms) -> None:
-    if cached.failures:
-        table = pd.DataFrame(cached.failures.items(), columns=["image", "reason"])
-        with moved_into_place(run.path / "skipped.csv") as draft:
-            table.to_csv(draft, index=False)
 
 
 @contextmanager

@@ -25,7 +25,12 @@ class TrainingModule(lightning.LightningModule):
     """A classifier, its loss, Adam, and a triangular cyclical learning rate (Smith 2017)."""
 
     def __init__(
-        self, model: FilmClassifier, loss: LossFunction, settings: Training, steps: int, classes: int
+        self,
+        model: FilmClassifier,
+        loss: LossFunction,
+        settings: Training,
+        steps: int,
+        classes: int,
     ) -> None:
         super().__init__()
         self.model = model

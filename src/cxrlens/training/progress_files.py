@@ -62,8 +62,8 @@ class SafetensorsCheckpoints(CheckpointIO):
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().cpu().contiguous().clone(
-            memory_format=torch.contiguous_format
+        tensors[name] = (
+            value.detach().cpu().contiguous().clone(memory_format=torch.contiguous_format)
         )
         return {"tensor": name}
     if isinstance(value, dict):

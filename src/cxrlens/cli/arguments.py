@@ -1,0 +1,26 @@
+"""Arguments and options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Table = Annotated[
+    Path, typer.Argument(metavar="FILMS.CSV", help="A collection, as `cxrlens collect` makes it.")
+]
+Films = Annotated[
+    list[Path], typer.Argument(metavar="FILM|DIR...", help="Films, or folders of films.")
+]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run folder, as `cxrlens train` makes it.")
+]
+OutFile = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")]
+OutFolder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where decoded films are kept (default: your cache folder)."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+ChainName = Annotated[str, typer.Option("--chain", help="The quality chain that looks.")]

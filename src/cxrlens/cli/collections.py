@@ -1,0 +1,96 @@
+"""Verbs about which films there are: collect, pairs, split."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrlens.cli.arguments import Force, OutFile, Seed, Table
+from cxrlens.cli.say import done, end_with, stage
+
+
+def collect(
+    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="csv, folders or report.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the films lie.")],
+    out: OutFile,
+    force: Force = False,
+) -> None:
+    """Make a collection (a table of films) from a folder as it lies on disk.
+
+    Layouts: `folders` (a folder a class: normal, pneumonia, tuberculosis), `csv` (a table with a column
+    image), `report` (images/P00001_1.png and labels.csv).
+    """
+    from cxrlens.collections.readers import collect
+
+    collection = collect(layout, folder)
+    collection.write(out, force)
+    counts = ", ".join(f"{count} {label}" for label, count in collection.counts().items())
+    copies = (
+        "acquisition" in collection.films and collection.films["acquisition"].duplicated().any()
+    )
+    then = f"cxrlens pairs {out} -o clean.csv" if copies else f"cxrlens split {out} -o split.csv"
+    done(f"{out}: {len(collection)} films ({counts or "no labels"})", then)
+
+
+def pairs(
+    films: Table,
+    out: OutFile,
+    rule: Annotated[str, typer.Option(help="What tells the cleanest copy.")] = "report",
+    force: Force = False,
+) -> None:
+    """Keep the cleanest copy of every exposure; list the films that left, with the reason.
+
+    Copies share a value in the column `acquisition`. Nothing is deleted: FILE is a new table, and the
+    films that left are in FILE with `-left` before its suffix.
+    """
+    from cxrlens.collections.collection import Collection, read_collection
+    from cxrlens.collections.pairs import reduce_pairs
+    from cxrlens.writing import refuse_existing
+
+    left_out = out.with_name(f"{out.stem}-left{out.suffix}")
+    for path in (out, left_out):
+        refuse_existing(path, force)
+    collection = read_collection(films)
+    if "acquisition" not in collection.films:
+        collection.write(out, force)
+        done(
+            f"{out}: all {len(collection)} films; the table has no column 'acquisition', so no film is known "
+            "to be a copy and nothing changed"
+        )
+        return
+    with stage("compare copies") as bar:
+        reduced = reduce_pairs(collection, rule, bar)
+    reduced.kept.write(out, force)
+    if len(reduced.left):
+        Collection(reduced.left).write(left_out, force)
+    done(
+        f"{out}: {len(reduced.kept)} films; {len(reduced.left)} copies left"
+        + (f", see {left_out}" if len(reduced.left) else ""),
+        f"cxrlens split {out} -o split.csv",
+    )
+    end_with(reduced.failures)
+
+
+def split(
+    films: Table,
+    out: OutFile,
+    folds: Annotated[
+        int, typer.Option(min=0, help="Also deal train and validation into folds.")
+    ] = 0,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Split films into train, validation and test (64/16/20): by patient, stratified by class and source."""
+    from cxrlens.collections.collection import read_collection
+    from cxrlens.collections.splits import fold, split
+
+    collection = split(read_collection(films), seed)
+    if folds:
+        collection = fold(collection, folds, seed)
+    collection.write(out, force)
+    counts = collection.films["split"].value_counts()
+    shares = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "test"))
+    known = (
+        "" if "patient" in collection.films else "; patients are unknown: every film counts as one"
+    )
+    done(f"{out}: {shares}{known}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")

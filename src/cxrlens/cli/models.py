@@ -1,0 +1,195 @@
+"""Verbs about models: demo, train, evaluate, explain, predict."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cxrlens.cli.arguments import Cache, Device, Films, Force, Model, OutFolder
+from cxrlens.cli.say import NOTICE, done, end_with, fault, out, stage, stages
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Where everything goes.")
+    ] = Path("cxrlens-demo"),
+    force: Force = False,
+) -> None:
+    """Do the main job on drawn films in minutes: draw, train, evaluate, explain.
+
+    It checks itself: exit code 0 only if the test AUC is 0.9 or more.
+    """
+    from cxrlens.main_job import Demo, demo
+
+    with stages() as bars:
+        result = demo(folder, force=force, progress=bars)
+    done(
+        f"{result.run.path}: macro AUC {result.macro_auc:.3f} on the drawn test films.\n"
+        f"Open {result.run.path / 'report.html'} and {result.explained}.\n{NOTICE}",
+        f"cxrlens predict {result.run.path} {folder / 'films' / 'images'} --csv predictions.csv",
+    )
+    if result.macro_auc < Demo.GOAL:
+        fault(
+            f"the demo should reach a test AUC of {Demo.GOAL}: something is wrong with this set-up"
+        )
+        raise typer.Exit(1)
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")
+    ] = "",
+    films: Annotated[Path | None, typer.Argument(metavar="FILMS.CSV", help="A collection.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="RUN", help="The run folder to make.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change the recipe, e.g. training.batch=16."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Backbone weights instead of the hub's.")
+    ] = None,
+    go_on: Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")] = False,
+    device: Device = "auto",
+    cache: Cache = None,
+    force: Force = False,
+) -> None:
+    """Train a recipe on a collection; leave a run folder with its report.
+
+    Shipped recipes: lite0-ffn, resnet-cross-entropy, resnet-focal. To go on after an interruption:
+    `cxrlens train --resume -o runs/NAME`.
+    """
+    import cxrlens.main_job as job
+
+    if folder is None:
+        raise typer.BadParameter("say where the run goes: -o runs/NAME")
+    with stages() as bars:
+        if go_on:
+            run = job.go_on(folder, cache=cache, progress=bars)
+        else:
+            if not recipe or films is None:
+                raise typer.BadParameter(
+                    "name a recipe and a collection: cxrlens train lite0-ffn films.csv"
+                )
+            changes = [*(settings or ()), *([f"model.weights={weights}"] if weights else ())]
+            run = job.train(
+                recipe,
+                films,
+                folder,
+                settings=changes,
+                device=device,
+                cache=cache,
+                force=force,
+                progress=bars,
+            )
+    _say_metrics(run.metrics())
+    done(
+        f"{run.path}: open {run.path / 'report.html'}",
+        f"cxrlens explain {run.path} FILM... -o explained",
+    )
+    end_with(run.skipped())
+
+
+def evaluate(
+    model: Model,
+    films: Annotated[
+        Path | None, typer.Argument(metavar="[FILMS.CSV]", help="Other films than the run's own.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Needed with FILMS.CSV.")
+    ] = None,
+    cache: Cache = None,
+    force: Force = False,
+) -> None:
+    """Measure a run on its own validation and test films again, or on other films.
+
+    Without FILMS.CSV the run's metrics.json and report.html are made anew. With it, DIR gets
+    predictions.csv, metrics.json and report.html of those films.
+    """
+    import cxrlens.main_job as job
+    from cxrlens.runs.run import Run
+
+    if films is None:
+        run = Run(model)
+        job.evaluate(run)
+        _say_metrics(run.metrics())
+        done(f"{run.path}: wrote metrics.json and report.html")
+        return
+    if folder is None:
+        raise typer.BadParameter("say where the results go: -o DIR")
+    with stage("predict") as bar:
+        result = job.evaluate_on(model, films, folder, cache=cache, force=force, progress=bar)
+    _say_metrics({"films": result.metrics.model_dump()})
+    done(f"{folder}: wrote predictions.csv, metrics.json and report.html")
+    end_with(result.failures)
+
+
+def explain(
+    model: Model,
+    films: Films,
+    folder: OutFolder,
+    method: Annotated[str, typer.Option(help="gradcam.")] = "gradcam",
+    target: Annotated[
+        str | None,
+        typer.Option("--class", help="The class to explain (default: the predicted one)."),
+    ] = None,
+    palette: Annotated[str, typer.Option(help="cividis, or report (blue to red).")] = "cividis",
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Show where the model looked: a heat map beside each film, and one page with all."""
+    from cxrlens.main_job import load
+    from cxrlens.prediction.explained import explain_films
+    from cxrlens.radiographs.read import find_films
+
+    found = find_films(films)
+    result = explain_films(load(model, device), found, folder, method, target, palette, force)
+    done(f"{folder}: {len(result.pictures)} pictures. Open {result.page}.\n{NOTICE}")
+    end_with(result.failures)
+
+
+def predict(
+    model: Model,
+    films: Films,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV table to write.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="A JSON file to write.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted table.")
+    ] = False,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Predict films: probabilities, and what is wrong with their pixels."""
+    from cxrlens.main_job import load
+    from cxrlens.prediction.table import predict_films
+    from cxrlens.radiographs.read import find_films
+
+    if csv and json:
+        raise typer.BadParameter("one of --csv and --json at a time")
+    path = csv or json
+    if json and json.suffix != ".json":
+        raise typer.BadParameter("the file after --json must end in .json")
+    found = find_films(films)
+    predictor = load(model, device)
+    with stage("predict") as bar:
+        result = predict_films(predictor, found, path, resume=resume, force=force, progress=bar)
+    if path is None:
+        columns = ["image", "predicted", *predictor.classes]
+        out.print(result.table[columns].to_string(index=False) if len(result.table) else "no film")
+    said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
+    done(f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}")
+    end_with(result.failures)
+
+
+def _say_metrics(metrics: Mapping[str, Any]) -> None:
+    for name, values in metrics.items():
+        auc = values.get("macro_auc")
+        said = f", macro AUC {auc:.4f}" if auc is not None else ""
+        out.print(
+            f"{name}: {values['films']} films, accuracy {values['accuracy']:.4f}, "
+            f"macro F1 {values['macro_f1']:.4f}{said}"
+        )

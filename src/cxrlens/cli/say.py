@@ -1,0 +1,74 @@
+"""What the command line says: progress while it works, failures, and what to do next."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+NOTICE = "Research use only: not a medical device, not a diagnosis."
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LISTED = 20
+"""Failures that are printed; the rest are counted."""
+
+
+def fault(sentence: str) -> None:
+    """Print why nothing was done."""
+    err.print(f"[bold red]cxrlens:[/] {escape(sentence)}")
+
+
+def done(wrote: str, then: str = "") -> None:
+    """Say what was written, and what to do next."""
+    out.print(escape(wrote))
+    if then:
+        out.print(f"Next: {escape(then)}")
+
+
+def end_with(failures: Mapping[str, str]) -> None:
+    """List films that failed and leave with exit code 1; do nothing where there are none."""
+    if not failures:
+        return
+    for sentence in list(failures.values())[:LISTED]:
+        err.print(f"[red]skipped[/] {escape(sentence)}")
+    if len(failures) > LISTED:
+        err.print(f"[red]skipped[/] and {len(failures) - LISTED} more")
+    err.print(f"{len(failures)} films could not be read; everything else was done.")
+    raise typer.Exit(1)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar a stage; where no one watches, a line as each stage ends."""
+    if not sys.stderr.isatty():
+        ended: set[str] = set()
+
+        def line(stage: str, count: int, total: int) -> None:
+            if count == total and stage not in ended:
+                ended.add(stage)
+                err.print(f"{escape(stage)}: {total}")
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=err) as bars:
+        tasks: dict[str, object] = {}
+
+        def bar(stage: str, count: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=count, total=total)  # type: ignore[arg-type]
+
+        yield bar
+
+
+@contextmanager
+def stage(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a single bar."""
+    with stages() as bar:
+        yield lambda count, total: bar(name, count, total)

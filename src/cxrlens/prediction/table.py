@@ -1,0 +1,136 @@
+"""Predict many films into a table that grows line by line and can be taken up again."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cxrlens.errors import FilmError
+from cxrlens.prediction.predictor import Predictor
+from cxrlens.writing import explained, moved_into_place, refuse_existing
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What `predict_films` gives.
+
+    Attributes
+    ----------
+    table
+        The predictions table, those of an earlier, interrupted call included.
+    failures
+        Film and sentence of each that could not be read.
+    """
+
+    table: pd.DataFrame
+    failures: dict[str, str]
+
+    def counts(self) -> dict[str, int]:
+        """Films by predicted class, the most frequent first."""
+        if self.table.empty:
+            return {}
+        return {str(name): int(n) for name, n in self.table["predicted"].value_counts().items()}
+
+
+def predict_films(
+    predictor: Predictor,
+    films: Sequence[Path],
+    path: Path | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predicted:
+    """Predict films into a table; with a path, also into a CSV or JSON file.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    films
+        Files.
+    path
+        Where to write, JSON if it ends so and CSV otherwise. While it grows it is called ``NAME.part``.
+    resume
+        Keep the rows of an interrupted call's ``NAME.part`` and predict the other films.
+    force
+        Replace a file that exists.
+    progress
+        Called with films done and films in all.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and neither `force` nor `resume` is set, or it cannot be written.
+    """
+    if path is None:
+        rows, failures = _predict(predictor, films, None, progress)
+        return Predicted(pd.DataFrame(rows), failures)
+    if not resume:
+        refuse_existing(path, force)
+    part = path.with_name(path.name + ".part")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            part.unlink(missing_ok=True)
+        elif path.is_file() and not part.exists() and path.suffix != ".json":
+            part.write_bytes(path.read_bytes())
+        before = _whole_rows(part)
+        known = set(before["image"]) if len(before) else set()
+        with part.open("w", newline="", encoding="utf-8") as file:
+            if len(before):
+                before.to_csv(file, index=False)
+            rest = [film for film in films if str(film) not in known]
+            rows, failures = _predict(
+                predictor, rest, csv.writer(file, lineterminator="\n").writerow, progress, not len(before)
+            )
+        table = pd.concat([before, pd.DataFrame(rows)], ignore_index=True)
+        with moved_into_place(path) as draft:
+            if path.suffix == ".json":
+                records = json.loads(table.to_json(orient="records"))
+                draft.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+            else:
+                table.to_csv(draft, index=False)
+        part.unlink()
+    return Predicted(table, failures)
+
+
+def _predict(
+    predictor: Predictor,
+    films: Sequence[Path],
+    write: Callable[[Iterable[object]], object] | None,
+    progress: Callable[[int, int], None] | None,
+    header: bool = True,
+) -> tuple[list[dict[str, object]], dict[str, str]]:
+    rows: list[dict[str, object]] = []
+    failures: dict[str, str] = {}
+    outcomes = predictor.predict_many(films)
+    for done, (path, outcome) in enumerate(zip(films, outcomes, strict=True), 1):
+        if isinstance(outcome, FilmError):
+            failures[str(path)] = str(outcome)
+        else:
+            row = outcome.row()
+            if write:
+                if header:
+                    write(row)
+                    header = False
+                write(row.values())
+            rows.append(row)
+        if progress:
+            progress(done, len(films))
+    return rows, failures
+
+
+def _whole_rows(part: Path) -> pd.DataFrame:
+    """Rows of an interrupted table, without a last one that was cut off."""
+    if not part.is_file():
+        return pd.DataFrame()
+    text = part.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole.count("\n") < 2:
+        return pd.DataFrame()
+    return pd.read_csv(io.StringIO(whole), dtype={"image": "string", "repairs": "string"})

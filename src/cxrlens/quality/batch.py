@@ -1,0 +1,117 @@
+"""Check and repair many films: a findings table, and repaired copies beside the originals."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import pandas as pd
+
+from cxrlens.errors import FilmError, OutputError
+from cxrlens.quality.chain import Chain
+from cxrlens.quality.findings import Examination
+from cxrlens.radiographs.read import read_radiograph
+from cxrlens.writing import moved_into_place
+
+Progress = Callable[[int, int], None]
+
+_AHEAD = 64
+
+
+def check_films(
+    films: Sequence[Path], chain: Chain, progress: Progress | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Find what is wrong with films; no pixel is changed.
+
+    Parameters
+    ----------
+    films
+        Files.
+    chain
+        Its detectors look.
+    progress
+        Called with films done and films in all.
+
+    Returns
+    -------
+    findings : DataFrame
+        ``image`` and the findings columns, a row a film that could be read.
+    failures : dict
+        Film and sentence of each that could not.
+    """
+    rows, failures = [], {}
+    for path, outcome in _examined(films, chain, progress):
+        if isinstance(outcome, FilmError):
+            failures[str(path)] = str(outcome)
+        else:
+            rows.append({"image": str(path), **outcome.row(), "repairs": ""})
+    return pd.DataFrame(rows), failures
+
+
+def repair_films(
+    films: Sequence[Path],
+    chain: Chain,
+    folder: Path,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Write a repaired square copy of each film as PNG into a folder.
+
+    Names are kept; where two films share one, the later gets a number.
+
+    Returns
+    -------
+    findings : DataFrame
+        ``image``, ``repaired`` (the copy) and the findings columns.
+    failures : dict
+        Film and sentence of each that could not be read.
+
+    Raises
+    ------
+    OutputError
+        If a copy exists and `force` is false, or the folder cannot be written.
+    """
+    names = _names(films)
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and not force:
+        raise OutputError(f"{folder / taken[0]} exists already: choose another folder, or say --force")
+    rows, failures = [], {}
+    for name, (path, outcome) in zip(names, _examined(films, chain, progress), strict=True):
+        if isinstance(outcome, FilmError):
+            failures[str(path)] = str(outcome)
+            continue
+        with moved_into_place(folder / name) as draft:
+            _, data = cv2.imencode(".png", outcome.pixels)
+            draft.write_bytes(data.tobytes())
+        rows.append({"image": str(path), "repaired": str(folder / name), **outcome.row()})
+    return pd.DataFrame(rows), failures
+
+
+def _names(films: Sequence[Path]) -> list[str]:
+    seen: dict[str, int] = {}
+    names = []
+    for path in films:
+        count = seen[path.stem] = seen.get(path.stem, 0) + 1
+        names.append(f"{path.stem}.png" if count == 1 else f"{path.stem}-{count}.png")
+    return names
+
+
+def _examined(
+    films: Sequence[Path], chain: Chain, progress: Progress | None
+) -> Iterator[tuple[Path, Examination | FilmError]]:
+    def examine(path: Path) -> Examination | FilmError:
+        try:
+            return chain.examine(read_radiograph(path))
+        except FilmError as error:
+            return error
+
+    queue = iter(films)
+    done = 0
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(queue, _AHEAD)):
+            for path, outcome in zip(batch, pool.map(examine, batch), strict=True):
+                done += 1
+                if progress:
+                    progress(done, len(films))
+                yield path, outcome
