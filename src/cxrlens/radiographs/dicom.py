@@ -81,6 +81,15 @@ _RADIOGRAPH_CLASSES = frozenset(
     }
 )
 
+_PLAIN = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+    }
+)
+
 # One decoder for each compression: the next best may fill a cut film with grey and say nothing.
 _DECODERS = {
     uid.JPEGBaseline8Bit: "pillow",
@@ -164,7 +173,10 @@ def _refuse_others(dataset: FileDataset, name: str) -> None:
     if not modality and kind and kind not in _RADIOGRAPH_CLASSES:
         raise FilmError(f"{name} is a DICOM object of another kind than a radiograph: {accepted}")
     if "PixelData" not in dataset:
-        raise FilmError(f"{name} is a DICOM file without pixels: name the file of the film itself")
+        if "SOPClassUID" in dataset and "Rows" not in dataset:
+            raise FilmError(f"{name} is a DICOM file without an image: name the film's own file")
+        # Of a file that breaks off within compressed pixels, pydicom gives nothing at all.
+        raise FilmError(f"{name} is a broken DICOM file (its pixels are missing): copy it again")
     if (frames := _whole(dataset, "NumberOfFrames", 1)) > 1:
         raise FilmError(
             f"{name} is a DICOM film of {frames} frames: save each as a file of its own"
@@ -177,9 +189,8 @@ def _decoded(dataset: FileDataset, name: str) -> NDArray[Any]:
     syntax = dataset.file_meta.get("TransferSyntaxUID") or uid.ImplicitVRLittleEndian
     dataset.file_meta.TransferSyntaxUID = syntax
     plugin = _DECODERS.get(syntax, "")
-    is_twelve_bit = syntax == uid.JPEGExtended12Bit and _whole(dataset, "BitsStored") != 8
-    if syntax.is_encapsulated:
-        if is_twelve_bit or plugin not in _plugins(syntax):
+    if syntax not in _PLAIN:
+        if plugin not in _plugins(dataset, syntax):
             raise FilmError(
                 f"{name} is compressed in a way that has no decoder here ({syntax.name}): "
                 "export it uncompressed or as JPEG 2000"
@@ -190,7 +201,9 @@ def _decoded(dataset: FileDataset, name: str) -> NDArray[Any]:
     return pixels
 
 
-def _plugins(syntax: uid.UID) -> tuple[str, ...]:
+def _plugins(dataset: FileDataset, syntax: uid.UID) -> tuple[str, ...]:
+    if syntax == uid.JPEGExtended12Bit and _whole(dataset, "BitsStored") != 8:
+        return ()
     try:
         return get_decoder(syntax).available_plugins
     except NotImplementedError:

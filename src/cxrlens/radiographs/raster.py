@@ -73,13 +73,9 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
         try:
             if isinstance(image, TiffImageFile):
                 _refuse_odd_tiff(image, name)
-            if _has_deep_colour(image, data):
-                grey = _deep_grey(data)
-                orientation = image.getexif().get(_ORIENTATION, 1)
-            else:
-                grey = _grey(image)
-                # Pillow has turned a TIFF already, and then no longer names the tag.
-                orientation = image.getexif().get(_ORIENTATION, 1)
+            grey = _deep_grey(data) if _has_deep_colour(image, data) else _grey(image)
+            # Pillow and OpenCV turn a TIFF by themselves.
+            orientation = 1 if kind == "TIFF" else image.getexif().get(_ORIENTATION, 1)
         except FilmError:
             raise
         except Exception as error:

@@ -79,7 +79,9 @@ def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MOST_BYTES_PER_PIXEL * max_pixels:
-                raise FilmError(f"{path} has {size:,} bytes, more than any film: name the film itself")
+                raise FilmError(
+                    f"{path} has {size:,} bytes, more than any film: name the film itself"
+                )
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise FilmError(_why_unreadable(path, error)) from error
