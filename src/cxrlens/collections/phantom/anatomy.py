@@ -28,8 +28,8 @@ class Body:
         Cardiothoracic ratio on a PA film.
     squareness
         Exponent of the chest's cross-section; smaller is boxier.
-    dome
-        How fast the chest widens below the apices (exponent).
+    narrow
+        How much narrower than 1 the chest is at the height of the arm pits.
     rib_drop, rib_gap, rib_width
         Fall of the fifth rib from spine to front, distance of two ribs at the spine, a rib's width.
     shoulder
@@ -42,6 +42,10 @@ class Body:
         Brightness of bones, about 1.
     knob
         Prominence of the aortic knob.
+    slant
+        0 for a heart with a bulging left border, 0.3 for a slim one.
+    cartilage
+        Calcification of the ribs' cartilage, 0 to 1.
     branches
         Seed of the lungs' vessels.
     """
@@ -50,7 +54,7 @@ class Body:
     sex: str
     heart: float
     squareness: float
-    dome: float
+    narrow: float
     rib_drop: float
     rib_gap: float
     rib_width: float
@@ -59,6 +63,8 @@ class Body:
     breast: float
     bone: float
     knob: float
+    slant: float
+    cartilage: float
     branches: int
 
 
@@ -75,31 +81,50 @@ def draw_body(rng: np.random.Generator) -> Body:
         sex=sex,
         heart=float(np.clip(heart + 0.012 * stout, 0.38, 0.62)),
         squareness=float(rng.uniform(0.62, 0.9)),
-        dome=float(rng.uniform(2.0, 2.9)),
+        narrow=float(rng.uniform(0.06, 0.2)),
         rib_drop=float(rng.uniform(0.26, 0.36) if child else rng.uniform(0.30, 0.50)),
-        rib_gap=float(rng.uniform(0.098, 0.118)),
-        rib_width=float(rng.uniform(0.038, 0.052)),
+        rib_gap=float(rng.uniform(0.1, 0.118)),
+        rib_width=float(rng.uniform(0.042, 0.058)),
         shoulder=float(rng.uniform(1.12, 1.25) if child else rng.uniform(1.25, 1.5)),
         flesh=float(np.clip(0.14 + 0.06 * stout + rng.normal(0, 0.02), 0.06, 0.4)),
         breast=float(np.clip(rng.normal(0.9, 0.35), 0.2, 1.6)) if grown_woman else 0.0,
         bone=float(rng.uniform(0.75, 1.25)),
         knob=float(np.clip(0.4 + 0.012 * (age - 30) + rng.normal(0, 0.25), 0, 1.3)),
+        slant=float(rng.uniform(0.0, 0.3)),
+        cartilage=float(np.clip(rng.normal(0.012 * (age - 40), 0.25), 0, 1)),
         branches=int(rng.integers(2**31)),
     )
 
 
+def _wall(body: Body) -> Points:
+    """Points of the left lateral chest wall, from the apex downwards."""
+    n = body.narrow
+    return np.array(
+        [
+            (0.43, 0.0),
+            (0.60, 0.028),
+            (0.735 - 0.3 * n, 0.10),
+            (0.86 - 0.7 * n, 0.22),
+            (0.955 - 0.85 * n, 0.40),
+            (0.995 - 0.5 * n, 0.60),
+            (1.0, 0.82),
+            (0.985, 1.0),
+            (0.95, 1.15),
+            (0.90, 1.4),
+        ]
+    )
+
+
 def chest_half_width(body: Body, y: Points) -> Points:
-    """Give the x of the inner chest wall at heights `y`; 0 at the apex, 1 from 0.85 downwards."""
-    t = np.clip(1 - y / 0.85, 0, 1)
-    widest = (1 - t**body.dome) ** (1 / 2.1)
-    return np.asarray(widest * (1 - 0.06 * np.clip(y - 0.9, 0, 1)))
+    """Give the x of the lateral chest wall at heights `y`, in body units."""
+    wall = _wall(body)
+    return np.interp(y, wall[:, 1], wall[:, 0])
 
 
 def cavity(body: Body) -> Points:
-    """Outline of the right half of the chest's inside, down to well below the diaphragm."""
-    y = np.concatenate([0.85 * (1 - np.cos(np.linspace(0, np.pi / 2, 24))), [1.0, 1.15, 1.35]])
-    wall = np.stack([-chest_half_width(body, y), y], axis=1)
-    return np.vstack([wall, [[0.0, 1.35], [0.0, 0.0]]])
+    """Outline of the left half of the chest's inside, down to well below the diaphragm."""
+    medial = [(0.02, 1.4), (0.02, 0.35), (0.13, 0.16), (0.22, 0.055), (0.32, 0.008)]
+    return rounded(np.vstack([_wall(body), medial]))
 
 
 def trunk(body: Body, raised: float) -> Points:
@@ -114,11 +139,11 @@ def trunk(body: Body, raised: float) -> Points:
     half = [
         (0.30, -0.70),
         (0.31, -0.36),
-        (0.42, -0.20 - 0.3 * raised),
-        (0.75, -0.12 - 0.7 * raised),
-        (s - 0.05, -0.09 - raised),
-        (s + 0.17, 0.03 - raised),
-        (s + 0.16, 0.20),
+        (0.42, -0.22 - 0.3 * raised),
+        (0.72, -0.13 - 0.7 * raised),
+        (s - 0.12, -0.045 - raised),
+        (s + 0.14, 0.06 - raised),
+        (s + 0.17, 0.22),
         (max(f, 1.08) + 0.04, 0.38),
         (f, 0.62),
         (f - 0.01, 0.95),
@@ -158,10 +183,11 @@ def clavicle(body: Body, raised: float) -> Points:
     s = body.shoulder
     line = [
         (0.11, 0.155),
-        (0.30, 0.115 - 0.1 * raised),
-        (0.55, 0.035 - 0.45 * raised),
-        (0.80, -0.005 - 0.8 * raised),
-        (s - 0.05, -0.02 - raised),
+        (0.30, 0.125 - 0.1 * raised),
+        (0.52, 0.065 - 0.45 * raised),
+        (0.76, 0.012 - 0.8 * raised),
+        (s - 0.22, 0.012 - raised),
+        (s - 0.06, 0.03 - raised),
     ]
     return rounded(line, closed=False)
 
@@ -196,26 +222,26 @@ def heart(body: Body, enlarged: float, low: float) -> Points:
     knob = 0.19 + 0.07 * body.knob
     return rounded(
         [
-            (-0.15, 0.02),
+            (-0.17, -0.1),
             (-0.155, 0.2),
-            (-0.17, 0.38),
-            (-0.19, 0.5),
+            (-0.16, 0.38),
+            (-0.175, 0.5),
             (-0.88 * right, 0.62),
             (-right, 0.76),
-            (-0.93 * right, 0.9),
-            (-0.72 * right, low + 0.05),
-            (0.2 * left, low + 0.12),
-            (0.72 * left, low + 0.06),
-            (0.98 * left, 0.92),
-            (0.93 * left, 0.80),
-            (0.72 * left, 0.64),
-            (0.25 + 0.05 * ratio, 0.50),
+            (-0.95 * right, 0.9),
+            (-0.85 * right, low + 0.05),
+            (0.0, low + 0.25),
+            (0.85 * left, low + 0.16),
+            (0.99 * left, low),
+            (left * (0.99 - 0.35 * body.slant), low - 0.11),
+            (left * (0.83 - 0.55 * body.slant), low - 0.26),
+            (0.24 + 0.1 * ratio, 0.52),
             (0.205, 0.42),
             (0.19, 0.37),
             (knob, 0.31),
             (knob - 0.01, 0.25),
-            (0.165, 0.18),
-            (0.15, 0.02),
+            (0.155, 0.17),
+            (0.17, -0.1),
         ]
     )
 
@@ -230,24 +256,24 @@ def abdomen(rise: tuple[float, float], bulge: float) -> Points:
     bulge
         How much higher a dome stands than its costophrenic angle, in body units.
     """
-    r, l = rise
+    right, left = rise
     return np.vstack(
         [
             rounded(
                 [
-                    (-1.35, r + bulge * 1.6),
-                    (-1.02, r + bulge * 1.05),
-                    (-0.86, r + bulge * 0.5),
-                    (-0.66, r + bulge * 0.1),
-                    (-0.45, r),
-                    (-0.2, r + bulge * 0.18),
-                    (0.0, (r + l) / 2 + bulge * 0.3),
-                    (0.22, l + bulge * 0.2),
-                    (0.45, l),
-                    (0.68, l + bulge * 0.12),
-                    (0.87, l + bulge * 0.52),
-                    (1.02, l + bulge * 1.05),
-                    (1.35, l + bulge * 1.6),
+                    (-1.35, right + bulge * 1.6),
+                    (-1.02, right + bulge * 1.05),
+                    (-0.86, right + bulge * 0.5),
+                    (-0.66, right + bulge * 0.1),
+                    (-0.45, right),
+                    (-0.2, right + bulge * 0.18),
+                    (0.0, (right + left) / 2 + bulge * 0.3),
+                    (0.22, left + bulge * 0.2),
+                    (0.45, left),
+                    (0.68, left + bulge * 0.12),
+                    (0.87, left + bulge * 0.52),
+                    (1.02, left + bulge * 1.05),
+                    (1.35, left + bulge * 1.6),
                 ],
                 closed=False,
             ),
@@ -272,9 +298,9 @@ def rib_bands(body: Body, turned: float) -> tuple[Points, Points, Points, Points
     k = np.arange(RIBS, dtype=np.float64)
     start = -0.105 + body.rib_gap * k
     drop = body.rib_drop * (0.62 + 0.38 * np.minimum(k, 6) / 4.0)
-    reach = chest_half_width(body, start + 0.52 * drop + 0.03)
+    reach = chest_half_width(body, start + 0.52 * drop) + 0.012
     halves = []
-    for angles in (np.linspace(0.13, 1.72, 22), np.linspace(1.5, 2.62, 16)):
+    for angles in (np.linspace(0.03, 1.72, 24), np.linspace(1.5, 2.62, 16)):
         depth = np.cos(angles)
         x = reach[:, None] * np.sin(angles) ** body.squareness
         y = start[:, None] + drop[:, None] * (1 - depth) / 2
@@ -290,39 +316,48 @@ def rib_bands(body: Body, turned: float) -> tuple[Points, Points, Points, Points
     return halves[0], halves[1], halves[2], halves[3]
 
 
-def vessels(body: Body) -> list[tuple[float, float, list[Points]]]:
+def vessels(body: Body) -> list[tuple[float, float, Points]]:
     """Grow the pulmonary vessels of both lungs from the hila.
 
     Returns
     -------
     list
-        (pen width in pixels of a 224 film, strength in [0, 1], lines), thick branches first.
+        (pen width in pixels of a 224 film, strength in [0, 1], (M, N, 2) lines), faint ones first.
     """
     rng = np.random.default_rng(body.branches)
-    levels: list[tuple[float, float, list[Points]]] = []
     roots, headings, lengths = [], [], []
     for sign in (-1.0, 1.0):
-        fan = np.linspace(-1.25, 1.45, 9) + rng.normal(0, 0.12, 9)
-        roots.append(np.stack([sign * (0.2 + 0.05 * np.cos(fan)), 0.47 + 0.07 * fan], axis=1))
-        headings.append(np.stack([sign * np.cos(fan), np.sin(fan)], axis=1))
-        lengths.append(rng.uniform(0.2, 0.36, 9))
+        fan = np.linspace(-1.25, 1.5, 9) + rng.normal(0, 0.13, 9)
+        hilum = np.array([sign * 0.19, 0.485 + 0.02 * -sign])
+        out = np.stack([sign * np.cos(fan), np.sin(fan)], axis=1)
+        roots.append(hilum + out * [0.05, 0.07])
+        headings.append(out)
+        lengths.append(rng.uniform(0.22, 0.42, 9) * np.linspace(0.75, 1.1, 9))
     root, heading, length = (np.concatenate(a) for a in (roots, headings, lengths))
-    for width, strength in ((3.0, 1.0), (2.0, 0.8), (1.0, 0.75), (1.0, 0.45)):
-        t = np.linspace(0, 1, 6)
-        bend = rng.normal(0, 0.12, len(root))[:, None, None]
-        side = np.stack([-heading[:, 1], heading[:, 0]], axis=1)[:, None]
-        run = length[:, None, None]
-        line = root[:, None] + run * (t[:, None] * heading[:, None] + bend * t[:, None] ** 2 * side)
-        levels.append((width, strength, list(line)))
-        at = rng.integers(3, 6, (len(root), 2))
-        at[:, 0] = 5
+    isotropic = np.array([1.0, 0.62])  # a body unit is longer in y than in x
+    t = np.linspace(0, 1, 7)[:, None]
+    drawn: list[tuple[float, float, Points]] = []
+    for thick, thin, strong, weak in (
+        (2.6, 1.8, 1.0, 0.9),
+        (1.6, 1.4, 0.85, 0.7),
+        (1.0, 1.0, 0.75, 0.55),
+        (1.0, 1.0, 0.45, 0.3),
+    ):
+        bend = rng.normal(0, 0.26, (len(root), 2))
+        side = np.stack([-heading[:, 1], heading[:, 0]], axis=1)
+        sway = bend[:, :1, None] * t**2 + bend[:, 1:, None] * t**3 * 0.6
+        path = t * heading[:, None] + sway * side[:, None]
+        line = root[:, None] + length[:, None, None] * isotropic * path
+        drawn += [(thick, strong, line[:, :4]), (thin, weak, line[:, 3:])]
+        end = path[:, -1] - path[:, -2]
+        end /= np.linalg.norm(end, axis=1, keepdims=True)
         rows = np.repeat(np.arange(len(root)), 2)
-        root = line[rows, at.ravel()]
-        angle = (
-            rng.uniform(0.15, 0.6, at.shape) * rng.choice([-1, 1], (len(at), 1)) * [1, -1]
-        ).ravel()
+        at = np.stack([np.full(len(root), 6), rng.integers(2, 6, len(root))], axis=1).ravel()
+        angle = rng.uniform(0.15, 0.75, (len(root), 2)) * rng.choice([-1, 1], (len(root), 1))
+        angle = (angle * [1, -1]).ravel()
         c, s = np.cos(angle), np.sin(angle)
-        h = heading[rows]
+        h = end[rows]
+        root = line[rows, at]
         heading = np.stack([c * h[:, 0] - s * h[:, 1], s * h[:, 0] + c * h[:, 1]], axis=1)
         length = length[rows] * rng.uniform(0.5, 0.85, len(rows))
-    return levels
+    return sorted(drawn, key=lambda level: level[1])

@@ -53,7 +53,7 @@ def rounded(corners: Sequence[tuple[float, float]] | Points, closed: bool = True
     p = np.asarray(corners, dtype=np.float64)
     if closed:
         knots = np.stack([np.roll(p, k, axis=0) for k in (1, 0, -1, -2)])
-        return np.einsum("sk,knd->nsd", _WEIGHTS, knots).reshape(-1, 2)
+        return np.asarray(np.einsum("sk,knd->nsd", _WEIGHTS, knots).reshape(-1, 2))
     p = np.vstack([2 * p[0] - p[1], p, 2 * p[-1] - p[-2]])
     knots = np.stack([p[:-3], p[1:-2], p[2:-1], p[3:]])
     line = np.einsum("sk,knd->nsd", _WEIGHTS, knots).reshape(-1, 2)
@@ -62,13 +62,23 @@ def rounded(corners: Sequence[tuple[float, float]] | Points, closed: bool = True
 
 def mirrored(points: Points) -> Points:
     """Give the same points on the other side of the body."""
-    return points * np.array([-1.0, 1.0])
+    return np.asarray(points * np.array([-1.0, 1.0]))
+
+
+def moved(points: Points, x: float = 0.0, y: float = 0.0) -> Points:
+    """Give the same points elsewhere."""
+    return np.asarray(points + np.array([x, y]))
+
+
+def unit(sheet: NDArray[np.uint8]) -> Field:
+    """Give a drawn sheet as float32 in [0, 1]."""
+    return np.asarray(sheet * np.float32(1 / 255), np.float32)
 
 
 def smoothstep(values: Field, low: float, high: float) -> Field:
     """Rise from 0 at `low` to 1 at `high`, smoothly; float32 in [0, 1]."""
     t = np.clip((values - np.float32(low)) * np.float32(1.0 / (high - low)), 0, 1)
-    return t * t * (np.float32(3.0) - np.float32(2.0) * t)
+    return np.asarray(t * t * (np.float32(3.0) - np.float32(2.0) * t), np.float32)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ class Canvas:
         Parameters
         ----------
         outlines
-            (N, 2) body points each.
+            (N, 2) body points each, or (M, N, 2) for several at once.
         soft
             Standard deviation of a Gaussian over the edge, in pixels of a 224 film.
 
@@ -145,12 +155,14 @@ class Canvas:
         """
         sheet = self.blank()
         for outline in outlines:
-            cv2.fillPoly(sheet, [self._fixed(outline)], 255, cv2.LINE_AA, _SHIFT)
-        return self.softened(sheet.astype(np.float32) * np.float32(1 / 255), soft)
+            fixed = self._fixed(outline)
+            for shape in fixed if fixed.ndim == 3 else fixed[None]:
+                cv2.fillPoly(sheet, [shape], 255, cv2.LINE_AA, _SHIFT)
+        return self.softened(unit(sheet), soft)
 
     def stroke(
         self,
-        lines: Sequence[Points],
+        lines: Sequence[Points] | Points,
         width: float = 1.0,
         strength: float = 1.0,
         sheet: NDArray[np.uint8] | None = None,
@@ -160,7 +172,7 @@ class Canvas:
         Parameters
         ----------
         lines
-            (N, 2) body points each.
+            (N, 2) body points each; lines of equal length are drawn faster as one (M, N, 2) array.
         width
             Pen width in pixels of a 224 film.
         strength
@@ -170,8 +182,11 @@ class Canvas:
         """
         sheet = self.blank() if sheet is None else sheet
         pen = max(1, round(width * self.scale))
-        grey = int(round(255 * strength))
-        fixed = [self._fixed(line) for line in lines]
+        grey = round(255 * strength)
+        if isinstance(lines, np.ndarray):
+            fixed = list(self._fixed(lines))
+        else:
+            fixed = [self._fixed(line) for line in lines]
         cv2.polylines(sheet, fixed, False, grey, pen, cv2.LINE_AA, _SHIFT)
         return sheet
 

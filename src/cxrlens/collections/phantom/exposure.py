@@ -14,8 +14,34 @@ SOURCES = ("phantom-a", "phantom-b")
 class Exposure:
     """Everything of one exposure that is not the patient.
 
-    Lengths are in body units if they move parts of the body, fractions of the side if they place
-    it on the film; `blur` is in pixels of a film of side 224.
+    Parameters
+    ----------
+    source, view
+        The drawn hospital; "PA" or "AP".
+    centre, half_width, height, tilt
+        Place of the body on the film: see `canvas.Canvas`.
+    turned, raised, spread, inward
+        Rotation about the body's axis, height of the shoulders, distance of the elbows from the
+        trunk, shoulder blades over the lungs; body units.
+    rise, bulge, enlarged
+        y of the right and the left dome, their height above the costophrenic angles, factor of the
+        heart's breadth.
+    lucency
+        Attenuation that a full depth of lung takes away.
+    steepness, speed, white, fog, crisp
+        Response curve: its slope, the attenuation of its middle, grey of the belly and of the empty
+        beam in [0, 1]; strength of edge enhancement.
+    slope, uneven, blur, grain
+        Unevenness of the beam (linear, random), blur in pixels of a 224 film, noise in grey values.
+    stomach
+        Size of the stomach's bubble, none if not positive.
+    marker, marker_at, marker_size, marker_grey, marker_boxed, note, leads
+        Letter on the film, its place as fractions of the side, its look; small print beside it;
+        number of electrodes on the skin.
+    shutter, shutter_grey
+        Covered shares at top, bottom, left and right, and their grey in [0, 1].
+    seed
+        Of the grain and whatever else is not worth a name.
     """
 
     source: str
@@ -31,6 +57,7 @@ class Exposure:
     rise: tuple[float, float]
     bulge: float
     enlarged: float
+    lucency: float
     steepness: float
     speed: float
     white: float
@@ -38,11 +65,16 @@ class Exposure:
     slope: tuple[float, float]
     uneven: float
     blur: float
+    crisp: float
     grain: float
     stomach: float
     marker: str
     marker_at: tuple[float, float]
     marker_size: float
+    marker_grey: int
+    marker_boxed: bool
+    note: str
+    leads: int
     shutter: tuple[float, float, float, float]
     shutter_grey: float
     seed: int
@@ -61,6 +93,8 @@ def draw_exposure(rng: np.random.Generator, age: int, source: str | None = None)
     left_marker = rng.random() < (0.7 if first else 0.25)
     across = rng.uniform(0.86, 0.95) if left_marker else rng.uniform(0.04, 0.11)
     shown = rng.random() < 0.7
+    noted = rng.random() < (0.35 if lying else 0.0)
+    wired = rng.random() < (0.3 if lying else 0.03)
     return Exposure(
         source=source,
         view=view,
@@ -75,18 +109,24 @@ def draw_exposure(rng: np.random.Generator, age: int, source: str | None = None)
         rise=(float(high), float(high + rng.normal(0.045, 0.02))),
         bulge=float(rng.uniform(0.12, 0.24)),
         enlarged=float(rng.uniform(1.08, 1.22) if lying else rng.uniform(0.95, 1.05)),
+        lucency=float(rng.uniform(0.34, 0.44)),
         steepness=float(rng.uniform(1.9, 3.0) if first else rng.uniform(1.6, 2.6)),
         speed=float(np.exp(rng.normal(-0.55, 0.22))),
-        white=float(rng.uniform(0.9, 1.12)),
+        white=float(rng.uniform(0.8, 1.08)),
         fog=float(rng.uniform(0.0, 0.08)),
         slope=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
         uneven=float(rng.uniform(0.02, 0.07)),
+        crisp=float(max(rng.normal(0.5, 0.3) if first else rng.normal(0.15, 0.2), 0.0)),
         blur=float(rng.uniform(0.25, 0.6) if first else rng.uniform(0.35, 0.8)),
         grain=float(rng.uniform(1.0, 4.5)),
         stomach=float(rng.uniform(-0.5, 1.0)),
         marker=("L" if left_marker else "R") if shown else "",
         marker_at=(float(across), float(rng.uniform(0.06, 0.22))),
         marker_size=float(rng.uniform(0.25, 0.5)),
+        marker_grey=int(rng.integers(150, 256)),
+        marker_boxed=bool(rng.random() < (0.3 if first else 0.1)),
+        note=("AP", "PORTABLE", "SUPINE")[int(rng.integers(3))] if noted else "",
+        leads=int(rng.integers(1, 4)) if wired else 0,
         shutter=(float(shutter[0]), float(shutter[1]), float(shutter[2]), float(shutter[3])),
         shutter_grey=float(0.0 if rng.random() < 0.8 else 1.0),
         seed=int(rng.integers(2**31)),
