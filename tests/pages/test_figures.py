@@ -13,6 +13,7 @@ from cxrlens.pages.figures import (
     picture_uri,
     svg,
 )
+
 from .decoding import picture_of
 
 CLASSES = ("normal", "pneumonia", "tuberculosis")

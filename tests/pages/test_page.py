@@ -182,7 +182,7 @@ def test_a_table_shows_values_the_way_they_are_meant():
     ]
     right = re.findall(r'<th scope="col" class="right">(.*?)</th>', html)
     assert right == ["count", "share", "own"]
-    assert "<caption><b>Table 1.</b> what it is</caption>" in html
+    assert "<caption><span><b>Table 1.</b> what it is</span></caption>" in html
 
 
 def test_a_table_may_have_no_rows():

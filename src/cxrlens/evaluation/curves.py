@@ -127,8 +127,8 @@ def reliability(
                 f"{films:,}",
                 (x, y),
                 textcoords="offset points",
-                xytext=(0, -13),
-                ha="center",
+                xytext=(6, -9),
+                ha="left",
                 fontsize=8,
                 color=QUIET,
             )
@@ -150,7 +150,7 @@ def confusion_plot(metrics: Metrics) -> Figure:
     films = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, films, out=np.zeros(counts.shape), where=films > 0)
     count = len(metrics.classes)
-    with figure(5.0, 4.0) as (drawing, (axes,)):
+    with figure(5.0, 4.4) as (drawing, (axes,)):
         for row in range(count):
             for column in range(count):
                 axes.add_patch(

@@ -75,18 +75,17 @@ def film_card(row: pd.Series, classes: Sequence[str], folder: Path) -> FilmCard:
     """
     path = folder / str(row["image"])
     source = row.get("source")
-    details = [f"label: {row['label']}"]
-    if pd.notna(source):
-        details.append(f"source: {source}")
+    details = [f"source: {source}"] if pd.notna(source) else []
     found = [name for name in DEFECTS if pd.notna(row.get(name)) and bool(row.get(name))]
     if found:
         details.append(f"quality: {', '.join(found)}")
-    details.append("/".join(path.parts[-2:]))
+    name = "/".join(path.parts[-2:])
+    details.append(name)
     try:
         film = read_radiograph(path)
     except FilmError as error:
         film = None
-        details.append(str(error))
+        details.append(str(error).replace(str(path), name))
     origin = f" from {source}" if pd.notna(source) else ""
     return FilmCard(
         film=film,

@@ -82,9 +82,9 @@ def by_class(films: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         if _known(films, "patient"):
             row["patients"] = of_class["patient"].nunique()
         if _known(films, "age"):
-            row["age: median (5 % – 95 %), known for"] = _ages(of_class)
+            row["age"] = _ages(of_class)
         if _known(films, "sex"):
-            row["female, of those known"] = _female(of_class)
+            row["female"] = _female(of_class)
         if _known(films, "view"):
             row["views"] = _views(of_class)
         rows.append(row)

@@ -20,10 +20,10 @@ from cxrlens.evaluation.wording import estimate, listed, outcomes, percent, rang
 from cxrlens.pages.page import Page, Plot, Tile
 from cxrlens.runs.run import Run
 
-SHOWN = 6
+SHOWN = 8
 """How many films of each kind of mistake are shown."""
 
-FEW = 30
+FEW = 50
 """A class or source with fewer films than this gets a word of caution."""
 
 
@@ -71,9 +71,8 @@ def write_report(
     predictions = run.predictions(split)
     films = _films(run)
     page = Page(
-        f"Report of the run {run.path.resolve().name}",
-        f"Recipe {run.recipe.name}, measured on {tested.films:,} {split} films "
-        f"of {tested.patients:,} patients",
+        f"{run.recipe.name}: report of the run “{run.path.resolve().name}”",
+        f"Measured on {tested.films:,} {split} films of {tested.patients:,} patients",
         population=population.describe(films, run.classes),
         date=date,
     )
@@ -108,7 +107,7 @@ def _headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame
         if one.recall is not None:
             tiles.append(
                 Tile(
-                    f"{name} called {name}",
+                    f"Recall of {name}",
                     percent(one.recall, 1),
                     _range(tested, f"{name}.recall", True),
                 )
@@ -145,6 +144,8 @@ def _results(
         f"95\u00a0% interval{_drawn(tested)}.",
         dict.fromkeys(("precision", "recall", "F1", "AUC"), str),
     )
+    drawing, table = reliability(predictions, tested.classes)
+    sure = table.iloc[-1]
     page.figures(
         [
             Plot(
@@ -159,16 +160,15 @@ def _results(
                 "ROC curves: what is found against what is called so wrongly, "
                 "over all thresholds of the class's probability.",
             ),
+            Plot(
+                drawing,
+                f"Reliability diagram. Where the model claims most, {sure['claimed']:.2f} on "
+                f"average, {sure['right']:.2f} of {sure['films']:.0f} films are right.",
+                "Reliability: how often the predicted class is right where the model claims a "
+                "certain probability for it, with the number of films. Points under the line: it "
+                "claims too much.",
+            ),
         ]
-    )
-    drawing, table = reliability(predictions, tested.classes)
-    sure = table.iloc[-1]
-    page.figure(
-        drawing,
-        f"Reliability diagram. Where the model claims most, {sure['claimed']:.2f} on average, "
-        f"{sure['right']:.2f} of {sure['films']:.0f} films are right.",
-        "Reliability: how often the predicted class is right where the model claims a certain "
-        "probability for it, with the number of films. Points under the line: it claims too much.",
     )
     if "calibrated" in predictions and not predictions["calibrated"].all():
         page.text(
@@ -211,7 +211,7 @@ def _class_table(tested: Metrics) -> pd.DataFrame:
         {
             "class": name,
             "films": one.films,
-            "called so": one.predicted,
+            "predicted": one.predicted,
             "precision": _estimate(tested, f"{name}.precision"),
             "recall": _estimate(tested, f"{name}.recall"),
             "F1": _estimate(tested, f"{name}.f1"),
@@ -223,7 +223,7 @@ def _class_table(tested: Metrics) -> pd.DataFrame:
         {
             "class": "mean (macro)",
             "films": tested.films,
-            "called so": tested.films,
+            "predicted": tested.films,
             "precision": _estimate(tested, "macro_precision"),
             "recall": _estimate(tested, "macro_recall"),
             "F1": _estimate(tested, "macro_f1"),
@@ -237,7 +237,8 @@ def _sources(page: Page, tested: Metrics) -> None:
     page.section("Source by source", "sources")
     page.text(
         "Within one source a model cannot tell the classes apart by where a film was taken. Means "
-        "are over the classes that the source has; a source of one class has no AUC."
+        "are over the classes that the source has. In a source of one class there is nothing to be "
+        "mistaken for: only its accuracy is given."
     )
     page.table(
         pd.DataFrame(
@@ -246,9 +247,11 @@ def _sources(page: Page, tested: Metrics) -> None:
                     "source": name,
                     "films": one.films,
                     "patients": one.patients,
-                    "classes": sum(c.films > 0 for c in one.by_class.values()),
+                    "classes": _classes_in(one),
                     "accuracy": _estimate(one, "accuracy"),
-                    "macro F1": _estimate(one, "macro_f1"),
+                    "macro F1": _estimate(one, "macro_f1")
+                    if _classes_in(one) > 1
+                    else estimate(None),
                     "macro AUC": _estimate(one, "macro_auc"),
                 }
                 for name, one in tested.by_source.items()
@@ -273,6 +276,10 @@ def _sources(page: Page, tested: Metrics) -> None:
     if told:
         page.text("What is known of them beyond this table:")
         page.facts(told)
+
+
+def _classes_in(metrics: Metrics) -> int:
+    return sum(one.films > 0 for one in metrics.by_class.values())
 
 
 def _few_note(tested: Metrics) -> str:
@@ -309,7 +316,14 @@ def _mistakes(page: Page, run: Run, predictions: pd.DataFrame) -> None:
 def _collection(page: Page, run: Run, films: pd.DataFrame) -> None:
     page.section("Who and what it was trained on", "collection")
     if "label" in films:
-        page.table(population.by_class(films, run.classes), "All films of the run by class.")
+        page.table(
+            population.by_class(films, run.classes),
+            "All films of the run by class.",
+            note="Age: median (5th to 95th percentile) in years, and for how many films it is known. "
+            "Female: of the films whose sex is known."
+            if {"age", "sex"} & set(films.columns)
+            else "",
+        )
         for column in ("split", "source"):
             if column in films and films[column].notna().any():
                 page.table(
@@ -360,17 +374,17 @@ def _recipe(page: Page, run: Run) -> None:
     recipe = run.recipe
     if recipe.about:
         page.text(recipe.about)
-    start = recipe.model.weights
+    versions = run.versions()
     page.facts(
         {
             "Network": recipe.model.backbone,
-            "Starting weights": "none: trained from scratch" if start == "none" else start,
+            "Starting weights": versions.get("weights", recipe.model.weights),
             "Quality chain": recipe.quality,
         }
     )
     page.code(recipe.to_yaml(), "The whole recipe, defaults included:")
     page.subsection("What it ran with")
-    page.facts({key: _plain(value) for key, value in run.versions().items()})
+    page.facts({key: _plain(value) for key, value in versions.items()})
 
 
 def _plain(value: object) -> object:
@@ -396,6 +410,7 @@ def _reading(page: Page, tested: Metrics) -> None:
             "95\u00a0% interval: where the figure would lie with other patients of the same kind, "
             f"found by drawing {tested.intervals.patients:,} patients with replacement "
             f"{tested.intervals.resamples:,} times, all films of a patient together. It says "
-            "nothing of films from other places, other machines or other people."
+            "nothing of films from other places, other machines or other people. Where nothing was "
+            "wrong it has no width: that is what was seen, no certainty."
         )
     page.points(lines)

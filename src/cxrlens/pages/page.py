@@ -244,8 +244,12 @@ class Page:
         caption
             A line above them.
         longest
-            Films are shrunk to this many pixels on their longer side; smaller for long sheets.
+            Films are shrunk to this many pixels on their longer side; smaller for long sheets. Where
+            a picture is much wider than high, as a film with its heat map beside it, all cards are
+            made wide, and twice as many pixels are kept.
         """
+        wide = any(c.film is not None and c.film.shape[1] > 1.5 * c.film.shape[0] for c in cards)
+        longest = 2 * longest if wide else longest
         shown = [
             {
                 "uri": None if card.film is None else picture_uri(card.film, longest),
@@ -259,7 +263,7 @@ class Page:
             }
             for card in cards
         ]
-        self._add("films", films=shown, caption=caption)
+        self._add("films", films=shown, caption=caption, wide=wide)
 
     def code(self, text: str, caption: str = "") -> None:
         """Add text in a typewriter face, line by line as it is, e.g. a recipe's YAML."""

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import auc
+
+from cxrlens.evaluation.curves import confusion_plot, learning_curve, reliability, roc_curves
+from cxrlens.evaluation.metrics import measure, probabilities
+
+from .conftest import HISTORY
+from .drawn_predictions import CLASSES, draw
+
+
+def lines(drawing):
+    return {line.get_label(): line for line in drawing.axes[0].get_lines()}
+
+
+def test_learning_curves_show_both_sets_and_the_epoch_that_was_kept():
+    drawn = lines(learning_curve(HISTORY, "loss", best=2))
+    assert list(drawn["training"].get_ydata()) == [1.0, 0.5, 0.2]
+    assert list(drawn["validation"].get_ydata()) == [0.9, 0.6, 0.7]
+    assert list(drawn["weights kept"].get_xdata()) == [2, 2]
+    assert "weights kept" not in lines(learning_curve(HISTORY, "accuracy"))
+
+
+def test_a_single_epoch_can_be_drawn():
+    drawing = learning_curve(HISTORY.iloc[:1], "accuracy", best=1)
+    drawing.draw_without_rendering()
+
+
+def test_roc_curves_enclose_their_area():
+    table = draw()
+    found = measure(table, CLASSES)
+    drawn = lines(roc_curves(table, found))
+    for name in CLASSES:
+        area = found.by_class[name].auc
+        line = drawn[f"{name}, AUC {area:.3f}"]
+        assert auc(*line.get_data()) == pytest.approx(area)
+
+
+def test_a_class_without_films_has_no_roc_curve():
+    table = draw()
+    table = table[table["label"] != "pneumonia"]
+    drawn = lines(roc_curves(table, measure(table, CLASSES)))
+    assert sorted(name.split(",")[0] for name in drawn) == ["chance", "normal", "tuberculosis"]
+
+
+def test_reliability_is_scikit_learn_s_calibration_curve():
+    table = draw(films=600, decimals=6)
+    drawing, shown = reliability(table, CLASSES)
+    claimed = probabilities(table, CLASSES).max(axis=1)
+    right = (table["label"] == table["predicted"]).to_numpy()
+    share, mean = calibration_curve(right, claimed, n_bins=10)
+    np.testing.assert_allclose(shown["claimed"], mean)
+    np.testing.assert_allclose(shown["right"], share)
+    assert shown["films"].sum() == 600
+    points = lines(drawing)["films, by claimed probability"]
+    np.testing.assert_allclose(points.get_ydata(), share)
+
+
+def test_the_confusion_plot_shows_every_count_and_share():
+    table = draw()
+    table = table[table["label"] != "tuberculosis"]
+    found = measure(table, CLASSES)
+    texts = [text.get_text() for text in confusion_plot(found).axes[0].texts]
+    assert texts[0::2] == [str(count) for row in found.confusion for count in row]
+    normal = sum(found.confusion[0])
+    assert texts[1] == f"{found.confusion[0][0] / normal * 100:.1f}\u00a0%"
+    assert texts[-1] == "no films"
+    cells = confusion_plot(found).axes[0].patches
+    assert len(cells) == 9
+    assert cells[0].get_alpha() > cells[1].get_alpha() > cells[8].get_alpha()

@@ -1,0 +1,172 @@
+import html
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cxrlens.errors import CollectionError, OutputError, RunError
+from cxrlens.evaluation.assess import assess_run
+from cxrlens.evaluation.metrics import read_metrics
+from cxrlens.evaluation.mistakes import kind_of, mistakes
+from cxrlens.evaluation.report import write_report
+from cxrlens.pages.page import NOTICE
+from cxrlens.runs.run import Run
+
+from .drawn_predictions import CLASSES, draw
+
+
+def written(run, **options):
+    path = write_report(run, run.path / "report.html", force=True, **options)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_report_says_what_the_metrics_say(run):
+    text = html.unescape(written(run))
+    found = assess_run(run)["test"]
+    assert f"{found.accuracy * 100:.1f}\u00a0%" in text
+    interval = found.interval("tuberculosis.f1")
+    f1 = found.by_class["tuberculosis"].f1
+    assert f"{f1:.3f}\u00a0({interval.low:.3f}–{interval.high:.3f})" in text
+    label, calls = "normal", dict(zip(CLASSES, found.confusion[0], strict=True))
+    assert f"Of {sum(calls.values())} {label} films, {calls[label]} were called normal" in text
+
+
+def test_the_report_names_population_recipe_weights_versions_and_curves(run):
+    text = html.unescape(written(run))
+    for part in (
+        NOTICE,
+        "60 films of",
+        "Age is known for 100\u00a0%: 20 to 79 years, median 50.",
+        "it has no answer for other diseases",
+        "backbone: tf_efficientnet_lite0",
+        "drawn by hand",
+        run.versions()["numpy"],
+        "Weights kept of epoch",
+        "Accuracy over 3 epochs; at the end 0.950 in training and 0.800 in validation.",
+        "Source by source",
+        "not calibrated",
+    ):
+        assert part in text
+    kept = re.search(r"<dt>Weights kept of epoch</dt><dd>(\d+)</dd>", text)
+    assert kept[1] == "2"
+
+
+def test_the_report_loads_nothing_and_describes_every_picture(run):
+    text = written(run)
+    assert not re.search(r"https?:", text)
+    assert "<script" not in text
+    sources = re.findall(r"<img[^>]* src=\"([^\"]*)\"", text)
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    for element in re.findall(r"<img[^>]*>", text):
+        assert re.search(r' alt="[^"]{10,}"', element)
+    for element in re.findall(r"<svg[^>]*>", text):
+        assert re.search(r' role="img" aria-label="[^"]{10,}"', element)
+
+
+def test_the_same_run_gives_the_same_report(run):
+    assert written(run) == written(run)
+    assert "2031-05-06" in written(run, date="2031-05-06")
+
+
+def test_names_from_the_collection_are_escaped(run):
+    for name in ("test", "validation"):
+        table = run.predictions(name)
+        table["source"] = [
+            "<script>alert(1)</script>" if s == "here" else s for s in table["source"]
+        ]
+        run.write_predictions(name, table)
+    text = written(run)
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_films_that_are_gone_or_broken_are_shown_as_missing(run):
+    images = [Path(image) for image in run.predictions("test")["image"]]
+    whole = written(run)
+    for place, image in enumerate(images):
+        if place % 2:
+            image.unlink()
+        else:
+            image.write_bytes(b"no film")
+    with pytest.raises(CollectionError):
+        run.collection()  # the collection itself refuses to be read
+    text = written(run)
+    assert "film not shown" in text
+    assert "film not shown" not in whole
+    assert str(images[0].parent) not in text  # only the end of a path is told
+    cards = whole.count('<p class="film-caption">')
+    assert cards > 3
+    assert text.count('<p class="film-caption">') == text.count("film not shown") == cards
+
+
+def test_a_run_without_mistakes_history_or_sources_has_a_report_too(run):
+    for name in ("test", "validation"):
+        table = run.predictions(name).drop(columns=["source", "patient"])
+        table["predicted"] = table["label"]
+        run.write_predictions(name, table)
+    (run.path / "history.csv").unlink()
+    text = html.unescape(written(run))
+    assert "No film was called wrongly." in text
+    assert "keeps no history" in text
+    assert "Source by source" not in text
+    assert "with 60 patients an error rate of up to about 5.0\u00a0% is compatible" in text
+
+
+def test_a_class_without_test_films_is_said_to_be_unknown(run):
+    for name in ("test", "validation"):
+        table = run.predictions(name)
+        run.write_predictions(name, table[table["label"] != "tuberculosis"])
+    text = html.unescape(written(run))
+    assert "There are no tuberculosis films: how many would be found is not known." in text
+    assert "Few or no test films of" in text
+
+
+def test_a_report_that_exists_stays(run):
+    path = run.path / "report.html"
+    write_report(run, path)
+    with pytest.raises(OutputError, match="exists already"):
+        write_report(run, path)
+
+
+def test_a_run_without_predictions_has_no_report(run):
+    (run.path / "predictions-test.csv").unlink()
+    with pytest.raises(RunError, match="no predictions for test, only for validation"):
+        write_report(run, run.path / "report.html")
+    (run.path / "predictions-validation.csv").unlink()
+    with pytest.raises(RunError, match="has no predictions yet"):
+        assess_run(run)
+    assert not (run.path / "report.html").exists()
+
+
+def test_the_metrics_are_kept_in_the_run(run):
+    found = assess_run(run, resamples=20)
+    assert list(found) == ["validation", "test"]
+    assert read_metrics(run.path / "metrics.json") == found
+    assert Run(run.path).metrics() == json.loads((run.path / "metrics.json").read_text())
+
+
+def test_mistakes_come_with_the_most_certain_first():
+    table = draw()
+    found = mistakes(table, CLASSES)
+    assert len(found) == (table["label"] != table["predicted"]).sum()
+    assert found["certainty"].is_monotonic_decreasing
+    first = found.iloc[0]
+    assert first["certainty"] == first[first["predicted"]]
+    assert mistakes(table.assign(predicted=table["label"]), CLASSES).empty
+    assert isinstance(mistakes(table.iloc[:0], CLASSES), pd.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("label", "predicted", "kind"),
+    [
+        ("tuberculosis", "normal", "missed"),
+        ("normal", "pneumonia", "alarm"),
+        ("pneumonia", "tuberculosis", "confused"),
+        ("normal", "normal", None),
+    ],
+)
+def test_kinds_of_mistakes(label, predicted, kind):
+    assert kind_of(label, predicted) == kind
