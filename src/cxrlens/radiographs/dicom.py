@@ -19,7 +19,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
-from cxrlens.radiographs.integrity import coded_size, ends_well
+from cxrlens.radiographs.integrity import coded_size, ends_well, lossless_jpeg_is_sound
 from cxrlens.radiographs.quiet import hush, quietly
 from cxrlens.radiographs.shades import shades
 
@@ -106,6 +106,8 @@ _DECODERS = {
     uid.RLELossless: "pylibjpeg",
 }
 
+_LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
+
 for _package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls"):
     hush(_package)
 
@@ -191,13 +193,20 @@ def _decoded(dataset: FileDataset, name: str) -> NDArray[Any]:
     plugin = _DECODERS.get(syntax, "")
     if syntax not in _PLAIN:
         if plugin not in _plugins(dataset, syntax):
+            what = f" ({syntax.name})" if syntax.name != str(syntax) else ""
             raise FilmError(
-                f"{name} is compressed in a way that has no decoder here ({syntax.name}): "
+                f"{name} is compressed in a way that has no decoder here{what}: "
                 "export it uncompressed or as JPEG 2000"
             )
         if syntax != uid.RLELossless:
             _refuse_false_stream(dataset, name)
-    pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin)
+    try:
+        pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin)
+    except BaseException as error:
+        # The RLE decoder is written in Rust, whose panic on a broken film is no Exception.
+        if type(error).__name__ == "PanicException":
+            raise ValueError("the RLE decoder gave up") from error
+        raise
     return pixels
 
 
@@ -211,12 +220,19 @@ def _plugins(dataset: FileDataset, syntax: uid.UID) -> tuple[str, ...]:
 
 
 def _refuse_false_stream(dataset: FileDataset, name: str) -> None:
-    """Refuse a compressed film that is cut short, or whose own size is not that of its tags."""
+    """Refuse a compressed film that is cut short, or whose header is not what the tags say."""
     stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
     if not ends_well(stream):
         raise FilmError(f"{name} is a broken DICOM file (it is cut short): copy it again")
     if coded_size(stream) != (dataset.Columns, dataset.Rows):
         raise FilmError(f"{name} is a broken DICOM file (its tags and its pixels disagree in size)")
+    is_lossless_jpeg = dataset.file_meta.TransferSyntaxUID in _LOSSLESS_JPEG
+    if is_lossless_jpeg and not lossless_jpeg_is_sound(
+        stream, dataset.SamplesPerPixel, dataset.BitsAllocated
+    ):
+        raise FilmError(
+            f"{name} is a broken DICOM file (its pixels' header is damaged): copy it again"
+        )
 
 
 def _shown(pixels: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:

@@ -2,17 +2,19 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 _EOI = b"\xff\xd9"
+_SOF_LOSSLESS, _DHT, _SOS = 0xC3, 0xC4, 0xDA
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 """JPEG's frame headers of all processes, and the one of JPEG-LS; 0xC4, 0xC8, 0xCC are others."""
 
 
 def fault_of_png(data: bytes) -> str:
-    """Tell what is wrong with a PNG: chunks that miss, or that fail their checksum; "" if nothing.
+    """Tell what is wrong with a PNG: it ends early, or a chunk fails its checksum; "" if nothing.
 
-    Decoders check the sums of the header chunks at most, so that a flipped bit in the pixels goes
-    unseen. Checksums of ancillary chunks (text, times) are not minded, as in libpng.
+    Pillow does not check the sums of the chunks that hold the pixels, so that a flipped bit in them
+    would go unseen.
     """
     place = 8
     while place + 12 <= len(data):
@@ -20,11 +22,9 @@ def fault_of_png(data: bytes) -> str:
         end = place + 8 + length
         if end + 4 > len(data):
             break
-        is_critical = not kind[0] & 0x20
-        if is_critical:
-            checksum = zlib.crc32(memoryview(data)[place + 4 : end])
-            if checksum != int.from_bytes(data[end : end + 4], "big"):
-                return f"its {kind.decode('ascii', 'replace')} chunk is damaged"
+        checksum = zlib.crc32(memoryview(data)[place + 4 : end])
+        if checksum != int.from_bytes(data[end : end + 4], "big"):
+            return "a part of it is damaged"
         if kind == b"IEND":
             return ""
         place = end + 4
@@ -51,16 +51,73 @@ def coded_size(stream: bytes) -> tuple[int, int] | None:
     if stream.startswith(b"\xff\x4f\xff\x51") and len(stream) >= 24:
         right, bottom, left, top = struct.unpack_from(">4I", stream, 8)
         return right - left, bottom - top
+    for marker, body in _segments(stream):
+        if marker in _START_OF_FRAME and len(body) >= 6:
+            height, width = struct.unpack_from(">HH", body, 1)
+            return width, height
+    return None
+
+
+def lossless_jpeg_is_sound(stream: bytes, samples: int, bits_allocated: int) -> bool:
+    """Tell whether a lossless JPEG's header makes sense; GDCM crashes on many that do not.
+
+    Parameters
+    ----------
+    stream
+        The JPEG, from its start.
+    samples
+        Samples per pixel that it must have.
+    bits_allocated
+        Most bits that a sample may have.
+
+    Returns
+    -------
+    bool
+        True if there is one frame of Huffman-coded lossless JPEG (ISO/IEC 10918-1, process 14) with
+        such samples, sound Huffman tables, and a scan.
+    """
+    frames = 0
+    for marker, body in _segments(stream):
+        if marker == _SOF_LOSSLESS:
+            frames += 1
+            if len(body) != 6 + 3 * samples or body[5] != samples:
+                return False
+            if not 2 <= body[0] <= bits_allocated:
+                return False
+        elif marker == _DHT:
+            if not _huffman_tables_are_sound(body):
+                return False
+        elif marker in _START_OF_FRAME or marker < 0xC0:
+            return False
+        elif marker == _SOS:
+            return frames == 1 and len(body) == 4 + 2 * body[0] and body[0] == samples
+    return False
+
+
+def _huffman_tables_are_sound(body: bytes) -> bool:
+    while body:
+        counts = body[1:17]
+        values = body[17 : 17 + sum(counts)]
+        codes = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
+        if len(counts) < 16 or len(values) < sum(counts) or body[0] > 3 or codes > 1 << 16:
+            return False
+        if max(values, default=0) > 16:
+            return False
+        body = body[17 + len(values) :]
+    return True
+
+
+def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give marker and body of each segment of a JPEG, up to its scan."""
     place = 2
-    while stream.startswith(b"\xff\xd8") and place + 9 <= len(stream):
+    while stream.startswith(b"\xff\xd8") and place + 4 <= len(stream):
         prefix, marker, length = struct.unpack_from(">BBH", stream, place)
-        if prefix != 0xFF:
-            return None
         if marker == 0xFF:  # a fill byte
             place += 1
-        elif marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", stream, place + 5)
-            return width, height
-        else:
-            place += 2 + length
-    return None
+            continue
+        if prefix != 0xFF or length < 2:
+            return
+        yield marker, stream[place + 4 : place + 2 + length]
+        if marker == _SOS:
+            return
+        place += 2 + length

@@ -73,7 +73,7 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
         try:
             if isinstance(image, TiffImageFile):
                 _refuse_odd_tiff(image, name)
-            grey = _deep_grey(data) if _has_deep_colour(image, data) else _grey(image)
+            grey = _deep_grey(image, data) if _has_deep_colour(image, data) else _grey(image)
             # Pillow and OpenCV turn a TIFF by themselves.
             orientation = 1 if kind == "TIFF" else image.getexif().get(_ORIENTATION, 1)
         except FilmError:
@@ -84,8 +84,12 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
 
 
 def _broken(name: str, kind: str, error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return f"{name} is a broken {kind} file ({reason}): copy it again"
+    if "runcated" in str(error) or isinstance(error, EOFError):
+        return f"{name} is a broken {kind} file (it is cut short): copy it again"
+    return (
+        f"{name} is a {kind} file that cannot be decoded, broken or of a rare kind: "
+        "copy it again, or save it anew as PNG"
+    )
 
 
 def _refuse_odd_tiff(image: TiffImageFile, name: str) -> None:
@@ -115,7 +119,8 @@ def _has_deep_colour(image: ImageFile, data: bytes) -> bool:
     return isinstance(image, PngImageFile) and data[depth_in_header] == 16
 
 
-def _deep_grey(data: bytes) -> NDArray[np.uint8]:
+def _deep_grey(image: ImageFile, data: bytes) -> NDArray[np.uint8]:
+    image.load()  # refuses what is broken; OpenCV would speak of it on the terminal
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise ValueError("its 16-bit colours cannot be decoded")
