@@ -29,7 +29,7 @@ def collect(
         "acquisition" in collection.films and collection.films["acquisition"].duplicated().any()
     )
     then = f"cxrlens pairs {out} -o clean.csv" if copies else f"cxrlens split {out} -o split.csv"
-    done(f"{out}: {len(collection)} films ({counts or "no labels"})", then)
+    done(f"{out}: {len(collection)} films ({counts or 'no labels'})", then)
 
 
 def pairs(

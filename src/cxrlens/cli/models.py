@@ -137,7 +137,7 @@ def explain(
         str | None,
         typer.Option("--class", help="The class to explain (default: the predicted one)."),
     ] = None,
-    palette: Annotated[str, typer.Option(help="cividis, or report (blue to red).")] = "cividis",
+    palette: Annotated[str, typer.Option(help="ember, or report (blue to red).")] = "ember",
     device: Device = "cpu",
     force: Force = False,
 ) -> None:

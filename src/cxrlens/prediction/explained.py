@@ -35,7 +35,7 @@ def explain_films(
     folder: Path,
     method: str = "gradcam",
     target: str | None = None,
-    palette: str = "cividis",
+    palette: str = "ember",
     force: bool = False,
 ) -> Explained:
     """Predict films and show where the model looked.

@@ -86,7 +86,11 @@ def predict_films(
                 before.to_csv(file, index=False)
             rest = [film for film in films if str(film) not in known]
             rows, failures = _predict(
-                predictor, rest, csv.writer(file, lineterminator="\n").writerow, progress, not len(before)
+                predictor,
+                rest,
+                csv.writer(file, lineterminator="\n").writerow,
+                progress,
+                not len(before),
             )
         table = pd.concat([before, pd.DataFrame(rows)], ignore_index=True)
         with moved_into_place(path) as draft:

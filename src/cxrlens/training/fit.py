@@ -281,7 +281,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # The films lie in a memory map: worker processes would only copy them once more.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        # Lightning's own use of a PyTorch name that is going away.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.types import _PATH
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -49,7 +49,7 @@ class SafetensorsCheckpoints(CheckpointIO):
             with safe_open(path, "pt") as file:
                 structure = json.loads((file.metadata() or {})["structure"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise RunError(f"{path} holds no training progress: train into a new folder") from error
         checkpoint: dict[str, Any] = _unpack(structure, tensors)
         return checkpoint

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrlens.collections.collection import Collection
+from cxrlens.collections.splits import fold, split
+from cxrlens.errors import CollectionError
+
+
+def films(count: int = 1000, seed: int = 0) -> Collection:
+    rng = np.random.default_rng(seed)
+    label = rng.choice(["normal", "pneumonia", "tuberculosis"], count, p=[0.6, 0.28, 0.12])
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(count)], "label": label})
+    table["source"] = rng.choice(["a", "b"], count)
+    # Patients have one to eight films, all of one class and source, as in the Kermany set.
+    table = table.sort_values(["label", "source"], ignore_index=True)
+    stratum = table["label"] + table["source"]
+    table["patient"] = stratum + (rng.geometric(0.4, count).clip(max=8) > 1).cumsum().astype(str)
+    return Collection(table.astype({"label": "string", "source": "string", "patient": "string"}))
+
+
+def test_no_patient_stands_in_two_splits() -> None:
+    done = split(films())
+    assert done.films.groupby("patient")["split"].nunique().max() == 1
+
+
+def test_shares_hold_overall_and_within_each_class_and_source() -> None:
+    done = split(films()).films
+    wanted = pd.Series({"train": 0.64, "validation": 0.16, "test": 0.20})
+    assert (done["split"].value_counts(normalize=True) - wanted).abs().max() < 0.01
+    for _, part in done.groupby(["label", "source"]):
+        off = (part["split"].value_counts(normalize=True) - wanted).abs().max()
+        assert off < 0.02 + 4 / len(part)
+
+
+def test_the_same_seed_gives_the_same_split_in_any_order() -> None:
+    collection = films()
+    shuffled = Collection(collection.films.sample(frac=1, random_state=5))
+    one = split(collection, 7).films.set_index("image")["split"]
+    two = split(shuffled, 7).films.set_index("image")["split"]
+    assert one.equals(two.reindex(one.index))
+    assert not one.equals(split(collection, 8).films.set_index("image")["split"])
+
+
+def test_a_patient_with_two_classes_is_kept_together() -> None:
+    table = films().films
+    table.loc[table["label"] == "pneumonia", "patient"] = table.loc[
+        table["label"] == "normal", "patient"
+    ].to_numpy()[: (table["label"] == "pneumonia").sum()]
+    done = split(Collection(table)).films
+    assert done.groupby("patient")["split"].nunique().max() == 1
+
+
+def test_without_patients_every_film_counts_as_one() -> None:
+    done = split(Collection(films().films.drop(columns="patient")))
+    assert set(done.films["split"]) == {"train", "validation", "test"}
+
+
+def test_folds_leave_the_test_split_alone() -> None:
+    done = fold(split(films()), 5).films
+    assert done.loc[done["split"] == "test", "fold"].isna().all()
+    rest = done[done["split"] != "test"]
+    assert rest.groupby("patient")["fold"].nunique().max() == 1
+    assert (rest["fold"].value_counts(normalize=True) - 0.2).abs().max() < 0.01
+
+
+def test_fewer_patients_than_folds_are_refused() -> None:
+    table = films().films
+    sick = table["label"] == "tuberculosis"
+    kept = table.loc[sick, "patient"].unique()[:4]
+    with pytest.raises(CollectionError, match="tuberculosis has 4 patients, fewer than the 5"):
+        fold(Collection(table[~sick | table["patient"].isin(kept)]), 5)
