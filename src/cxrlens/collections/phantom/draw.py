@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxrlens.collections.phantom.anatomy import draw_body
 from cxrlens.collections.phantom.canvas import Canvas
 from cxrlens.collections.phantom.develop import develop
-from cxrlens.collections.phantom.exposure import draw_exposure
+from cxrlens.collections.phantom.exposure import SOURCES, draw_exposure
 from cxrlens.collections.phantom.lesions import draw_lesions
 from cxrlens.collections.phantom.tissue import draw_scene
 
@@ -85,12 +85,16 @@ def draw_phantom(
     Raises
     ------
     ValueError
-        If the label, the side or the source is none of the above.
+        If the seed, the label, the side or the source is none of the above.
     """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}: it must be 0 or more")
     if label not in LABELS:
         raise ValueError(f"label is {label!r}: choose one of {', '.join(LABELS)}")
     if not SIDES[0] <= side <= SIDES[1]:
         raise ValueError(f"side is {side}: choose {SIDES[0]} to {SIDES[1]}")
+    if source is not None and source not in SOURCES:
+        raise ValueError(f"source is {source!r}: choose one of {', '.join(SOURCES)}")
     person = np.random.default_rng(
         np.random.SeedSequence([1, seed if patient is None else patient])
     )

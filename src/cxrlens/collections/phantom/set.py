@@ -4,6 +4,7 @@ Each film depends on its place in the set and on the set's seed only, so that an
 writes the same bytes.
 """
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -167,8 +168,14 @@ def _mapped(
     if workers == 1:
         yield from map(work, plans)
         return
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # A forked child of a process in which OpenCV has threads hangs.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _single_thread) as pool:
         yield from pool.map(work, plans, chunksize=max(1, min(16, len(plans) // (4 * workers))))
+
+
+def _single_thread() -> None:
+    cv2.setNumThreads(1)
 
 
 def _write(draft: Path, plan: _Plan) -> list[dict[str, Any]]:
@@ -232,13 +239,14 @@ def _row(
         "view": phantom.view,
         "age": phantom.age,
         "sex": phantom.sex,
-        "copy": copy,
+        "copy_number": copy,
         "copies": copies,
         "kinds": " ".join(t.kind for t in truths),
         "findings": " ".join(t.finding for t in truths),
         "levels": " ".join(f"{t.level:.4g}" for t in truths),
         "lesion_share": round(float(phantom.lesion_mask.mean()), 5),
-        "seed": phantom.seed,
+        "seed": plan.seed,
+        "patient_seed": plan.patient_seed,
         "defects": described(done),
     }
     row |= dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), borders, strict=True))
