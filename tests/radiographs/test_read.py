@@ -103,12 +103,36 @@ def test_empty_file(tmp_path):
     assert refusal(path).startswith("is empty")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(tmp_path):
-    path = tmp_path / "film.png"
-    path.write_bytes(PNG)
-    path.chmod(0)
-    assert refusal(path).startswith("may not be read by you")
+@pytest.fixture
+def nobody():
+    """Whoever runs the tests; where that is root, who may read everything, a user without rights."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A folder and a film in it that may not be opened."""
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / "film.png").write_bytes(PNG)
+    (tmp_path / "locked" / "film.png").chmod(0)
+    (tmp_path / "locked").chmod(0)
+    yield tmp_path / "locked"
+    (tmp_path / "locked").chmod(0o700)
+
+
+@pytest.mark.usefixtures("locked", "nobody")
+def test_unreadable_file(locked):
+    assert refusal(locked / "film.png").startswith("may not be read by you")
+
+
+@pytest.mark.usefixtures("locked", "nobody")
+def test_unreadable_folder(locked):
+    with pytest.raises(FilmError, match="locked may not be read by you"):
+        find_films([locked])
 
 
 @pytest.mark.parametrize(

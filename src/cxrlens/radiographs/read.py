@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -150,16 +151,18 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
     Raises
     ------
     FilmError
-        If a path does not exist, or a folder may not be searched.
+        If a path does not exist, or it or a folder below it may not be searched.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
-        if path.is_dir():
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except (OSError, ValueError) as error:
+            raise FilmError(_why_unreadable(path, error)) from error
+        if is_folder:
             found.update(dict.fromkeys(sorted(_films_below(path))))
-        elif path.exists():
-            found[path] = None
         else:
-            raise FilmError(f"{path} does not exist")
+            found[path] = None
     return list(found)
 
 
@@ -192,7 +195,7 @@ def _is_film(path: Path) -> bool:
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise FilmError(f"{error.filename} cannot be searched: {error.strerror}") from error
+    raise FilmError(_why_unreadable(error.filename, error)) from error
 
 
 def _why_unreadable(path: str | Path, error: Exception) -> str:
