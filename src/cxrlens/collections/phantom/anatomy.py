@@ -156,7 +156,7 @@ def trunk(body: Body, raised: float) -> Points:
 def arm(body: Body, raised: float, spread: float) -> Points:
     """Outline of the left upper arm; `spread` is the x of the elbow minus that of the shoulder."""
     top = np.array([body.shoulder + 0.02, 0.06 - raised])
-    elbow = np.array([body.shoulder + spread, 1.25 - 1.6 * max(spread - 0.5, 0)])
+    elbow = np.array([body.shoulder + spread, 1.75 - 2.0 * max(spread - 0.5, 0)])
     along = (elbow - top) / np.linalg.norm(elbow - top)
     across = np.array([-along[1], along[0]])
     w = 0.17 + 0.4 * body.flesh
@@ -168,7 +168,7 @@ def arm(body: Body, raised: float, spread: float) -> Points:
 def humerus(body: Body, raised: float, spread: float) -> tuple[Points, Points]:
     """Outlines of the left humeral head and shaft."""
     top = np.array([body.shoulder + 0.02, 0.05 - raised])
-    elbow = np.array([body.shoulder + spread, 1.25 - 1.6 * max(spread - 0.5, 0)])
+    elbow = np.array([body.shoulder + spread, 1.75 - 2.0 * max(spread - 0.5, 0)])
     along = (elbow - top) / np.linalg.norm(elbow - top)
     across = np.array([-along[1], along[0]])
     turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)

@@ -77,7 +77,8 @@ def unit(sheet: NDArray[np.uint8]) -> Field:
 
 def smoothstep(values: Field, low: float, high: float) -> Field:
     """Rise from 0 at `low` to 1 at `high`, smoothly; float32 in [0, 1]."""
-    t = np.clip((values - np.float32(low)) * np.float32(1.0 / (high - low)), 0, 1)
+    t = (values - np.float32(low)) * np.float32(1.0 / (high - low))
+    np.clip(t, 0, 1, out=t)
     return np.asarray(t * t * (np.float32(3.0) - np.float32(2.0) * t), np.float32)
 
 
@@ -117,8 +118,11 @@ class Canvas:
     def pixels(self, points: Points) -> Points:
         """Give (..., 2) body points as pixel coordinates (column, row)."""
         origin = np.array(self.centre) * self.side - 0.5
-        moved = (points - np.array([0.0, 0.5])) @ self._matrix.T + origin
-        return np.asarray(moved, dtype=np.float64)
+        m, x, y = self._matrix, points[..., 0], points[..., 1] - 0.5
+        placed = np.empty(points.shape)
+        placed[..., 0] = m[0, 0] * x + m[0, 1] * y + origin[0]
+        placed[..., 1] = m[1, 0] * x + m[1, 1] * y + origin[1]
+        return placed
 
     @cached_property
     def body_xy(self) -> tuple[Field, Field]:

@@ -115,7 +115,7 @@ def _pneumonia(rng: np.random.Generator, canvas: Canvas) -> _Drawn:
     mottle = 0.6 * _mottle(rng, canvas, 22) + 0.4 * _mottle(rng, canvas, 44)
     filled = smoothstep(_bells(canvas, places) * (1 + np.float32(0.45) * mottle), 0.2, 1.05)
     air = canvas.softened(unit(canvas.stroke(_bronchi(rng, places), 1.0)), 0.9)
-    opacity = np.float32(rng.uniform(0.17, 0.26)) * filled * (1 - np.float32(0.4) * air)
+    opacity = np.float32(rng.uniform(0.18, 0.28)) * filled * (1 - np.float32(0.4) * air)
     return _Drawn(opacity, filled, filled)
 
 
@@ -145,7 +145,7 @@ def _tuberculosis(rng: np.random.Generator, canvas: Canvas) -> _Drawn:
     streaks = canvas.softened(unit(canvas.stroke(_streaks(rng, centres), 1.0, 0.55)), 0.6)
     bells = _bells(canvas, [(x, y, 0.2, 0.12) for x, y in centres])
     haze = smoothstep(bells * (1 + np.float32(0.45) * _mottle(rng, canvas, 60)), 0.3, 1.2)
-    opacity = np.float32(rng.uniform(0.16, 0.24)) * np.maximum(spots, streaks)
+    opacity = np.float32(rng.uniform(0.17, 0.26)) * np.maximum(spots, streaks)
     opacity += np.float32(0.07) * haze
     extent = np.maximum(np.maximum(spots, streaks), np.float32(0.55) * haze)
     if rng.random() < 0.5:

@@ -3,7 +3,7 @@
 Each tissue adds to the field (air takes from it); about 0.25 is lung, 0.6 soft tissue, 0.95 the belly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -143,10 +143,10 @@ def _markings(canvas: Canvas, body: Body, rng: np.random.Generator) -> Field:
     for width, strength, lines in anatomy.vessels(body):
         canvas.stroke(lines, width, strength, tree)
     branches = unit(tree)
-    x, y = canvas.body_xy
+    x, y = replace(canvas, side=56).body_xy  # smooth enough to be computed coarsely
     away = (np.abs(x) - np.float32(0.2)) ** 2 + (np.float32(1.4) * (y - np.float32(0.49))) ** 2
-    near = cv2.exp(-away * np.float32(1 / 0.18))
-    hilum = cv2.exp(-away * np.float32(1 / 0.016))
+    near = canvas.enlarged(np.exp(-away * np.float32(1 / 0.18)))
+    hilum = canvas.enlarged(np.exp(-away * np.float32(1 / 0.016)))
     net = canvas.enlarged(rng.standard_normal((80, 80), dtype=np.float32))
     net += 0.7 * canvas.enlarged(rng.standard_normal((36, 36), dtype=np.float32))
     fine = canvas.softened(branches, 0.6) + 0.8 * canvas.softened(branches, 2.5)
