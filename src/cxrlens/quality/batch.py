@@ -75,7 +75,9 @@ def repair_films(
     names = _names(films)
     taken = [name for name in names if (folder / name).exists()]
     if taken and not force:
-        raise OutputError(f"{folder / taken[0]} exists already: choose another folder, or say --force")
+        raise OutputError(
+            f"{folder / taken[0]} exists already: choose another folder, or say --force"
+        )
     rows, failures = [], {}
     for name, (path, outcome) in zip(names, _examined(films, chain, progress), strict=True):
         if isinstance(outcome, FilmError):

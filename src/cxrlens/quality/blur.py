@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from cxrlens.quality.findings import Finding
 from cxrlens.quality.noise import response_picture
-from cxrlens.radiographs.filters import clahe, laplacian
+from cxrlens.quality.regression import Regression
+from cxrlens.quality.texture import band_statistics
+from cxrlens.radiographs.filters import clahe, gaussian, laplacian
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,6 @@ class QuietResponse:
 
     defect: ClassVar[str] = "blurred"
     repair_name: ClassVar[str] = "sharpen"
-    native: ClassVar[bool] = False
 
     def statistic(self, film: NDArray[np.uint8]) -> float:
         """Variance of the binary picture of the strengthened response."""
@@ -60,4 +61,34 @@ class QuietResponse:
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Subtract the Laplacian."""
         sharp = film - self.strength * laplacian(film)
+        return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class BandRegression:
+    """The robust test: a regression on how the detail falls off from coarse to fine.
+
+    Attributes
+    ----------
+    regression
+        On `cxrlens.quality.texture.band_statistics`.
+    sigma, amount
+        The repair adds this share of the film's difference from itself smoothed with this sigma, in
+        pixels (unsharp masking).
+    """
+
+    regression: Regression
+    sigma: float
+    amount: float
+
+    defect: ClassVar[str] = "blurred"
+    repair_name: ClassVar[str] = "sharpen"
+
+    def detect(self, film: NDArray[np.uint8]) -> Finding:
+        """Find blur by the lack of fine detail beside coarser detail."""
+        return self.regression.finding(band_statistics(film))
+
+    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Sharpen mildly: a strong mask would raise what is no detail."""
+        sharp = film + self.amount * (film - gaussian(film, self.sigma))
         return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import RecipeError
-from cxrlens.quality import report
+from cxrlens.quality import report, robust
 from cxrlens.quality.findings import DEFECTS, Examination, Finding
-from cxrlens.quality.step import Step
+from cxrlens.quality.step import NativeStep, Step
 from cxrlens.radiographs.resize import resize
 
-CHAINS = ("none", "report")
-"""Names of the chains: nothing but the resize; the report's (SYSTEM.md §3)."""
+CHAINS = ("none", "report", "robust")
+"""Names of the chains: nothing but the resize; the report's (SYSTEM.md §3); ours."""
 
 LOOKING_SIDE = 224
 """Thresholds hold for films of this side, whatever the side that a chain gives."""
@@ -26,7 +26,13 @@ LOOKING_SIDE = 224
 _REVISION = 1
 """Raised when the code of a step changes what it gives; caches are keyed by the version."""
 
-_MAKERS = {"none": tuple, "report": report.steps}
+Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...]]
+
+_MAKERS: dict[str, Callable[[], Steps]] = {
+    "none": lambda: ((), ()),
+    "report": lambda: ((), report.steps()),
+    "robust": robust.steps,
+}
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,16 @@ class Chain:
         A name of `CHAINS`.
     side
         Side in pixels of the films that it gives.
-    steps
-        Its steps, in the order in which they run: first those on the film as decoded, then, after
-        the resize, those on the square film.
+    native
+        Steps on the film as decoded, in their order; they come first.
+    square
+        Steps on the resized film, in their order.
     """
 
     name: str
     side: int
-    steps: tuple[Step, ...]
+    native: tuple[NativeStep, ...]
+    square: tuple[Step, ...]
 
     @classmethod
     def named(cls, name: str, side: int = 224, steps: Sequence[str] | None = None) -> Chain:
@@ -73,16 +81,26 @@ class Chain:
             raise RecipeError(f"quality chain {name!r} is unknown: {_instead(name, CHAINS)}")
         if side < 1:
             raise RecipeError(f"side {side} is no film: a chain's side must be at least 1 pixel")
-        every = _MAKERS[name]()
+        native, square = _MAKERS[name]()
         if steps is None:
-            return cls(name, side, every)
-        known = [step.defect for step in every]
+            return cls(name, side, native, square)
+        known = [step.defect for step in (*native, *square)]
         for step in steps:
             if step not in known:
                 raise RecipeError(
                     f"step {step!r} is unknown to quality chain {name!r}: {_instead(step, known)}"
                 )
-        return cls(name, side, tuple(step for step in every if step.defect in steps))
+        return cls(
+            name,
+            side,
+            tuple(step for step in native if step.defect in steps),
+            tuple(step for step in square if step.defect in steps),
+        )
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All its steps, in the order in which they run."""
+        return (*self.native, *self.square)
 
     @property
     def version(self) -> str:
@@ -106,23 +124,26 @@ class Chain:
         """
         findings: dict[str, Finding] = {}
         repairs: list[str] = []
-        for step in self.steps:
-            if step.native:
-                findings[step.defect] = step.detect(film)
-                if findings[step.defect].present and step.repair_name:
-                    film = step.repair(film)
-                    repairs.append(step.repair_name)
+        unfinished: list[NativeStep] = []
+        for native in self.native:
+            findings[native.defect] = native.detect(film)
+            if findings[native.defect].present:
+                film = native.repair(film)
+                repairs.append(native.repair_name)
+                unfinished.append(native)
         pixels = resize(film, self.side)
-        square = [step for step in self.steps if not step.native]
         # Detectors look at one fixed side, since their thresholds hold there; a chain of another
         # side repairs its own copy alike.
-        looked = pixels if self.side == LOOKING_SIDE or not square else resize(film, LOOKING_SIDE)
-        for step in square:
+        apart = self.side != LOOKING_SIDE and bool(self.square)
+        looked = resize(film, LOOKING_SIDE) if apart else pixels
+        for native in unfinished:
+            looked = native.finish(looked)
+            pixels = native.finish(pixels) if apart else looked
+        for step in self.square:
             findings[step.defect] = step.detect(looked)
             if findings[step.defect].present and step.repair_name:
-                same = looked is pixels
                 looked = step.repair(looked)
-                pixels = looked if same else step.repair(pixels)
+                pixels = step.repair(pixels) if apart else looked
                 repairs.append(step.repair_name)
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
         return Examination(pixels, ordered, tuple(repairs))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.quality.findings import Finding
+from cxrlens.quality.thumbnail import rank_thumbnail
 from cxrlens.radiographs.filters import otsu_threshold
 
 
@@ -67,11 +68,42 @@ class CornerNegative:
 
     defect: ClassVar[str] = "negative"
     repair_name: ClassVar[str] = "invert"
-    native: ClassVar[bool] = False
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find a negative by its bright corners."""
         return Finding.beyond(bright_corner_share(film, self.corner), self.share, self.scale)
+
+    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Invert the film."""
+        return invert(film)
+
+
+@dataclass(frozen=True)
+class RankTemplate:
+    """The robust test: the ranks of a 16×16 thumbnail against a template of bright and dark places.
+
+    Inversion turns every rank round, and no gamma, gain or window changes one, so the sum of
+    ranks times template is positive for negatives and its mirror value for their originals.
+
+    Attributes
+    ----------
+    template
+        (256,) weights, row by row; positive where a negative is bright. Symmetric left to right,
+        since mirrored films are films too.
+    threshold
+        Of the sum.
+    """
+
+    template: tuple[float, ...]
+    threshold: float
+
+    defect: ClassVar[str] = "negative"
+    repair_name: ClassVar[str] = "invert"
+
+    def detect(self, film: NDArray[np.uint8]) -> Finding:
+        """Find a negative by where it is bright."""
+        value = float(np.asarray(self.template) @ rank_thumbnail(film))
+        return Finding.beyond(value, self.threshold)
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Invert the film."""

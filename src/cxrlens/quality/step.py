@@ -11,7 +11,9 @@ from cxrlens.quality.findings import Finding
 
 
 class Step(Protocol):
-    """A detector and a repair of one defect; a frozen dataclass whose fields are its settings.
+    """A detector and a repair of one defect, on the resized, square film.
+
+    A step is a frozen dataclass whose fields are its settings.
 
     Attributes
     ----------
@@ -19,13 +21,10 @@ class Step(Protocol):
         A name of `cxrlens.quality.findings.DEFECTS`.
     repair_name
         The word for its repair in the ``repairs`` column; "" for a step that only finds.
-    native
-        True if it works on the film as decoded, of any size; False if on the resized, square one.
     """
 
     defect: ClassVar[str]
     repair_name: ClassVar[str]
-    native: ClassVar[bool]
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""
@@ -33,4 +32,12 @@ class Step(Protocol):
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Give a repaired copy of a film on which the defect was found."""
+        ...
+
+
+class NativeStep(Step, Protocol):
+    """A step that detects and repairs on the film as decoded, of any size."""
+
+    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Repair after the resize what is left, on a film on which the defect was found."""
         ...

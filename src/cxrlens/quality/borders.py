@@ -1,0 +1,112 @@
+"""Borders: padding and collimation round a film, even and with a sharp inner edge."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.quality.findings import Finding
+
+_ALONG = 9
+
+
+@dataclass(frozen=True)
+class EvenBorders:
+    """Lines of one grey along a side, black or white, that end in a step; the repair crops them.
+
+    The air beside a patient is dark too, but it ends softly at the skin: it is no border.
+
+    Attributes
+    ----------
+    looked
+        The film is looked at with this many lines a side, or its own if it has fewer.
+    level
+        A border's grey is at most this far from black or from white.
+    tolerance, even
+        A line belongs to the border if this share of it lies within the tolerance of that grey.
+    step, stepped
+        At its inner edge this share of the line must be this far from that grey.
+    width
+        Of the side; narrower borders are left alone.
+    most
+        Of the side; if opposite borders leave less than the rest, nothing is cropped.
+    """
+
+    looked: int
+    level: int
+    tolerance: int
+    even: float
+    step: int
+    stepped: float
+    width: float
+    most: float
+
+    defect: ClassVar[str] = "padded"
+    repair_name: ClassVar[str] = "crop"
+
+    def borders(self, film: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+        """Measure the borders: pixels at the top, bottom, left and right of the film."""
+        height, width = film.shape
+        rows, columns = min(height, self.looked), min(width, self.looked)
+        small = film
+        if (rows, columns) != film.shape:
+            small = np.asarray(cv2.resize(film, (columns, rows), interpolation=cv2.INTER_AREA))
+        top, bottom, left, right = 0, rows, 0, columns
+        # A second look finds what the first one's corners hid, or a frame inside a frame.
+        for _ in range(2):
+            inner = np.ascontiguousarray(small[top:bottom, left:right])
+            # Smoothed along a side's lines, grain is even and the border's edge stays sharp.
+            across = np.asarray(cv2.blur(inner, (_ALONG, 1)), dtype=np.uint8)
+            down = np.asarray(cv2.blur(inner, (1, _ALONG)), dtype=np.uint8).T
+            found = [self._depth(lines) for lines in (across, across[::-1], down, down[::-1])]
+            top, bottom = top + found[0], bottom - found[1]
+            left, right = left + found[2], right - found[3]
+            if not any(found) or bottom - top < _ALONG or right - left < _ALONG:
+                break
+        if bottom - top < (1 - self.most) * rows or right - left < (1 - self.most) * columns:
+            return 0, 0, 0, 0
+        tall, broad = height / rows, width / columns
+        return (
+            math.ceil(top * tall),
+            math.ceil((rows - bottom) * tall),
+            math.ceil(left * broad),
+            math.ceil((columns - right) * broad),
+        )
+
+    def _depth(self, lines: NDArray[np.uint8]) -> int:
+        """Count the border's lines, from the first on."""
+        count = len(lines)
+        grey = float(np.median(lines[0]))
+        if min(grey, 255 - grey) > self.level or count < _ALONG:
+            return 0
+        away = np.abs(lines.astype(np.float32) - grey)
+        even = (away <= self.tolerance).mean(axis=1) >= self.even
+        depth = count if even.all() else int(np.argmin(even))
+        if depth == count or depth < self.width * self.looked:
+            return 0
+        # The edge may be smeared over a few lines by blur, JPEG or resampling.
+        further = away[depth : depth + max(2, round(0.015 * count) + 1)]
+        stepped = (further >= self.step).mean(axis=1) >= self.stepped
+        return depth + min(int(np.argmax(stepped)), 1) if stepped.any() else 0
+
+    def detect(self, film: NDArray[np.uint8]) -> Finding:
+        """Find borders; the score grows with the widest one's share of the side."""
+        top, bottom, left, right = self.borders(film)
+        widest = max(max(top, bottom) / film.shape[0], max(left, right) / film.shape[1])
+        # A border counts from `width` on: below it `borders` gives 0, so the threshold lies between.
+        return Finding.beyond(widest, self.width / 2, self.width / 2)
+
+    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Crop the borders away."""
+        top, bottom, left, right = self.borders(film)
+        height, width = film.shape
+        return film[top : height - bottom, left : width - right]
+
+    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Leave the resized film: all is done before."""
+        return film
