@@ -530,11 +530,14 @@ def test_a_file_that_is_cut_short_is_refused(syntax, stream, share):
         read(data[: int(len(data) * share)])
 
 
+@pytest.mark.parametrize("filling", [0, 100_000], ids=["cut", "filled with zeros"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize(("syntax", "stream"), CODED.values(), ids=CODED)
-def test_a_stream_that_is_cut_short_in_a_whole_file_is_refused(syntax, stream, share):
+def test_a_stream_that_is_cut_short_in_a_whole_file_is_refused(syntax, stream, share, filling):
+    if syntax == uid.RLELossless or not syntax.is_encapsulated:
+        filling = 0  # zeros are as good pixels as any
     pixels, bits = (EIGHT, 8) if syntax == uid.JPEGBaseline8Bit else (TWELVE, 12)
-    kept = stream[: int(len(stream) * share) // 2 * 2]
+    kept = stream[: int(len(stream) * share) // 2 * 2] + bytes(filling)
     with pytest.raises(FilmError, match=r"^film\.dcm is a broken DICOM file"):
         read(written(dataset_of(pixels, bits), kept, syntax))
 
@@ -567,12 +570,14 @@ def test_nothing_of_the_patient_is_logged_or_said(caplog, capfd, recwarn):
     data = written(film, EIGHT.tobytes())
     data = data.replace(b"PN\x0c\x00Rossi^Maria ", b"PN\xdc\x00" + long_name.encode())
     assert long_name.encode() in data
+    cut = jpegls(TWELVE, 12)[:900] + b"\xff\xd9"  # pydicom logs what its decoders stumble over
+    broken = written(dataset_of(TWELVE, 12), cut, uid.JPEGLSLossless)
     caplog.clear()  # writing the film made pydicom speak
     recwarn.clear()
     with caplog.at_level(logging.DEBUG):
         read(data)
         with pytest.raises(FilmError) as refusal:
-            read(data[:-9])
+            read(broken)
     out, err = capfd.readouterr()
     for text in (caplog.text, out, err, str(refusal.value), *map(str, recwarn)):
         assert "Rossi" not in text

@@ -191,7 +191,7 @@ def test_a_file_that_is_cut_short_is_no_half_film(kind, share):
     kept = data[: int(share * len(data))]
     with pytest.raises(FilmError, match=r"^film\.x "):
         decode_radiograph(kept, "film.x")
-    padded = kept + bytes(len(data) - len(kept))
+    padded = kept + bytes(100_000)
     if kind != "TIFF":  # uncompressed: zeros are as good pixels as any
         with pytest.raises(FilmError, match=r"^film\.x "):
             decode_radiograph(padded, "film.x")
