@@ -88,6 +88,37 @@ def write_report(
     return page.write(path, force)
 
 
+def write_films_report(
+    run: Run, predictions: pd.DataFrame, tested: Metrics, path: Path, force: bool = False
+) -> Path:
+    """Write the report of a run on films that are none of its own.
+
+    Parameters
+    ----------
+    run
+        The run that predicted them.
+    predictions
+        The films' predictions with their labels.
+    tested
+        Their metrics.
+    path, force
+        As in `write_report`.
+    """
+    page = Page(
+        f"{run.recipe.name} on other films",
+        f"The run “{run.path.resolve().name}”, measured on {tested.films:,} films "
+        f"of {tested.patients:,} patients that it was not made from",
+        population=population.describe(predictions, run.classes),
+    )
+    _headline(page, tested, "other", predictions)
+    _results(page, tested, predictions, {"other": tested})
+    if tested.by_source:
+        _sources(page, tested)
+    _mistakes(page, run, predictions)
+    _reading(page, tested)
+    return page.write(path, force)
+
+
 def _films(run: Run) -> pd.DataFrame:
     """Read the run's table, even where its images have gone since."""
     try:
@@ -315,6 +346,7 @@ def _mistakes(page: Page, run: Run, predictions: pd.DataFrame) -> None:
 
 def _collection(page: Page, run: Run, films: pd.DataFrame) -> None:
     page.section("Who and what it was trained on", "collection")
+    _skipped(page, run)
     if "label" in films:
         page.table(
             population.by_class(films, run.classes),
@@ -329,6 +361,19 @@ def _collection(page: Page, run: Run, films: pd.DataFrame) -> None:
                 page.table(
                     population.counts(films, column, run.classes), f"Films by {column} and class."
                 )
+
+
+def _skipped(page: Page, run: Run) -> None:
+    skipped = run.skipped()
+    if not skipped:
+        return
+    page.warning(
+        f"{len(skipped):,} of the films below could not be read: they were neither learnt from "
+        "nor tested."
+    )
+    shown = ["/".join(Path(image).parts[-2:]) for image in list(skipped)[:SHOWN]]
+    more = len(skipped) - len(shown)
+    page.text(f"They are {listed([*shown, f'{more:,} more'] if more else shown)}.")
 
 
 def _training(page: Page, run: Run) -> None:
