@@ -102,6 +102,15 @@ def test_films_that_are_gone_or_broken_are_shown_as_missing(run):
     assert text.count('<p class="film-caption">') == text.count("film not shown") == cards
 
 
+def test_films_that_were_skipped_are_named(run):
+    assert "could not be read" not in written(run)
+    run.write_skipped({f"/far/away/part/film-{i}.png": "it is empty" for i in range(11)})
+    text = html.unescape(written(run))
+    assert "11 of the films below could not be read" in text
+    assert "They are part/film-0.png, part/film-1.png," in text
+    assert "part/film-7.png and 3 more." in text
+
+
 def test_a_run_without_mistakes_history_or_sources_has_a_report_too(run):
     for name in ("test", "validation"):
         table = run.predictions(name).drop(columns=["source", "patient"])

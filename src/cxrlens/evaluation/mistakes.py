@@ -79,13 +79,14 @@ def film_card(row: pd.Series, classes: Sequence[str], folder: Path) -> FilmCard:
     found = [name for name in DEFECTS if pd.notna(row.get(name)) and bool(row.get(name))]
     if found:
         details.append(f"quality: {', '.join(found)}")
-    name = "/".join(path.parts[-2:])
-    details.append(name)
+    name = "/".join(path.parts[-2:])  # the rest is of no use to whoever reads the page elsewhere
     try:
         film = read_radiograph(path)
     except FilmError as error:
         film = None
         details.append(str(error).replace(str(path), name))
+    else:
+        details.append(name)
     origin = f" from {source}" if pd.notna(source) else ""
     return FilmCard(
         film=film,

@@ -12,9 +12,14 @@ import pandas as pd
 from cxrlens.errors import CollectionError, RunError
 from cxrlens.evaluation import population
 from cxrlens.evaluation.assess import assess_run
-from cxrlens.evaluation.curves import confusion_plot, learning_curve, reliability, roc_curves
+from cxrlens.evaluation.curves import confusion_plot, reliability, roc_curves
 from cxrlens.evaluation.metrics import Metrics
 from cxrlens.evaluation.mistakes import KINDS, film_card, mistakes
+from cxrlens.evaluation.provenance import (
+    collection_section,
+    recipe_section,
+    training_section,
+)
 from cxrlens.evaluation.sources import source_warning
 from cxrlens.evaluation.wording import estimate, listed, outcomes, percent, range_in_words
 from cxrlens.pages.page import Page, Plot, Tile
@@ -81,9 +86,9 @@ def write_report(
     if tested.by_source:
         _sources(page, tested)
     _mistakes(page, run, predictions)
-    _collection(page, run, films)
-    _training(page, run)
-    _recipe(page, run)
+    collection_section(page, run, films)
+    training_section(page, run)
+    recipe_section(page, run)
     _reading(page, tested)
     return page.write(path, force)
 
@@ -342,102 +347,6 @@ def _mistakes(page: Page, run: Run, predictions: pd.DataFrame) -> None:
         page.subsection(heading)
         cards = [film_card(row, run.classes, run.path) for _, row in of_kind.head(SHOWN).iterrows()]
         page.films(cards, f"{len(cards)} of {len(of_kind):,}, the most certain first.")
-
-
-def _collection(page: Page, run: Run, films: pd.DataFrame) -> None:
-    page.section("Who and what it was trained on", "collection")
-    _skipped(page, run)
-    if "label" in films:
-        page.table(
-            population.by_class(films, run.classes),
-            "All films of the run by class.",
-            note="Age: median (5th to 95th percentile) in years, and for how many films it is known. "
-            "Female: of the films whose sex is known."
-            if {"age", "sex"} & set(films.columns)
-            else "",
-        )
-        for column in ("split", "source"):
-            if column in films and films[column].notna().any():
-                page.table(
-                    population.counts(films, column, run.classes), f"Films by {column} and class."
-                )
-
-
-def _skipped(page: Page, run: Run) -> None:
-    skipped = run.skipped()
-    if not skipped:
-        return
-    page.warning(
-        f"{len(skipped):,} of the films below could not be read: they were neither learnt from "
-        "nor tested."
-    )
-    shown = ["/".join(Path(image).parts[-2:]) for image in list(skipped)[:SHOWN]]
-    more = len(skipped) - len(shown)
-    page.text(f"They are {listed([*shown, f'{more:,} more'] if more else shown)}.")
-
-
-def _training(page: Page, run: Run) -> None:
-    page.section("How training went", "training")
-    history = run.history()
-    if history.empty:
-        page.text("The run keeps no history of its epochs.")
-        return
-    best = int(history["epoch"].to_numpy()[history["validation_accuracy"].argmax()])
-    last = history.iloc[-1]
-    page.facts(
-        {
-            "Epochs": len(history),
-            "Weights kept of epoch": best,
-            "Best validation accuracy": float(history["validation_accuracy"].max()),
-            "Time": _duration(float(history["seconds"].sum())),
-        }
-    )
-    page.figures(
-        [
-            Plot(
-                learning_curve(history, quantity, best),
-                f"{quantity.capitalize()} over {len(history)} epochs; at the end "
-                f"{last[f'train_{quantity}']:.3f} in training and "
-                f"{last[f'validation_{quantity}']:.3f} in validation.",
-                f"{quantity.capitalize()} of training and validation by epoch.",
-            )
-            for quantity in ("loss", "accuracy")
-        ]
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def _recipe(page: Page, run: Run) -> None:
-    page.section("Recipe and versions", "recipe")
-    recipe = run.recipe
-    if recipe.about:
-        page.text(recipe.about)
-    versions = run.versions()
-    page.facts(
-        {
-            "Network": recipe.model.backbone,
-            "Starting weights": versions.get("weights", recipe.model.weights),
-            "Quality chain": recipe.quality,
-        }
-    )
-    page.code(recipe.to_yaml(), "The whole recipe, defaults included:")
-    page.subsection("What it ran with")
-    page.facts({key: _plain(value) for key, value in versions.items()})
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_plain(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        return ", ".join(str(_plain(part)) for part in value)
-    return value
 
 
 def _reading(page: Page, tested: Metrics) -> None:
