@@ -84,6 +84,12 @@ def jpeg2k(pixels, bits):
     )
 
 
+def jp2(pixels, bits):
+    return imagecodecs.jpeg2k_encode(
+        pixels, codecformat="jp2", reversible=True, level=0, bitspersample=bits
+    )
+
+
 def htj2k(pixels, bits):
     return imagecodecs.htj2k_encode(pixels, reversible=True)
 
@@ -112,6 +118,7 @@ LOSSLESS = {
     "JPEG lossless, predictor 6": (uid.JPEGLossless, ljpeg),
     "JPEG 2000 lossless": (uid.JPEG2000Lossless, jpeg2k),
     "JPEG 2000": (uid.JPEG2000, jpeg2k),
+    "JPEG 2000 in a container": (uid.JPEG2000Lossless, jp2),
     "HTJ2K lossless": (uid.HTJ2KLossless, htj2k),
     "JPEG-LS": (uid.JPEGLSLossless, jpegls),
     "RLE": (uid.RLELossless, rle),
@@ -143,6 +150,16 @@ def test_big_endian_gives_the_very_pixels():
     film = dataset_of(TWELVE, 12, WindowCenter="2048", WindowWidth="4096")
     data = written(film, TWELVE.astype(">u2").tobytes(), uid.ExplicitVRBigEndian)
     assert np.abs(read(data).astype(int) - scaled(TWELVE, 12)).max() <= 1
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_old_files_without_a_preamble(implicit):
+    file = io.BytesIO()
+    film = dataset_of(TWELVE, 12, WindowCenter="1500", WindowWidth="1000")
+    film.add_new("PixelData", "OW", TWELVE.tobytes())
+    film.save_as(file, implicit_vr=implicit, little_endian=True)
+    assert b"DICM" not in file.getvalue()
+    np.testing.assert_array_equal(read(file.getvalue()), window(TWELVE.astype(float), 1500, 1000))
 
 
 LOSSY = {
@@ -471,6 +488,12 @@ def test_several_frames_are_refused():
         read(written(film, EIGHT.tobytes() * 3))
     one = written(dataset_of(EIGHT, 8, NumberOfFrames=1), EIGHT.tobytes())
     np.testing.assert_array_equal(read(one), EIGHT)
+
+
+def test_a_directory_of_films_is_none():
+    film = dataset_of(EIGHT, 8, kind=uid.MediaStorageDirectoryStorage)
+    with pytest.raises(FilmError, match=r"^film\.dcm is a DICOM object of another kind"):
+        read(written(film, EIGHT.tobytes()))
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,24 @@ _DECODERS = {
     uid.RLELossless: "pylibjpeg",
 }
 
+_FIRST_ELEMENTS = frozenset(bytes([element, 0]) for element in (0x00, 0x01, 0x05, 0x08, 0x16))
+"""Of group 8: its length, the length to the end, character set, image type, SOP class."""
+
 _LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 
 for _package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls"):
     hush(_package)
+
+
+def is_dicom(start: bytes) -> bool:
+    """Tell a DICOM file by its first 132 bytes, or more.
+
+    Old files lack the preamble that ends in "DICM"; they begin with the length, or with the first
+    tags of the group that identifies the film.
+    """
+    if start[128:132] == b"DICM" or start.startswith(b"\x02\0\0\0UL\x04\0"):
+        return True
+    return start[:2] == b"\x08\0" and start[2:4] in _FIRST_ELEMENTS
 
 
 def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
@@ -138,7 +152,7 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     with quietly():
         try:
             _refuse_inflation(data, name, max_pixels)
-            dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=_TAGS)
+            dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=_TAGS)
             _refuse_others(dataset, name)
             refuse_size(_whole(dataset, "Columns"), _whole(dataset, "Rows"), name, max_pixels)
             return _shown(_decoded(dataset, name), dataset)
@@ -166,7 +180,7 @@ def _whole(dataset: FileDataset, keyword: str, default: int = 0) -> int:
 
 def _refuse_others(dataset: FileDataset, name: str) -> None:
     modality = str(dataset.get("Modality") or "").strip().upper()
-    kind = dataset.get("SOPClassUID")
+    kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     accepted = "CR, DX and secondary captures are read"
     if modality and modality not in _RADIOGRAPHS:
         # The value is not quoted: whatever stands there could be private.

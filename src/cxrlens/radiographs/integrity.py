@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 _EOI = b"\xff\xd9"
 _SOF_LOSSLESS, _DHT, _SOS = 0xC3, 0xC4, 0xDA
+_J2K_START, _JP2_START = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 """JPEG's frame headers of all processes, and the one of JPEG-LS; 0xC4, 0xC8, 0xCC are others."""
 
@@ -48,8 +49,10 @@ def coded_size(stream: bytes) -> tuple[int, int] | None:
     tuple of int, or None
         Width and height in pixels; None if there is no such header.
     """
-    if stream.startswith(b"\xff\x4f\xff\x51") and len(stream) >= 24:
-        right, bottom, left, top = struct.unpack_from(">4I", stream, 8)
+    # The standard wants JPEG 2000's bare stream, but some writers leave it in its JP2 container.
+    start = stream.find(_J2K_START, 0, 4096) if stream.startswith(_JP2_START) else 0
+    if stream.startswith(_J2K_START, max(start, 0)) and len(stream) >= start + 24:
+        right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
         return right - left, bottom - top
     for marker, body in _segments(stream):
         if marker in _START_OF_FRAME and len(body) >= 6:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.dicom import decode_dicom
+from cxrlens.radiographs.dicom import decode_dicom, is_dicom
 from cxrlens.radiographs.raster import decode_raster
 
 FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"})
@@ -124,7 +124,7 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
     """
     if not data:
         raise FilmError(f"{name} is empty: copy it again")
-    if data[128:132] == b"DICM":
+    if is_dicom(data):
         return decode_dicom(data, name, max_pixels)
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
@@ -189,7 +189,7 @@ def _is_film(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return is_dicom(file.read(132))
     except OSError:
         return True  # reading it will say why
 
