@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from cxrlens.errors import CollectionError, OutputError, RunError
-from cxrlens.evaluation.assess import assess_run
+from cxrlens.evaluation.assess import assess, assess_run
 from cxrlens.evaluation.metrics import read_metrics
 from cxrlens.evaluation.mistakes import kind_of, mistakes
-from cxrlens.evaluation.report import write_report
+from cxrlens.evaluation.report import write_films_report, write_report
 from cxrlens.pages.page import NOTICE
 from cxrlens.runs.run import Run
 
@@ -179,3 +179,21 @@ def test_mistakes_come_with_the_most_certain_first():
 )
 def test_kinds_of_mistakes(label, predicted, kind):
     assert kind_of(label, predicted) == kind
+
+
+def test_other_films_have_a_report_that_tells_if_they_were_learnt_from(run, tmp_path):
+    films = run.predictions("test")
+    tested = assess(films, CLASSES, resamples=20)
+    path = write_films_report(run, films, tested, tmp_path / "other.html")
+    text = html.unescape(path.read_text())
+    assert f"measured on 60 films of {tested.patients} patients from another table" in text
+    assert "were learnt from" not in text
+
+    table = run.path / "collection.csv"
+    rows = pd.read_csv(table)
+    patient = rows["patient"].iloc[0]
+    rows.loc[rows["patient"] == patient, "split"] = "train"
+    rows.to_csv(table, index=False)
+    path = write_films_report(run, films, tested, path, force=True)
+    count = (rows["patient"] == patient).sum()
+    assert f"{count} of these films, or other films of their patients, were" in path.read_text()

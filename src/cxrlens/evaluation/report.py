@@ -108,14 +108,30 @@ def write_films_report(
         Their metrics.
     path, force
         As in `write_report`.
+
+    Returns
+    -------
+    Path
+        `path`. Its page warns if films or patients of the run's own training stand in the table.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and `force` is not set, or it cannot be written.
     """
     page = Page(
         f"{run.recipe.name} on other films",
         f"The run “{run.path.resolve().name}”, measured on {tested.films:,} films "
-        f"of {tested.patients:,} patients that it was not made from",
+        f"of {tested.patients:,} patients from another table",
         population=population.describe(predictions, run.classes),
     )
     _headline(page, tested, "other", predictions)
+    seen = _learnt_from(run, predictions)
+    if seen:
+        page.warning(
+            f"{seen:,} of these films, or other films of their patients, were learnt from or chose "
+            "the epoch: the figures flatter."
+        )
     _results(page, tested, predictions, {"other": tested})
     if tested.by_source:
         _sources(page, tested)
@@ -130,6 +146,17 @@ def _films(run: Run) -> pd.DataFrame:
         return run.collection().films
     except CollectionError:
         return pd.read_csv(run.path / "collection.csv", dtype={"patient": "string"})
+
+
+def _learnt_from(run: Run, predictions: pd.DataFrame) -> int:
+    """Count films that stand in the run's training or validation set, or whose patients do."""
+    films = _films(run)
+    used = films[films["split"].isin(["train", "validation"])]
+    seen = pd.Series(False, index=predictions.index)
+    for column in ("image", "patient"):
+        if column in used and column in predictions:
+            seen |= predictions[column].isin(used[column].dropna())
+    return int(seen.sum())
 
 
 def _headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame) -> None:
