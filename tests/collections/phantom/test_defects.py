@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from cxrlens.collections.phantom import draw_phantom
 from cxrlens.collections.phantom.defects import (
-    DEFECTS,
+    KINDS,
     BlackSpots,
     Blur,
     Damaged,
@@ -19,6 +19,7 @@ from cxrlens.collections.phantom.defects import (
     draw_defect,
     recalled,
 )
+from cxrlens.quality.findings import DEFECTS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def film() -> NDArray[np.uint8]:
     return draw_phantom(3, "normal", 128).film
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_written_draw_replays_exactly(kind: str, film: NDArray[np.uint8]) -> None:
     for seed in range(10):
         defect = draw_defect(np.random.default_rng(seed), kind)
@@ -42,7 +43,7 @@ def test_a_written_draw_replays_exactly(kind: str, film: NDArray[np.uint8]) -> N
             assert np.array_equal(first.mask, second.mask)
 
 
-@pytest.mark.parametrize("kind", DEFECTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_damage_changes_the_film_and_keeps_its_type(kind: str, film: NDArray[np.uint8]) -> None:
     damaged = draw_defect(np.random.default_rng(1), kind).apply(film)
     assert damaged.film.dtype == np.uint8
@@ -125,6 +126,11 @@ def test_spots_and_patches_lie_where_they_were_drawn() -> None:
     patched = Patches(((0.1, 0.2, 0.1, 0.05, 255),)).apply(film).film
     assert (patched[40:50, 20:40] == 255).all()
     assert (patched == 255).sum() == 200
+
+
+def test_findings_are_those_of_the_quality_chain() -> None:
+    assert {kind.finding for kind in KINDS.values()} <= set(DEFECTS)
+    assert set(DEFECTS) - {kind.finding for kind in KINDS.values()} == {"not_a_chest"}
 
 
 def test_an_unknown_kind_is_named() -> None:

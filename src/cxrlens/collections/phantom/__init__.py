@@ -1,8 +1,9 @@
 """Drawn chest radiographs with known lungs, lesions and defects.
 
 `draw_phantom` gives one film, `write_phantoms` a folder of them with its table; both depend only on
-their seeds. The drawings are made to exercise the whole path from film to report, never to stand for
-patients: what is measured on them says nothing about real films.
+their seeds (another release of NumPy or OpenCV can change single grey values). The drawings are made to
+exercise the whole path from film to report, never to stand for patients: what is measured on them says
+nothing about real films.
 """
 
 from cxrlens.collections.phantom.draw import Phantom, draw_phantom

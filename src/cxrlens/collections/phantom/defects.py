@@ -28,7 +28,7 @@ class Damaged:
     film
         (H', W') uint8; H' and W' differ from the original's only after padding.
     kind
-        Name of the damage, a key of `DEFECTS`.
+        Name of the damage, a key of `KINDS`.
     finding
         The finding by which the quality chain should name it.
     level
@@ -297,7 +297,7 @@ class Patches(Defect):
         return self._damaged(out, float(mask.mean()), mask)
 
 
-_KINDS: tuple[type[Defect], ...] = (
+_MEMBERS: tuple[type[Defect], ...] = (
     Negative,
     Blur,
     SaltAndPepper,
@@ -308,7 +308,8 @@ _KINDS: tuple[type[Defect], ...] = (
     BlackSpots,
     Patches,
 )
-DEFECTS: dict[str, type[Defect]] = {kind.kind: kind for kind in _KINDS}
+KINDS: dict[str, type[Defect]] = {member.kind: member for member in _MEMBERS}
+"""Every damage by its name."""
 
 
 def draw_defect(rng: np.random.Generator, kind: str | None = None) -> Defect:
@@ -319,17 +320,17 @@ def draw_defect(rng: np.random.Generator, kind: str | None = None) -> Defect:
     rng
         What it is drawn with.
     kind
-        A key of `DEFECTS`; any, evenly, if not given.
+        A key of `KINDS`; any, evenly, if not given.
 
     Raises
     ------
     ValueError
         If there is no such kind.
     """
-    name = list(DEFECTS)[int(rng.integers(len(DEFECTS)))] if kind is None else kind
-    if name not in DEFECTS:
-        raise ValueError(f"kind is {name!r}: choose one of {', '.join(DEFECTS)}")
-    return DEFECTS[name].draw(rng)
+    name = list(KINDS)[int(rng.integers(len(KINDS)))] if kind is None else kind
+    if name not in KINDS:
+        raise ValueError(f"kind is {name!r}: choose one of {', '.join(KINDS)}")
+    return KINDS[name].draw(rng)
 
 
 def described(defects: list[Defect]) -> str:
@@ -342,7 +343,7 @@ def recalled(text: str) -> list[Defect]:
     defects = []
     for row in json.loads(text):
         fields: dict[str, Any] = {k: _frozen(v) for k, v in row.items() if k != "kind"}
-        defects.append(DEFECTS[row["kind"]](**fields))
+        defects.append(KINDS[row["kind"]](**fields))
     return defects
 
 

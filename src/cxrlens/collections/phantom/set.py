@@ -68,7 +68,7 @@ def write_phantoms(
     side
         Pixels along an edge.
     defects
-        Share of the exposures with one to two damages of `defects.DEFECTS`, in [0, 1].
+        Share of the exposures with one to two damages of `defects.KINDS`, in [0, 1].
     copies
         Share of the exposures of which a second, damaged file exists, in [0, 1]; both files have the
         same ``acquisition``, and either can be the clean one.
