@@ -5,8 +5,10 @@ from typing import cast
 
 import cv2
 import numpy as np
+import pyarrow  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import ImageChops
+from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -143,9 +145,20 @@ def _grey(image: ImageFile) -> NDArray[np.uint8]:
     if image.mode == "LAB":
         return np.array(image.getchannel(0), dtype=np.uint8)
     if image.has_transparency_data:
-        grey, alpha = image.convert("RGBA").convert("LA").split()
-        return _on_black(np.asarray(grey), np.asarray(alpha))
-    return np.array(image if image.mode == "L" else image.convert("L"), dtype=np.uint8)
+        colours = image.convert("RGBA")
+        grey, alpha = _levels(colours.convert("L")), colours.getchannel("A")
+        return grey if alpha.getextrema() == (255, 255) else _on_black(grey, np.asarray(alpha))
+    return _levels(image if image.mode == "L" else image.convert("L"))
+
+
+def _levels(image: Image) -> NDArray[np.uint8]:
+    """Copy a grey image's levels once; Pillow's own way to an array copies them three times."""
+    try:
+        levels = pyarrow.array(image).to_numpy()
+    except ValueError:  # above 16 MB Pillow's memory is in pieces, which Arrow cannot share
+        return np.array(image, dtype=np.uint8)
+    width, height = image.size
+    return np.array(levels, dtype=np.uint8).reshape(height, width)
 
 
 def _grey_of_sixteen(image: ImageFile) -> NDArray[np.uint8]:
