@@ -1,12 +1,16 @@
 """Small drawn sets that the whole suite shares."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.phantom import write_phantoms
 from cxrlens.collections.splits import split
+
+if TYPE_CHECKING:
+    from cxrlens.runs import Run
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +23,16 @@ def phantom_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phantoms(phantom_table: Path) -> Collection:
     """The drawn films, split by patient."""
     return split(read_collection(phantom_table), seed=1)
+
+
+@pytest.fixture(scope="session")
+def small_run(phantoms: Collection, tmp_path_factory: pytest.TempPathFactory) -> "Run":
+    """A finished run of a small residual network on the drawn films, with its report."""
+    from cxrlens.main_job import train
+
+    shape = ("side=64", "model.blocks=[8]", "model.width=8", "training.max_epochs=3")
+    quick = ("training.batch=8", "training.learning_rate_high=0.01", "training.precision=float32")
+    folder = tmp_path_factory.mktemp("small")
+    return train(
+        "resnet-focal", phantoms, folder / "run", settings=(*shape, *quick), cache=folder / "cache"
+    )

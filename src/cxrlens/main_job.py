@@ -1,19 +1,23 @@
 """The main job in one call: from films to a trained, evaluated model; and the demo that shows it."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.phantom import write_phantoms
-from cxrlens.errors import CxrlensError
-from cxrlens.evaluation.assess import assess_run
-from cxrlens.evaluation.metrics import Metrics
-from cxrlens.evaluation.report import write_report
+from cxrlens.errors import CollectionError, CxrlensError
+from cxrlens.evaluation.assess import assess, assess_run
+from cxrlens.evaluation.metrics import Metrics, write_metrics
+from cxrlens.evaluation.report import write_films_report, write_report
 from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.recipes.recipe import Recipe, read_recipe
-from cxrlens.runs.run import Run
+from cxrlens.runs.run import Run, write_predictions
 from cxrlens.training.fit import Progress, resume
 from cxrlens.training.fit import train as fit
 from cxrlens.writing import refuse_existing
@@ -69,6 +73,81 @@ def evaluate(run: Run) -> dict[str, Metrics]:
     metrics = assess_run(run)
     write_report(run, run.path / "report.html", force=True, metrics=metrics)
     return metrics
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What `evaluate_on` gives: the predictions, their metrics, and films that could not be read."""
+
+    predictions: pd.DataFrame
+    metrics: Metrics
+    failures: dict[str, str]
+
+
+def evaluate_on(
+    model: str | Path,
+    films: str | Path | Collection,
+    out: str | Path,
+    *,
+    cache: Path | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluated:
+    """Measure a run on labelled films that it was not made from.
+
+    Parameters
+    ----------
+    model
+        A run folder.
+    films
+        A collection with labels, or the path of its table. All its films count, whatever their split.
+    out
+        Gets ``predictions.csv``, ``metrics.json`` and ``report.html``.
+    cache, force
+        See `train`.
+    progress
+        Called with films read and films in all.
+
+    Raises
+    ------
+    CollectionError
+        If a film has no label, or a film of the run's own training stands among them.
+    """
+    run, out = Run(Path(model)), Path(out)
+    for name in ("predictions.csv", "metrics.json", "report.html"):
+        refuse_existing(out / name, force)
+    collection = films if isinstance(films, Collection) else read_collection(films)
+    collection.need("label")
+    _refuse_trained(run, collection)
+    predictor = load(model)
+    cached = cache_films(
+        collection.films["image"].tolist(), predictor.chain, cache, progress=progress
+    )
+    read = cached.rows >= 0
+    table = predictor.predict_cached(
+        collection.films.loc[read, "image"].tolist(),
+        cached.pixels,
+        cached.rows[read],
+        cached.findings[read].reset_index(drop=True),
+    )
+    known = [name for name in collection.films if name not in table]
+    table = pd.concat([table, collection.films.loc[read, known].reset_index(drop=True)], axis=1)
+    metrics = assess(table, run.classes)
+    write_predictions(out / "predictions.csv", table)
+    write_metrics(out / "metrics.json", {"other": metrics}, force=True)
+    write_films_report(run, table, metrics, out / "report.html", force=True)
+    return Evaluated(table, metrics, cached.failures)
+
+
+def _refuse_trained(run: Run, collection: Collection) -> None:
+    own = run.collection()
+    trained = {os.path.realpath(image) for image in own.split("train")["image"]}
+    again = [image for image in collection.films["image"] if os.path.realpath(image) in trained]
+    if again:
+        raise CollectionError(
+            f"{len(again)} of the films trained the model, the first is {again[0]}: a model is not "
+            "measured on what it learnt from"
+        )
 
 
 def load(model: str | Path, device: str = "cpu") -> Predictor:

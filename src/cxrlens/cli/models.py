@@ -123,7 +123,7 @@ def evaluate(
         raise typer.BadParameter("say where the results go: -o DIR")
     with stage("predict") as bar:
         result = job.evaluate_on(model, films, folder, cache=cache, force=force, progress=bar)
-    _say_metrics({"films": result.metrics.model_dump()})
+    _say_metrics({"other films": result.metrics.model_dump()})
     done(f"{folder}: wrote predictions.csv, metrics.json and report.html")
     end_with(result.failures)
 

@@ -1,0 +1,229 @@
+"""The command line as a user types it, in processes of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrlens.collections.phantom import write_phantoms
+from cxrlens.runs import Run
+
+
+def cxrlens(*arguments: object, code: int = 0) -> str:
+    """Run a command; hold its exit code and that no traceback reached the user; give what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrlens", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "",
+        "demo",
+        "collect",
+        "check",
+        "repair",
+        "pairs",
+        "split",
+        "train",
+        "evaluate",
+        "explain",
+        "predict",
+    ],
+)
+def test_help_teaches(verb: str) -> None:
+    said = cxrlens(*([verb] if verb else []), "--help")
+    assert "Usage" in said
+    assert len(said) > 300
+
+
+def test_from_a_folder_to_a_split(tmp_path: Path) -> None:
+    write_phantoms(tmp_path / "set", 40, side=64, copies=0.5, seed=1)
+    table = pd.read_csv(tmp_path / "set" / "films.csv")
+    table[["image", "label", "patient"]].to_csv(tmp_path / "set" / "labels.csv", index=False)
+    films, clean, dealt = (tmp_path / name for name in ("films.csv", "clean.csv", "split.csv"))
+    assert "Next: cxrlens pairs" in cxrlens("collect", "report", tmp_path / "set", "-o", films)
+    said = cxrlens("pairs", films, "-o", clean)
+    left = pd.read_csv(tmp_path / "clean-left.csv")
+    assert len(pd.read_csv(clean)) == 40
+    assert len(left) == len(table) - 40 > 0
+    assert "copies left" in said
+    assert left["reason"].str.startswith("report: score").all()
+    assert "Next: cxrlens train" in cxrlens("split", clean, "-o", dealt, "--folds", 3)
+    split = pd.read_csv(dealt)
+    assert set(split["split"]) == {"train", "validation", "test"}
+    assert split.loc[split["split"] == "test", "fold"].isna().all()
+    assert "exists already" in cxrlens("split", clean, "-o", dealt, code=2)
+    cxrlens("split", clean, "-o", dealt, "--force")
+
+
+def test_pairs_without_acquisitions_changes_nothing_and_says_so(
+    tmp_path: Path, phantom_table: Path
+) -> None:
+    table = pd.read_csv(phantom_table).drop(columns="acquisition")
+    table["image"] = [str(phantom_table.parent / image) for image in table["image"]]
+    table.to_csv(tmp_path / "films.csv", index=False)
+    said = cxrlens("pairs", tmp_path / "films.csv", "-o", tmp_path / "clean.csv")
+    assert "nothing changed" in said
+    assert len(pd.read_csv(tmp_path / "clean.csv")) == len(table)
+
+
+def test_check_and_repair_go_on_past_a_broken_film(tmp_path: Path, phantom_table: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    images = sorted((phantom_table.parent / "images").iterdir())[:4]
+    for image in images:
+        (folder / image.name).write_bytes(image.read_bytes())
+    (folder / "broken.png").write_bytes(images[0].read_bytes()[:200])
+    film = cv2.imread(str(images[0]), cv2.IMREAD_GRAYSCALE)
+    assert film is not None
+    cv2.imwrite(str(folder / "negative.png"), 255 - film)
+    said = cxrlens("check", folder, "--csv", tmp_path / "findings.csv", code=1)
+    assert "broken.png" in said
+    findings = pd.read_csv(tmp_path / "findings.csv").set_index("image")
+    assert len(findings) == 5
+    assert findings["negative_score"].between(0, 1).all()
+    assert findings["repairs"].isna().all()
+
+    said = cxrlens("repair", folder, "-o", tmp_path / "out", "--side", 64, code=1)
+    copies = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert len(copies) == 5
+    assert "negative.png" in copies
+    cxrlens("repair", folder, "-o", tmp_path / "out", code=2)
+
+
+def test_predict_explain_and_evaluate_a_run(
+    small_run: Run, phantom_table: Path, tmp_path: Path
+) -> None:
+    images = phantom_table.parent / "images"
+    said = cxrlens("predict", small_run.path, images, "--csv", tmp_path / "p.csv")
+    assert "not a diagnosis" in said
+    assert len(pd.read_csv(tmp_path / "p.csv")) == len(list(images.iterdir()))
+    film = next(images.glob("*.png"))
+    assert film.name in cxrlens("predict", small_run.path, film)
+    cxrlens(
+        "explain",
+        small_run.path,
+        film,
+        "-o",
+        tmp_path / "e",
+        "--class",
+        "normal",
+        "--palette",
+        "report",
+    )
+    assert len(list((tmp_path / "e").glob("*-gradcam-normal.png"))) == 1
+    assert "macro F1" in cxrlens("evaluate", small_run.path)
+    other = write_phantoms(tmp_path / "other", 12, side=64, seed=9)
+    assert "macro F1" in cxrlens("evaluate", small_run.path, other, "-o", tmp_path / "ev")
+    assert {path.name for path in (tmp_path / "ev").iterdir()} == {
+        "predictions.csv",
+        "metrics.json",
+        "report.html",
+    }
+
+
+def test_a_model_is_not_measured_on_its_training_films(
+    small_run: Run, phantom_table: Path, tmp_path: Path
+) -> None:
+    assert "trained the model" in cxrlens(
+        "evaluate", small_run.path, phantom_table, "-o", tmp_path / "ev", code=2
+    )
+
+
+def test_train_on_the_command_line(phantom_table: Path, tmp_path: Path) -> None:
+    settings = [
+        "side=64",
+        "model.blocks=[8]",
+        "training.max_epochs=1",
+        "training.precision=float32",
+    ]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    said = cxrlens(
+        "train",
+        "resnet-cross-entropy",
+        phantom_table,
+        "-o",
+        tmp_path / "run",
+        "--cache",
+        tmp_path / "c",
+        *flags,
+    )
+    assert "Next: cxrlens explain" in said
+    assert (tmp_path / "run" / "report.html").is_file()
+    cxrlens("train", "--resume", "-o", tmp_path / "run", "--cache", tmp_path / "c")
+
+
+def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(phantom_table)
+    table["image"] = [str(phantom_table.parent / image) for image in table["image"]]
+    truncated = cv2.imencode(".jpg", np.full((99, 99), 90, np.uint8))[1].tobytes()[:400]
+    (tmp_path / "broken.jpg").write_bytes(truncated)
+    row = table.iloc[[0]].assign(image="broken.jpg", patient="other", acquisition="other")
+    pd.concat([table.iloc[:20], row, table.iloc[20:]]).to_csv(tmp_path / "films.csv", index=False)
+    flags = ["--set", "side=64", "--set", "model.blocks=[8]", "--set", "training.max_epochs=1"]
+    said = cxrlens(
+        "train", "resnet-focal", tmp_path / "films.csv", "-o", tmp_path / "run", "--cache", tmp_path / "c",
+        *flags, code=1,
+    )  # fmt: skip
+    assert "broken.jpg" in said
+    assert "1 films could not be read" in said
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["collect", "folder", ".", "-o", "x.csv"], "did you mean folders"),
+        (["collect", "folders", "nowhere", "-o", "x.csv"], "there is no folder nowhere"),
+        (["split", "nowhere.csv", "-o", "x.csv"], "there is no file nowhere.csv"),
+        (["train", "lite0-fnn", "{films}", "-o", "run"], "did you mean lite0-ffn"),
+        (
+            ["train", "lite0-ffn", "{films}", "-o", "run", "--set", "training.bach=3"],
+            "training.batch",
+        ),
+        (["train", "lite0-ffn", "{films}"], "-o runs/NAME"),
+        (
+            [
+                "train",
+                "lite0-ffn",
+                "{films}",
+                "-o",
+                "run",
+                "--set",
+                "model.backbone=convnext_tinny",
+            ],
+            "convnext_tiny",
+        ),
+        (["predict", "nowhere", "{films}"], "nowhere is no run folder"),
+        (["predict", "{run}", "nowhere.png"], "nowhere.png does not exist"),
+        (["explain", "{run}", "{film}", "-o", "e", "--method", "gradcan"], "known are gradcam"),
+        (["check", "{film}", "--csv", "x.csv", "--chain", "raport"], "did you mean 'report'"),
+        (["check", "nowhere", "--csv", "x.csv"], "nowhere does not exist"),
+    ],
+)
+def test_faults_are_one_sentence(
+    arguments: list[str],
+    sentence: str,
+    phantom_table: Path,
+    small_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film = next((phantom_table.parent / "images").iterdir())
+    places = {"films": phantom_table, "run": small_run.path, "film": film}
+    said = cxrlens(*(argument.format(**places) for argument in arguments), code=2)
+    assert sentence in " ".join(said.split())

@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrlens.collections.collection import Collection
+from cxrlens.errors import CxrlensError, FilmError, OutputError, RunError
+from cxrlens.prediction import Predictor
+from cxrlens.prediction.explained import explain_films
+from cxrlens.prediction.table import predict_films
+from cxrlens.runs import Run
+
+CLASSES = ["normal", "pneumonia", "tuberculosis"]
+
+
+@pytest.fixture(scope="module")
+def predictor(small_run: Run) -> Predictor:
+    return Predictor.load(small_run.path)
+
+
+def test_a_film_is_predicted_as_it_was_in_training(predictor: Predictor, small_run: Run) -> None:
+    for _, row in small_run.predictions("test").iterrows():
+        prediction = predictor.predict(row["image"])
+        assert prediction.predicted == row["predicted"]
+        assert [prediction.probabilities[name] for name in CLASSES] == pytest.approx(
+            row[CLASSES].tolist(), abs=1e-5
+        )
+        assert prediction.findings["negative"] == row["negative"]
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_pixels_and_files_are_alike(predictor: Predictor, phantoms: Collection) -> None:
+    image = next(path for path in phantoms.films["image"] if path.endswith(".png"))
+    pixels = cv2.imread(image, cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    assert predictor.predict(pixels).probabilities == predictor.predict(image).probabilities
+
+
+def test_the_map_has_the_film_s_own_geometry(predictor: Predictor, phantoms: Collection) -> None:
+    pixels = cv2.imread(phantoms.films["image"].iloc[0], cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    heat = predictor.predict(cv2.resize(pixels, (90, 130))).explain(target="tuberculosis")
+    assert heat.values.shape == (130, 90)
+    assert (heat.values.min(), heat.target) == (pytest.approx(0, abs=0.5), "tuberculosis")
+    with pytest.raises(CxrlensError, match="unknown method 'gradcan': known are gradcam"):
+        predictor.predict(pixels).explain("gradcan")
+    with pytest.raises(CxrlensError, match="unknown class 'covid'"):
+        predictor.predict(pixels).explain(target="covid")
+
+
+def test_a_broken_film_among_many(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"]]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(cv2.imencode(".jpg", np.zeros((64, 64), np.uint8))[1].tobytes()[:300])
+    films.insert(5, broken)
+    result = predict_films(predictor, films, tmp_path / "out.csv")
+    assert list(result.failures) == [str(broken)]
+    assert len(result.table) == len(films) - 1
+    with pytest.raises(FilmError, match=r"broken\.jpg"):
+        predictor.predict(broken)
+
+
+def test_csv_and_json_hold_the_same(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"][:5]]
+    table = predict_films(predictor, films, tmp_path / "a.csv").table
+    predict_films(predictor, films, tmp_path / "a.json")
+    assert list(table.columns[:6]) == ["image", "predicted", *CLASSES, "calibrated"]
+    assert {"negative", "negative_score", "repairs"} <= {*table}
+    from_json = pd.DataFrame(json.loads((tmp_path / "a.json").read_text()))
+    from_csv = pd.read_csv(tmp_path / "a.csv")
+    assert from_json[CLASSES].to_numpy() == pytest.approx(from_csv[CLASSES].to_numpy())
+    assert not list(tmp_path.glob("*.part"))
+    with pytest.raises(OutputError, match="exists already"):
+        predict_films(predictor, films, tmp_path / "a.csv")
+
+
+def test_an_interrupted_table_is_taken_up(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"]]
+    whole = predict_films(predictor, films, tmp_path / "whole.csv").table
+    lines = (tmp_path / "whole.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "cut.csv.part").write_text("".join(lines[:11]) + lines[11][:20])
+    seen: list[int] = []
+    result = predict_films(
+        predictor, films, tmp_path / "cut.csv", resume=True, progress=lambda _, of: seen.append(of)
+    )
+    assert set(seen) == {len(films) - 10}
+    assert result.table["image"].tolist() == whole["image"].tolist()
+    assert pd.read_csv(tmp_path / "cut.csv")[CLASSES].to_numpy() == pytest.approx(
+        whole[CLASSES].to_numpy(), abs=1e-5
+    )
+
+
+def test_explained_films_are_pictures_and_a_page(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"][:3]]
+    result = explain_films(predictor, films, tmp_path / "out")
+    assert len(result.pictures) == 3
+    picture = cv2.imread(str(result.pictures[0]))
+    assert picture is not None
+    assert picture.shape == (64, 128, 3)
+    page = result.page.read_text()
+    assert "not a diagnosis" in page
+    assert films[0].name in page
+    with pytest.raises(OutputError, match="exists already"):
+        explain_films(predictor, films, tmp_path / "out")
+
+
+def copied(run: Run, folder: Path) -> Path:
+    folder.mkdir()
+    for path in run.path.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_broken_runs_are_named(small_run: Run, tmp_path: Path) -> None:
+    run = copied(small_run, tmp_path / "a")
+    (run / "weights.safetensors").write_bytes(b"junk")
+    with pytest.raises(RunError, match=r"weights\.safetensors is broken"):
+        Predictor.load(run)
+    (run / "weights.safetensors").unlink()
+    with pytest.raises(RunError, match="has no weights yet"):
+        Predictor.load(run)
+
+
+def test_a_run_from_other_thresholds_is_refused(small_run: Run, tmp_path: Path) -> None:
+    run = copied(small_run, tmp_path / "b")
+    versions = json.loads((run / "versions.json").read_text())
+    (run / "versions.json").write_text(json.dumps({**versions, "chain": "report-0000000000"}))
+    with pytest.raises(RunError, match="report-0000000000"):
+        Predictor.load(run)
