@@ -107,9 +107,15 @@ class KeepEpochs(Callback):
         return self.run.path / "progress" / "last.safetensors"
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Seed the epoch and start its clock."""
-        torch.manual_seed(self.seed * 100_003 + trainer.current_epoch)
+        """Start the epoch's clock."""
         self.began = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the epoch, once the loaders have drawn what they draw for themselves."""
+        if batch_idx == 0:
+            torch.manual_seed(self.seed * 100_003 + trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Write everything that the epoch gave; progress last, so that it never runs ahead."""
