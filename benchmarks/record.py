@@ -1,0 +1,58 @@
+"""What every benchmark writes down: the machine, the date, a JSON file and a table."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxrlens.writing import write_text
+
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, Python and date, so that a figure can be judged later."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def stamp(facts: Mapping[str, Any]) -> str:
+    """Put the machine into one line under a table."""
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, Python {facts['python']}, {facts['date']}"
+    )
+
+
+def keep(name: str, content: Mapping[str, Any]) -> None:
+    """Write ``results/NAME.json`` with the machine."""
+    path = RESULTS / f"{name}.json"
+    write_text(path, json.dumps({**content, "machine": machine()}, indent=1) + "\n")
+
+
+def kept(name: str) -> dict[str, Any]:
+    """Read what `keep` wrote; empty if there is nothing."""
+    path = RESULTS / f"{name}.json"
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return content
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Write a table as Markdown."""
+    rows = [list(map(str, table.columns)), ["---"] * table.shape[1]]
+    rows += [[str(value) for value in row] for row in table.itertuples(index=False)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

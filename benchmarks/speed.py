@@ -1,0 +1,181 @@
+"""Three ratios: cache build against plain decoding, input against network, bfloat16 against float32.
+
+    python benchmarks/speed.py [--films FOLDER]
+
+Each ratio is measured in one run, the two sides in turn. Without a folder, 600 drawn films of 512 pixels
+are used. Writes results/speed.json and docs/speed.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cxrlens.collections.cache import cache_films
+from cxrlens.collections.phantom import write_phantoms
+from cxrlens.models.build import build_model
+from cxrlens.quality.chain import CHAINS, Chain
+from cxrlens.radiographs.read import find_films, read_radiograph
+from cxrlens.radiographs.resize import resize
+from cxrlens.recipes.recipe import Loss, read_recipe
+from cxrlens.training.batches import CachedBatches, batches
+from cxrlens.training.losses import build_loss
+from cxrlens.training.precision import measure_precisions
+from cxrlens.writing import write_text
+from record import DOCS, keep, kept, markdown, stamp
+
+REPEATS = 5
+BACKBONES = {
+    "tf_efficientnet_lite0": "lite0-ffn",
+    "resnet": "resnet-focal",
+}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def spread(ratios: list[float]) -> dict[str, float]:
+    return {
+        "median": round(statistics.median(ratios), 3),
+        "least": round(min(ratios), 3),
+        "most": round(max(ratios), 3),
+    }
+
+
+def decode_and_resize(films: list[Path]) -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda path: resize(read_radiograph(path), 224), films))
+
+
+def cache_against_decode(films: list[Path]) -> dict[str, Any]:
+    """Build a cache anew with each chain, and decode and resize the same files with as many threads."""
+    images = [str(path) for path in films]
+    found: dict[str, Any] = {}
+    for name in CHAINS:
+        ratios = []
+        for _ in range(REPEATS):
+            with tempfile.TemporaryDirectory() as folder:
+                chain = Chain.named(name)
+                build = seconds(lambda f=folder, c=chain: cache_films(images, c, Path(f)))  # type: ignore[misc]
+            ratios.append(build / seconds(lambda: decode_and_resize(films)))
+        found[name] = spread(ratios)
+    return found
+
+
+def input_against_network(recipe_name: str, side: int, films: int = 480) -> dict[str, float]:
+    """Time an epoch's batches out of a memory map alone, and the same with training steps."""
+    recipe = read_recipe(recipe_name)
+    part = recipe.model
+    model = build_model(part.backbone, "none", part.blocks, part.width, part.dropout, 3).train()
+    loss = build_loss(Loss(), [1, 1, 1])
+    optimiser = torch.optim.Adam(model.parameters())
+    with tempfile.NamedTemporaryFile() as file:
+        pixels = np.memmap(file.name, np.uint8, "w+", shape=(films, side, side))
+        pixels[:] = np.random.default_rng(0).integers(0, 256, pixels.shape, dtype=np.uint8)
+        loader = batches(
+            CachedBatches(pixels, np.arange(films), np.arange(films) % 3),
+            recipe.training.batch,
+            seed=0,
+        )
+
+        def steps() -> None:
+            for x, y in loader:
+                optimiser.zero_grad()
+                with torch.autocast("cpu", torch.bfloat16):
+                    value = loss(model(x), y)
+                value.backward()
+                optimiser.step()
+
+        ratios = []
+        for _ in range(3):
+            reading = seconds(lambda: list(loader))
+            ratios.append(reading / (seconds(steps) - reading))
+    return spread(ratios)
+
+
+def precisions(recipe_name: str, side: int) -> dict[str, Any]:
+    """Films a second in float32 and bfloat16, both with channels-last, in turn."""
+    recipe = read_recipe(recipe_name)
+    part = recipe.model
+    model = build_model(part.backbone, "none", part.blocks, part.width, part.dropout, 3)
+    films = torch.randint(0, 256, (recipe.training.batch, side, side), dtype=torch.uint8)
+    labels = torch.arange(len(films)) % 3
+    loss = build_loss(Loss(), [1, 1, 1])
+    speeds = [measure_precisions(model, films, labels, loss, repeats=1) for _ in range(3)]
+    return {
+        "bfloat16 against float32": spread([s["bfloat16"] / s["float32"] for s in speeds]),
+        "films_per_second": {k: spread([s[k] for s in speeds]) for k in ("float32", "bfloat16")},
+    }
+
+
+def words(values: dict[str, float], times: str = "×") -> str:
+    return f"{values['median']}{times} ({values['least']}–{values['most']})"
+
+
+def page(content: dict[str, Any]) -> str:
+    rows = [
+        {
+            "what": f"cache build, chain {name}, against decode + resize",
+            "ratio": words(ratio),
+            "goal": "≤ 2×",
+        }
+        for name, ratio in content["cache_against_decode"].items()
+    ]
+    for name, ratio in content["input_against_network"].items():
+        row = {
+            "what": f"an epoch's input against {name}'s own time",
+            "ratio": words(ratio),
+            "goal": "≤ 0.05×",
+        }
+        rows.append(row)
+    for name, found in content["precisions"].items():
+        films = found["films_per_second"]["bfloat16"]
+        what = f"training {name}, bfloat16 against float32 ({films['median']} films/s in bfloat16)"
+        rows.append(
+            {"what": what, "ratio": words(found["bfloat16 against float32"]), "goal": "> 1×"}
+        )
+    return (
+        "# Speed\n\nWritten by `benchmarks/speed.py`: ratios, each measured in one run, median (least–most). "
+        f"{content['films']} films. {stamp(content['machine'])}.\n\n{markdown(pd.DataFrame(rows))}\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--films", type=Path, help="a folder of films")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = (
+            options.films or write_phantoms(Path(folder) / "set", 300, side=512, workers=2).parent
+        )
+        films = find_films([place])[:1000]
+        content = {
+            "films": f"{len(films)} {'given' if options.films else 'drawn, 512-pixel'}",
+            "cache_against_decode": cache_against_decode(films),
+            "input_against_network": {
+                name: input_against_network(recipe, 160) for name, recipe in BACKBONES.items()
+            },
+            "precisions": {name: precisions(recipe, 160) for name, recipe in BACKBONES.items()},
+        }
+    keep("speed", content)
+    write_text(DOCS / "speed.md", page(kept("speed")))
+    print(page(kept("speed")))
+
+
+if __name__ == "__main__":
+    main()
