@@ -21,7 +21,7 @@ _COARSE_SIDE = 56  # soft shapes are computed on a sheet of this side, then stre
 _HALO = 16.0  # pixels of a 224 film over which an opacity's mean brightness is taken back
 
 
-_SMALLEST = 0.004  # share of the film that visible lesions cover at least
+_SMALLEST = 0.006  # share of the film that visible lesions cover at least
 _ATTEMPTS = 12
 
 
@@ -108,14 +108,16 @@ def _pneumonia(rng: np.random.Generator, canvas: Canvas) -> _Drawn:
         x, y = side * rng.uniform(0.4, 0.7), rng.uniform(low, high)
         places.append((x, y, rng.uniform(0.2, 0.3), rng.uniform(0.1, 0.17)))
     else:
-        for _ in range(int(rng.integers(3, 7))):
-            x = rng.uniform(0.3, 0.85) * (side if rng.random() < 0.75 else -side)
-            size = rng.uniform(0.09, 0.17)
-            places.append((x, rng.uniform(low, high), size, 0.7 * size))
+        for flank in (side, -side)[: 1 + int(rng.random() < 0.45)]:
+            x, y = flank * rng.uniform(0.4, 0.75), rng.uniform(low, high)
+            for _ in range(int(rng.integers(2, 6))):
+                size = rng.uniform(0.09, 0.19)
+                at = rng.normal(0, (0.13, 0.075))
+                places.append((x + at[0], y + at[1], size, rng.uniform(0.5, 0.8) * size))
     mottle = 0.6 * _mottle(rng, canvas, 22) + 0.4 * _mottle(rng, canvas, 44)
-    filled = smoothstep(_bells(canvas, places) * (1 + np.float32(0.45) * mottle), 0.2, 1.05)
+    filled = smoothstep(_bells(canvas, places) * (1 + np.float32(0.6) * mottle), 0.15, 1.2)
     air = canvas.softened(unit(canvas.stroke(_bronchi(rng, places), 1.0)), 0.9)
-    opacity = np.float32(rng.uniform(0.18, 0.28)) * filled * (1 - np.float32(0.4) * air)
+    opacity = np.float32(rng.uniform(0.20, 0.30)) * filled * (1 - np.float32(0.4) * air)
     return _Drawn(opacity, filled, filled)
 
 
