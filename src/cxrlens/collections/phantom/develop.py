@@ -40,7 +40,8 @@ def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> NDArray[np.uint8
     grey += np.float32(e.grain) * grain
     film = np.clip(grey, 0, 255).astype(np.uint8)
     _print(canvas, e, film)
-    return _shuttered(film, e)
+    film[~open_field(side, e)] = round(255 * e.shutter_grey)
+    return film
 
 
 def _response(canvas: Canvas, e: Exposure, attenuation: Field, rng: np.random.Generator) -> Field:
@@ -93,11 +94,9 @@ def _print(canvas: Canvas, e: Exposure, film: NDArray[np.uint8]) -> None:
         cv2.putText(film, e.note, at, _FONT, 0.27 * canvas.scale, e.marker_grey, thin, cv2.LINE_AA)
 
 
-def _shuttered(film: NDArray[np.uint8], e: Exposure) -> NDArray[np.uint8]:
-    """Cover what the collimator's shutters keep from the film."""
-    side = len(film)
+def open_field(side: int, e: Exposure) -> NDArray[np.bool_]:
+    """Give what the collimator's shutters leave open, (side, side) bool."""
     top, bottom, left, right = (round(s * side) for s in e.shutter)
-    grey = round(255 * e.shutter_grey)
-    film[:top], film[side - bottom :] = grey, grey
-    film[:, :left], film[:, side - right :] = grey, grey
-    return film
+    field = np.zeros((side, side), np.bool_)
+    field[top : side - bottom, left : side - right] = True
+    return field

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cxrlens.collections.phantom.anatomy import draw_body
 from cxrlens.collections.phantom.canvas import Canvas
-from cxrlens.collections.phantom.develop import develop
+from cxrlens.collections.phantom.develop import develop, open_field
 from cxrlens.collections.phantom.exposure import SOURCES, draw_exposure
 from cxrlens.collections.phantom.lesions import draw_lesions
 from cxrlens.collections.phantom.tissue import draw_scene
@@ -32,7 +32,8 @@ class Phantom:
     label
         "normal", "pneumonia" or "tuberculosis".
     lesion_mask, lung_mask
-        (side, side) bool; lungs as far as heart and diaphragm leave them to be seen.
+        (side, side) bool; lungs as far as heart, diaphragm and shutters leave them to
+        be seen.
     view
         "PA" or "AP".
     age, sex
@@ -109,11 +110,12 @@ def draw_phantom(
         scene.body + scene.vessels * (1 - np.float32(0.7) * lesions.filled) + lesions.density
     )
     film = develop(canvas, exposure, attenuation)
+    seen = open_field(side, exposure)
     return Phantom(
         film=film,
         label=label,
-        lesion_mask=lesions.mask,
-        lung_mask=scene.lungs > 0.5,
+        lesion_mask=lesions.mask & seen,
+        lung_mask=(scene.lungs > 0.5) & seen,
         view=exposure.view,
         age=body.age,
         sex=body.sex,
