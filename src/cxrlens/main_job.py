@@ -218,5 +218,5 @@ def demo(out: str | Path, *, force: bool = False, progress: Progress | None = No
 
 
 DEMO_FILMS = 700
-DEMO_SETTINGS = ("side=160", "training.max_epochs=6")
+DEMO_SETTINGS = ("side=160", "training.batch=16", "training.max_epochs=5", "training.cycle=5")
 """What keeps the demo to minutes on two cores."""
