@@ -62,9 +62,10 @@ class Collection:
         """Raise `CollectionError` unless every film has a value in each of `columns`."""
         for column in columns:
             if column not in self.films:
+                there = ", ".join(map(str, self.films))
                 raise CollectionError(
-                    f"the collection has no column {column!r}, only "
-                    f"{', '.join(map(str, self.films))}; add it to the table ({COLUMNS.get(column, 'one value a film')})"
+                    f"the collection has no column {column!r}, only {there}; "
+                    f"add it to the table ({COLUMNS.get(column, 'one value a film')})"
                 )
             empty = self.films[column].isna()
             if empty.any():
@@ -178,7 +179,7 @@ def _text(column: pd.Series) -> pd.Series:
 
 
 def _line(wrong: pd.Series) -> int:
-    """Number the first wrong row as an editor does, the header being line 1."""
+    """Give the line of the first wrong row, the header being line 1."""
     return int(wrong.to_numpy(bool).argmax()) + 2
 
 
