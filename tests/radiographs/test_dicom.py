@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.read import decode_radiograph
 
-from .drawn import coloured, drawn, luma, scaled
+from .drawn import coloured, drawn, jpeg_with, luma, scaled
 
 CR = uid.ComputedRadiographyImageStorage
 DX = uid.DigitalXRayImageStorageForPresentation
@@ -420,6 +420,14 @@ COLOURED = {
         ),
         luma(SOFT),
     ),
+    "JPEG lossless, RGB": (
+        written(
+            dataset_of(SOFT, 8, kind=CAPTURE, photometric="RGB"),
+            jpeg8(SOFT, lossless=True, predictor=1, colorspace="RGB", outcolorspace="RGB"),
+            uid.JPEGLosslessSV1,
+        ),
+        luma(SOFT),
+    ),
     "JPEG called RGB that is YBR": (
         written(
             dataset_of(SOFT, 8, kind=CAPTURE, photometric="RGB"),
@@ -571,6 +579,32 @@ def test_tags_and_stream_must_agree_in_size(syntax):
     film = dataset_of(TWELVE, 12, Rows=TWELVE.shape[0] // 2)
     with pytest.raises(FilmError, match="disagree in size"):
         read(written(film, encode(TWELVE, 12), syntax))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(24, 0xFF), (24, 0), (29, 2), (38, 0xFF), (35, 0x80), (3, 0), (21, 0xC2), (70, 3)],
+)
+def test_a_lossless_header_that_would_crash_the_decoder_is_refused(place, value):
+    stream = bytearray(jpeg_lossless(TWELVE, 12))
+    assert stream[20:22] == b"\xff\xc3"
+    stream[place] = value
+    with pytest.raises(FilmError, match=r"^film\.dcm is a broken DICOM file"):
+        read(written(dataset_of(TWELVE, 12), bytes(stream), uid.JPEGLosslessSV1))
+
+
+def test_tags_that_would_crash_the_decoder_are_refused():
+    stream = jpeg8(SOFT, lossless=True, predictor=1, colorspace="RGB", outcolorspace="RGB")
+    film = dataset_of(SOFT, 7, kind=CAPTURE, photometric="RGB")
+    with pytest.raises(FilmError, match=r"^film\.dcm is a broken DICOM file"):
+        read(written(film, stream, uid.JPEGLosslessSV1))
+
+
+def test_remarks_in_a_lossless_stream_do_not_matter():
+    stream = jpeg_with(jpeg_lossless(TWELVE, 12), 0xFE, b"a remark")
+    stream = jpeg_with(stream, 0xE0, b"JFIF\0\xdf\xff\0\0\1\0\1\0\0")
+    film = read(written(dataset_of(TWELVE, 12), stream, uid.JPEGLosslessSV1))
+    np.testing.assert_array_equal(film, scaled(TWELVE, 12))
 
 
 def test_a_huge_film_is_refused_before_it_is_decoded():

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
-from cxrlens.radiographs.integrity import coded_size, ends_well, lossless_jpeg_is_sound
+from cxrlens.radiographs.integrity import bare_lossless_jpeg, coded_size, ends_well
 from cxrlens.radiographs.quiet import hush, quietly
 from cxrlens.radiographs.shades import shades
 
@@ -34,7 +34,6 @@ _TAGS = [
     "Columns",
     "BitsAllocated",
     "BitsStored",
-    "HighBit",
     "PixelRepresentation",
     "RescaleIntercept",
     "RescaleSlope",
@@ -213,7 +212,7 @@ def _decoded(dataset: FileDataset, name: str) -> NDArray[Any]:
                 "export it uncompressed or as JPEG 2000"
             )
         if syntax != uid.RLELossless:
-            _refuse_false_stream(dataset, name)
+            _check_stream(dataset, name)
     try:
         pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin)
     except BaseException as error:
@@ -233,20 +232,22 @@ def _plugins(dataset: FileDataset, syntax: uid.UID) -> tuple[str, ...]:
         return ()
 
 
-def _refuse_false_stream(dataset: FileDataset, name: str) -> None:
-    """Refuse a compressed film that is cut short, or whose header is not what the tags say."""
+def _check_stream(dataset: FileDataset, name: str) -> None:
+    """Refuse a film that is cut short or whose own header belies the tags; bare lossless JPEG."""
     stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
     if not ends_well(stream):
         raise FilmError(f"{name} is a broken DICOM file (it is cut short): copy it again")
     if coded_size(stream) != (dataset.Columns, dataset.Rows):
         raise FilmError(f"{name} is a broken DICOM file (its tags and its pixels disagree in size)")
-    is_lossless_jpeg = dataset.file_meta.TransferSyntaxUID in _LOSSLESS_JPEG
-    if is_lossless_jpeg and not lossless_jpeg_is_sound(
-        stream, dataset.SamplesPerPixel, dataset.BitsAllocated
-    ):
-        raise FilmError(
-            f"{name} is a broken DICOM file (its pixels' header is damaged): copy it again"
-        )
+    if dataset.file_meta.TransferSyntaxUID in _LOSSLESS_JPEG:
+        samples, allocated = dataset.SamplesPerPixel, dataset.BitsAllocated
+        # GDCM also ends the whole program where it cannot do what the tags say.
+        fits = dataset.BitsStored == allocated if samples == 3 else samples == 1
+        is_possible = fits and allocated in (8, 16) and 1 <= dataset.BitsStored <= allocated
+        bare = bare_lossless_jpeg(stream, samples, allocated) if is_possible else None
+        if bare is None:
+            raise FilmError(f"{name} is a broken DICOM file (its pixels' header is damaged)")
+        dataset.PixelData = encapsulate([bare])
 
 
 def _shown(pixels: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:

@@ -5,7 +5,8 @@ import zlib
 from collections.abc import Iterator
 
 _EOI = b"\xff\xd9"
-_SOF_LOSSLESS, _DHT, _SOS = 0xC3, 0xC4, 0xDA
+_SOF_LOSSLESS, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
+_REMARKS = frozenset({*range(0xE0, 0xF0), 0xFE})
 _J2K_START, _JP2_START = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 """JPEG's frame headers of all processes, and the one of JPEG-LS; 0xC4, 0xC8, 0xCC are others."""
@@ -54,15 +55,15 @@ def coded_size(stream: bytes) -> tuple[int, int] | None:
     if stream.startswith(_J2K_START, max(start, 0)) and len(stream) >= start + 24:
         right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
         return right - left, bottom - top
-    for marker, body in _segments(stream):
+    for marker, body, _ in _segments(stream):
         if marker in _START_OF_FRAME and len(body) >= 6:
             height, width = struct.unpack_from(">HH", body, 1)
             return width, height
     return None
 
 
-def lossless_jpeg_is_sound(stream: bytes, samples: int, bits_allocated: int) -> bool:
-    """Tell whether a lossless JPEG's header makes sense; GDCM crashes on many that do not.
+def bare_lossless_jpeg(stream: bytes, samples: int, bits_allocated: int) -> bytes | None:
+    """Strip a lossless JPEG to what decoding needs; GDCM crashes on headers that make no sense.
 
     Parameters
     ----------
@@ -75,26 +76,33 @@ def lossless_jpeg_is_sound(stream: bytes, samples: int, bits_allocated: int) -> 
 
     Returns
     -------
-    bool
-        True if there is one frame of Huffman-coded lossless JPEG (ISO/IEC 10918-1, process 14) with
-        such samples, sound Huffman tables, and a scan.
+    bytes, or None
+        The frame's header, its Huffman tables and scan, without remarks of applications. None
+        unless there is one frame of Huffman-coded lossless JPEG (ISO/IEC 10918-1, process 14) with
+        such samples, sound tables and a scan.
     """
-    frames = 0
-    for marker, body in _segments(stream):
+    kept, frames = b"\xff\xd8", 0
+    for marker, body, end in _segments(stream):
         if marker == _SOF_LOSSLESS:
             frames += 1
             if len(body) != 6 + 3 * samples or body[5] != samples:
-                return False
+                return None
             if not 2 <= body[0] <= bits_allocated:
-                return False
+                return None
         elif marker == _DHT:
             if not _huffman_tables_are_sound(body):
-                return False
-        elif marker in _START_OF_FRAME or marker < 0xC0:
-            return False
+                return None
         elif marker == _SOS:
-            return frames == 1 and len(body) == 4 + 2 * body[0] and body[0] == samples
-    return False
+            if frames != 1 or len(body) != 4 + 2 * samples or body[0] != samples:
+                return None
+        elif marker in _REMARKS:
+            continue
+        elif marker != _DRI:
+            return None
+        kept += struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+        if marker == _SOS:
+            return kept + stream[end:]
+    return None
 
 
 def _huffman_tables_are_sound(body: bytes) -> bool:
@@ -110,17 +118,18 @@ def _huffman_tables_are_sound(body: bytes) -> bool:
     return True
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give marker and body of each segment of a JPEG, up to its scan."""
+def _segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Give marker, body and end of each segment of a JPEG, up to its scan's header."""
     place = 2
     while stream.startswith(b"\xff\xd8") and place + 4 <= len(stream):
         prefix, marker, length = struct.unpack_from(">BBH", stream, place)
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
-        if prefix != 0xFF or length < 2:
+        end = place + 2 + length
+        if prefix != 0xFF or length < 2 or end > len(stream):
             return
-        yield marker, stream[place + 4 : place + 2 + length]
+        yield marker, stream[place + 4 : end], end
         if marker == _SOS:
             return
-        place += 2 + length
+        place = end
