@@ -212,3 +212,33 @@ def test_a_run_of_a_later_version_is_refused(run: Run, tmp_path: Path) -> None:
         Run(tmp_path)
     with pytest.raises(RunError, match="is no run folder"):
         Run(tmp_path / "none")
+
+
+def test_ctrl_c_says_how_to_go_on(phantoms: Collection, cache: Path, tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if stage.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunError, match="training was interrupted; cxrlens train --resume"):
+        train(small(), phantoms, tmp_path / "r", cache=cache, progress=interrupt)
+    assert len(resume(tmp_path / "r", cache=cache).history()) == 3
+
+
+def test_a_full_disk_is_one_sentence(phantoms: Collection, cache: Path, tmp_path: Path) -> None:
+    """The first file of weights meets a device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    from unittest.mock import patch
+
+    real = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        return real(Path("/dev/full") if path.name == "weights.safetensors" else path, data)
+
+    with (
+        patch.object(Path, "write_bytes", full),
+        pytest.raises(
+            OutputError, match=r"weights\.safetensors could not be written: the disk is full"
+        ),
+    ):
+        train(small(), phantoms, tmp_path / "r", cache=cache)

@@ -161,9 +161,12 @@ def _fit(
             num_sanity_val_steps=0,
         )
         started = keeper.progress if keeper.progress.is_file() else None
-        trainer.fit(module, train_loader, batches(validation, 128), ckpt_path=started)
-    if trainer.interrupted:
-        raise RunError(f"training was interrupted; cxrlens train --resume -o {run.path} goes on")
+        try:
+            trainer.fit(module, train_loader, batches(validation, 128), ckpt_path=started)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise RunError(
+                f"training was interrupted; cxrlens train --resume -o {run.path} goes on"
+            ) from stop
     run.write_skipped(cached.failures)
     _predict_splits(run, collection, cached, progress)
     shutil.rmtree(run.path / "progress", ignore_errors=True)

@@ -8,7 +8,7 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR
 from torchmetrics import MeanMetric
@@ -142,4 +142,4 @@ class KeepEpochs(Callback):
             for key, value in model.state_dict().items()
         }
         with moved_into_place(self.run.path / "weights.safetensors") as draft:
-            save_file(state, draft)
+            draft.write_bytes(save(state))

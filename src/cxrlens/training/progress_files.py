@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from cxrlens.errors import RunError
@@ -30,7 +30,7 @@ class SafetensorsCheckpoints(CheckpointIO):
         tensors: dict[str, Tensor] = {}
         structure = json.dumps(_pack(checkpoint, tensors))
         with moved_into_place(Path(path)) as draft:
-            save_file(tensors, draft, metadata={"structure": structure})
+            draft.write_bytes(save(tensors, metadata={"structure": structure}))
 
     def load_checkpoint(
         self,
