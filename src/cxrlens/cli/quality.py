@@ -11,7 +11,7 @@ from cxrlens.cli.say import done, end_with, stage
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_CHAIN = "report"
+DEFAULT_CHAIN = "robust"
 
 
 def check(

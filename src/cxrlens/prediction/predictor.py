@@ -4,6 +4,7 @@ It stands behind predict, evaluate and explain alike, so that a film is treated 
 decode, resize and quality chain as in training, then the network in float32.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from cxrlens.models.classifier import FilmClassifier
 
 _BATCH = 32
+
+CHECKER = "robust"
+"""The chain whose detectors look at a film where the model's own chain has none; it repairs nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Predictor:
     def __init__(self, model: "FilmClassifier", chain: Chain, classes: Sequence[str]) -> None:
         self.model = model.eval()
         self.chain = chain
+        self.checker = chain if chain.steps else Chain.named(CHECKER)
         self.classes = tuple(classes)
 
     @classmethod
@@ -210,7 +215,11 @@ class Predictor:
         except FilmError as error:
             return error
         name = "" if isinstance(film, np.ndarray) else str(film)
-        return name, pixels, self.chain.examine(pixels)
+        examination = self.chain.examine(pixels)
+        if self.checker is not self.chain:
+            findings = self.checker.check(pixels).findings
+            examination = dataclasses.replace(examination, findings=findings)
+        return name, pixels, examination
 
     def _predict_batch(
         self, batch: list[tuple[str, NDArray[np.uint8], Examination] | FilmError]
