@@ -36,6 +36,7 @@ def options(
 
 app.command()(models.demo)
 app.command()(collections.collect)
+app.command()(collections.merge)
 app.command()(quality.check)
 app.command()(quality.repair)
 app.command()(collections.pairs)

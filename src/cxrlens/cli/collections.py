@@ -1,35 +1,92 @@
-"""Verbs about which films there are: collect, pairs, split."""
+"""Verbs about which films there are: collect, merge, pairs, split."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxrlens.cli.arguments import Force, OutFile, Seed, Table
 from cxrlens.cli.say import done, end_with, stage
 
+if TYPE_CHECKING:
+    from cxrlens.collections.collection import Collection
+
 
 def collect(
-    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="csv, folders or report.")],
+    layout: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYOUT",
+            help="kermany, nih, rsna, nlm, tbx11k, qatar, mendeley, dicom, folders, csv or report.",
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the films lie.")],
     out: OutFile,
+    salt: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CXRLENS_SALT",
+            help="dicom: secret that patients are hashed with, so that a patient gets the same hash in "
+            "every table; without it one is drawn and forgotten.",
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Make a collection (a table of films) from a folder as it lies on disk.
 
-    Layouts: `folders` (a folder a class: normal, pneumonia, tuberculosis), `csv` (a table with a column
-    image), `report` (images/P00001_1.png and labels.csv).
-    """
-    from cxrlens.collections.readers import collect
+    Your own films: `folders` (a folder a class: normal, pneumonia, tuberculosis), `csv` (a table with a
+    column image), `dicom` (a tree of DICOM files: patient as a hash, view, age and sex from the tags; no
+    labels), `report` (images/P00001_1.png and labels.csv).
 
-    collection = collect(layout, folder)
+    Public sets as they are downloaded: `kermany` (chest_xray), `nih` (ChestX-ray14), `rsna` (Pneumonia
+    Detection Challenge), `nlm` (Montgomery, Shenzhen), `tbx11k`, `qatar` (TB Chest Radiography
+    Database), `mendeley` (10.17632/8j2g3csprk). docs/datasets.md says where they are and on what terms.
+    """
+    from cxrlens.collections.readers import collect_and_count
+
+    collected = collect_and_count(layout, folder, salt)
+    collection = collected.collection
     collection.write(out, force)
-    counts = ", ".join(f"{count} {label}" for label, count in collection.counts().items())
     copies = (
         "acquisition" in collection.films and collection.films["acquisition"].duplicated().any()
     )
     then = f"cxrlens pairs {out} -o clean.csv" if copies else f"cxrlens split {out} -o split.csv"
-    done(f"{out}: {len(collection)} films ({counts or 'no labels'})", then)
+    if not collection.counts():
+        then = f"cxrlens check {folder} --csv findings.csv, or give {out} a column label to train on it"
+    left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
+    done(f"{out}: {len(collection)} films ({_counts(collection)}){left}", then)
+
+
+def merge(
+    films: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILMS.CSV...", help="Collections, as `cxrlens collect` makes them."
+        ),
+    ],
+    out: OutFile,
+    force: Force = False,
+) -> None:
+    """Merge several collections into one, keeping the source of every film.
+
+    Refused are a patient id that two tables use under two sources (these may be two people) and a film
+    that is in two tables. A film without a source gets its table's name. Known overlaps between public
+    sets are told.
+    """
+    from cxrlens.collections.merge import merge
+
+    merged = merge(films)
+    merged.collection.write(out, force)
+    notes = "".join(f"\nNote: {note}" for note in merged.notes)
+    done(
+        f"{out}: {len(merged.collection)} films ({_counts(merged.collection)}){notes}",
+        f"cxrlens split {out} -o split.csv",
+    )
+
+
+def _counts(collection: "Collection") -> str:
+    counts = ", ".join(f"{count} {label}" for label, count in collection.counts().items())
+    return counts or "no labels"
 
 
 def pairs(

@@ -1,25 +1,74 @@
 """One reader a layout: from a folder as it lies on a user's disk to a collection."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from cxrlens.collections.collection import Collection, collection_from
+from cxrlens.collections.readers.dicom import read_dicom
 from cxrlens.collections.readers.folders import read_folders
+from cxrlens.collections.readers.kermany import read_kermany
+from cxrlens.collections.readers.mendeley import read_mendeley
+from cxrlens.collections.readers.nih import read_nih
+from cxrlens.collections.readers.nlm import read_nlm
+from cxrlens.collections.readers.qatar import read_qatar
+from cxrlens.collections.readers.reading import Reading
 from cxrlens.collections.readers.report import read_report
+from cxrlens.collections.readers.rsna import read_rsna
 from cxrlens.collections.readers.table import read_table
+from cxrlens.collections.readers.tbx11k import read_tbx11k
 from cxrlens.errors import CollectionError
 
-Reader = Callable[[Path], pd.DataFrame]
+Reader = Callable[[Path], Reading]
 
-LAYOUTS: dict[str, Reader] = {"csv": read_table, "folders": read_folders, "report": read_report}
+
+def _whole(read: Callable[[Path], pd.DataFrame]) -> Reader:
+    """Make a reader of one that leaves no film out."""
+    return lambda folder: Reading(read(folder))
+
+
+LAYOUTS: dict[str, Reader] = {
+    "csv": _whole(read_table),
+    "folders": _whole(read_folders),
+    "report": _whole(read_report),
+    "kermany": read_kermany,
+    "nih": read_nih,
+    "rsna": read_rsna,
+    "nlm": read_nlm,
+    "tbx11k": read_tbx11k,
+    "qatar": read_qatar,
+    "mendeley": read_mendeley,
+    "dicom": read_dicom,
+}
 """Layouts by the name that a user types; each reader returns a table with absolute image paths."""
 
 
-def collect(layout: str, folder: Path) -> Collection:
-    """Read a folder that lies in a known layout.
+@dataclass(frozen=True)
+class Collected:
+    """A set that was read.
+
+    Attributes
+    ----------
+    collection
+        Its films.
+    left_out
+        Films of the set that are not in the collection: how many, by the reason; none is zero.
+    """
+
+    collection: Collection
+    left_out: Mapping[str, int]
+
+
+def collect(layout: str, folder: Path, salt: str | None = None) -> Collection:
+    """Read a folder that lies in a known layout; see `collect_and_count`."""
+    return collect_and_count(layout, folder, salt).collection
+
+
+def collect_and_count(layout: str, folder: Path, salt: str | None = None) -> Collected:
+    """Read a folder that lies in a known layout, and say what of it was left out.
 
     Parameters
     ----------
@@ -27,6 +76,9 @@ def collect(layout: str, folder: Path) -> Collection:
         A key of `LAYOUTS`.
     folder
         Where the set lies.
+    salt
+        For layout "dicom" only: key of the hash that stands for a patient, see
+        `cxrlens.collections.readers.dicom.read_dicom`.
 
     Raises
     ------
@@ -39,4 +91,6 @@ def collect(layout: str, folder: Path) -> Collection:
         raise CollectionError(f"unknown layout {layout!r}; {hint}known are {', '.join(LAYOUTS)}")
     if not folder.exists():
         raise CollectionError(f"there is no folder {folder}")
-    return collection_from(LAYOUTS[layout](folder), folder.resolve(), str(folder))
+    reading = read_dicom(folder, salt) if layout == "dicom" else LAYOUTS[layout](folder)
+    left_out = {why: count for why, count in reading.left_out.items() if count}
+    return Collected(collection_from(reading.films, folder.resolve(), str(folder)), left_out)

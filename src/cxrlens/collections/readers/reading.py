@@ -1,0 +1,145 @@
+"""What a reader brings back, and how it finds a set in the folder that a user names."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from cxrlens.errors import CollectionError
+from cxrlens.radiographs.read import find_films
+
+DEPTH = 2
+"""Folders between the one that is named and the set: archives often unpack into one or two."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A set as one reader found it.
+
+    Attributes
+    ----------
+    films
+        One row a film, ``image`` an absolute path, the other columns as in
+        `cxrlens.collections.collection.COLUMNS`, and what else the set tells.
+    left_out
+        Films of the set that are not in the table: how many, by the reason.
+    """
+
+    films: pd.DataFrame
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Path:
+    """Find where a set lies: in the folder that is named, or up to `DEPTH` folders below it.
+
+    Parameters
+    ----------
+    folder
+        What the user named.
+    is_set
+        Tells a folder that holds the set.
+    sought
+        What was looked for, for the message.
+
+    Raises
+    ------
+    CollectionError
+        If no folder is it, or two at the same depth are.
+    """
+    level = [folder]
+    for _ in range(DEPTH + 1):
+        found = [path for path in level if is_set(path)]
+        if len(found) > 1:
+            raise CollectionError(
+                f"{folder} holds the set twice, in {found[0].name} and {found[1].name}: name one of them"
+            )
+        if found:
+            return found[0]
+        level = [below for path in level for below in _folders(path)]
+    raise CollectionError(
+        f"{folder} does not hold the set as it is published: looked for {sought}, there and "
+        f"up to {DEPTH} folders below"
+    )
+
+
+def table_of(rows: list[dict[str, object]], folder: Path, why_empty: str) -> pd.DataFrame:
+    """Make a table of at least one film.
+
+    Raises
+    ------
+    CollectionError
+        If there is none.
+    """
+    if not rows:
+        raise CollectionError(f"{folder} holds no film to collect: {why_empty}")
+    return pd.DataFrame(rows)
+
+
+def rows_by_class(root: Path, classes: Mapping[str, str], source: str) -> list[dict[str, object]]:
+    """List the films of a set with a folder a class, whose patients are not told apart.
+
+    Every film counts as a patient of its own, named after its file.
+
+    Parameters
+    ----------
+    root
+        The folder that holds the classes' folders.
+    classes
+        Folder names, and the label that each means.
+    source
+        The set's name.
+
+    Raises
+    ------
+    CollectionError
+        If a class holds no film.
+    """
+    rows: list[dict[str, object]] = []
+    for name, label in classes.items():
+        films = find_films([root / name])
+        if not films:
+            raise CollectionError(f"{root / name} holds no film")
+        rows += [
+            {
+                "image": str(film.resolve()),
+                "label": label,
+                "patient": f"{source}-{film.stem}",
+                "source": source,
+            }
+            for film in films
+        ]
+    return rows
+
+
+def read_published_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a CSV of a public set as text, and see that it has the columns of its description.
+
+    Raises
+    ------
+    CollectionError
+        If it cannot be read or a column is missing.
+    """
+    try:
+        table = pd.read_csv(path, dtype="string", encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        detail = " ".join(str(error).split())
+        raise CollectionError(f"{path} is no table that can be read: {detail}") from error
+    table.columns = table.columns.str.strip()
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise CollectionError(
+            f"{path} has no column {missing[0]!r}, only {', '.join(table.columns)}: "
+            "is it the set's own table?"
+        )
+    return table
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if not name.startswith((".", "__MACOSX"))]

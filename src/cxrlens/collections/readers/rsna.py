@@ -1,0 +1,102 @@
+"""RSNA Pneumonia Detection Challenge 2018: two tables and ``stage_2_train_images/*.dcm``.
+
+The films are a part of NIH ChestX-ray14, read again by radiologists (Shih et al. 2019). The challenge's
+``patientId`` names a film, not a person; RSNA's own list of the films' names at NIH tells the person.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from cxrlens.collections.readers.dicom import described, tags_of
+from cxrlens.collections.readers.reading import (
+    Reading,
+    read_published_table,
+    set_within,
+    table_of,
+)
+from cxrlens.errors import CollectionError, FilmError
+
+BOXES = "stage_2_train_labels.csv"
+CLASSES = "stage_2_detailed_class_info.csv"
+IMAGES = "stage_2_train_images"
+MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
+
+_LABELS = {"Lung Opacity": "pneumonia", "Normal": "normal"}
+
+
+def read_rsna(folder: Path) -> Reading:
+    """Read films with a suspected pneumonia (a lung opacity with a box) and normal ones.
+
+    "No Lung Opacity / Not Normal" is left out. View, age and sex come from the DICOM tags. With
+    ``pneumonia-challenge-dataset-mappings_2018.json`` beside the tables, ``patient`` is NIH's and
+    ``nih_image`` the film's name there; without it every film counts as a patient of its own.
+
+    Raises
+    ------
+    CollectionError
+        If a table or the films are missing, or the tables contradict each other.
+    """
+    root = set_within(
+        folder,
+        lambda path: (path / CLASSES).is_file() and (path / BOXES).is_file(),
+        f"{BOXES} and {CLASSES}",
+    )
+    films = _labelled(root)
+    names_at_nih = _names_at_nih(root / MAPPING)
+    rows: list[dict[str, object]] = []
+    left_out = {
+        "neither normal nor a lung opacity": int(films["label"].isna().sum()),
+        "no readable file in this folder": 0,
+    }
+    for film in films.dropna(subset="label").itertuples(index=False):
+        path = root / IMAGES / f"{film.patientId}.dcm"
+        try:
+            tags = tags_of(path)
+        except FilmError:
+            left_out["no readable file in this folder"] += 1
+            continue
+        row: dict[str, object] = {
+            "image": str(path.resolve()),
+            "label": film.label,
+            "patient": f"rsna-{film.patientId}",
+            "source": "rsna",
+            **described(tags),
+            "finding": film.finding,
+        }
+        if nih := names_at_nih.get(str(film.patientId)):
+            row |= {"patient": f"nih-{int(nih.split('_')[0]):05d}", "nih_image": nih}
+        rows.append(row)
+    return Reading(table_of(rows, folder, f"unpack the films into {IMAGES}"), left_out)
+
+
+def _labelled(root: Path) -> pd.DataFrame:
+    """One row a film: patientId, finding (the detailed class) and label."""
+    boxes = read_published_table(root / BOXES, ("patientId", "Target"))
+    classes = read_published_table(root / CLASSES, ("patientId", "class"))
+    films = classes.drop_duplicates().rename(columns={"class": "finding"})
+    films["label"] = films["finding"].map(_LABELS).astype("string")
+    positive = set(boxes.loc[boxes["Target"] == "1", "patientId"])
+    differ = films["patientId"].isin(positive) != (films["label"] == "pneumonia").fillna(False)
+    if differ.any() or films["patientId"].duplicated().any():
+        raise CollectionError(
+            f"{BOXES} and {CLASSES} in {root} contradict each other on "
+            f"{films.loc[differ, 'patientId'].iloc[0] if differ.any() else 'a film with two classes'}: "
+            "take both from the same stage of the challenge"
+        )
+    return films
+
+
+def _names_at_nih(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        names = {str(entry["subset_img_id"]): str(entry["img_id"]) for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CollectionError(f"{path} is not RSNA's list of the films' names at NIH") from error
+    for name in names.values():
+        if not name.split("_")[0].isdigit():
+            raise CollectionError(f"{path}: {name!r} is no film's name at NIH (00000013_005.png)")
+    return names
