@@ -108,7 +108,7 @@ def blur_median(film: Film, sigma: float, rng: np.random.Generator) -> Film:
 
 
 def blur_enlarged(film: Film, sigma: float, rng: np.random.Generator) -> Film:
-    """A thumbnail enlarged again; its pixel is 2.5 sigma wide."""
+    """Shrink to a thumbnail and enlarge again; its pixel is 2.5 sigma wide."""
     height, width = film.shape
     factor = 2.5 * _native(film, sigma)
     small = (max(8, round(width / factor)), max(8, round(height / factor)))

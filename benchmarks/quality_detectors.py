@@ -3,7 +3,7 @@
     python benchmarks/quality_detectors.py [--films N]
 
 Every held-out film is stored once clean, half as it comes and half at another size, tone and JPEG
-quality, and damaged once by each kind of defect, noise and blur by two makers. The whole chain looks at
+quality, and (all or the first N of a random order) damaged once by each kind of defect, noise and blur by two makers. The whole chain looks at
 it, as shipped. Writes results/quality_detectors.json and .md, and docs/figures/quality-roc.png.
 """
 
@@ -17,14 +17,14 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import quality_damage as damage
 from numpy.typing import NDArray
+
+import quality_damage as damage
+from cxrlens.quality import Chain
+from cxrlens.radiographs import read_radiograph
 from quality_films import CXR, HELD_OUT, RAW, TRAINING, clean_films
 from quality_measure import auc, markdown, percent, plain, wilson, write_results
 from quality_others import DRAWN_TO_TEST, drawn, to_test, views
-
-from cxrlens.quality import Chain
-from cxrlens.radiographs import read_radiograph
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -37,7 +37,7 @@ OTHER_BLURS = list(damage.BLURS)[1:]
 COLOURS = {"robust": "#0072B2", "report": "#D55E00"}
 
 
-def damaged(film: Film, number: int) -> list[tuple[dict[str, Any], Film, Film]]:
+def damaged(film: Film, number: int, only_clean: bool) -> list[tuple[dict[str, Any], Film, Film]]:
     """Give the truth, the film as stored and its undamaged self for each kind of damage."""
     rng = np.random.default_rng([77, number])
     side = int(SIZES[number % len(SIZES)])
@@ -53,6 +53,8 @@ def damaged(film: Film, number: int) -> list[tuple[dict[str, Any], Film, Film]]:
         given.append(({"kind": "clean", "maker": "", "level": 0.0, "side": 224}, film, film))
     else:
         add("clean", "", 0.0, damage.toned(base, rng))
+    if only_clean:
+        return given
     add("negative", "", 0.0, 255 - base)
     for names in (SCRIPT_NOISES, OTHER_NOISES):
         name = str(rng.choice(names))
@@ -76,12 +78,12 @@ def damaged(film: Film, number: int) -> list[tuple[dict[str, Any], Film, Film]]:
     return given
 
 
-def look(chains: dict[str, Chain], table: pd.DataFrame) -> pd.DataFrame:
-    """Examine every film of the table in every damage by every chain; give one row for each."""
+def look(chains: dict[str, Chain], table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Examine every film clean, and the first `count` in every damage, by every chain."""
     rows = []
     for number, film in enumerate(table.itertuples()):
         clean = read_radiograph(str(film.image))
-        for truth, stored, base in damaged(clean, number):
+        for truth, stored, base in damaged(clean, number, number >= count):
             for name, chain in chains.items():
                 findings = chain.check(stored).findings
                 row = {"film": number, "source": film.source, "chain": name, **truth}
@@ -239,7 +241,7 @@ def chests(chain: Chain, count: int | None) -> tuple[dict[str, Any], str]:
 def originals(chains: dict[str, Chain]) -> tuple[dict[str, Any], str]:
     """Count findings on the untouched originals of sources that the calibration never saw."""
     raw = pd.read_csv(RAW / "raw.csv")
-    raw = raw[~raw["source"].isin(TRAINING)]
+    raw = raw[raw["source"].isin(HELD_OUT)]
     rows, document = [], {}
     for name, chain in chains.items():
         found = [chain.check(read_radiograph(RAW / p)).findings for p in raw["image"]]
@@ -248,7 +250,7 @@ def originals(chains: dict[str, Chain]) -> tuple[dict[str, Any], str]:
             document[f"{name}/{defect}"] = hits
             told = ", ".join(f"{hits.count(s)} {s}" for s in sorted(set(hits))) or "none"
             rows.append((defect, name, told, len(raw)))
-    text = "\n### Findings on untouched originals (nih, mendeley, covid_chestxray)\n\n"
+    text = "\n### Findings on untouched originals of the held-out sources\n\n"
     return document, text + markdown(("defect", "chain", "films flagged", "of"), rows)
 
 
@@ -280,19 +282,23 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, help="held-out films; all of them if not given")
+    parser.add_argument("--films", type=int, help="held-out films to damage; all if not given")
     parser.add_argument("--chests", type=int, help="chest films for not_a_chest; all if not given")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     assert CXR.exists()
     chains = {name: Chain.named(name) for name in ("report", "robust")}
-    rows = look(chains, clean_films(HELD_OUT, options.films, seed=1))
+    table = clean_films(HELD_OUT, seed=1)
+    rows = look(chains, table, options.films or len(table))
+    draw(rows, Path(__file__).parents[1] / "docs/figures/quality-roc.png")
     document, text = figures(rows)
+    quoted = text[: text.index("\n### By maker")]
     edges, more = borders(rows)
-    text += more
+    text, quoted = text + more, quoted + more
     strange, more = chests(chains["robust"], options.chests)
-    text += more
+    text, quoted = text + more, quoted + more
     unseen, more = originals(chains)
+    text, quoted = text + more, quoted + more
     told = {name: chain.version for name, chain in chains.items()}
     everything = {
         "versions": told,
@@ -302,8 +308,7 @@ def main() -> None:
         "not_a_chest": strange,
         "originals": unseen,
     }
-    write_results("quality_detectors", everything, text + more)
-    draw(rows, Path(__file__).parents[1] / "docs/figures/quality-roc.png")
+    write_results("quality_detectors", everything, text, quoted)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cxrlens.writing import write_text
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs/quality.md"
 Z = 1.959964
 
 
@@ -82,8 +83,8 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, figures: dict[str, Any], tables: str) -> None:
-    """Write results/NAME.json and NAME.md."""
+def write_results(name: str, figures: dict[str, Any], tables: str, quoted: str) -> None:
+    """Write results/NAME.json and NAME.md, and quote a part of the tables in docs/quality.md."""
     document = {"run": surroundings(), **figures}
     write_text(RESULTS / f"{name}.json", json.dumps(document, indent=1) + "\n")
     run = document["run"]
@@ -91,4 +92,8 @@ def write_results(name: str, figures: dict[str, Any], tables: str) -> None:
         f"Measured {run['date']}: {run['machine']}; OpenCV {run['opencv']}, NumPy {run['numpy']}."
     )
     write_text(RESULTS / f"{name}.md", f"{told}\n\n{tables}")
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    page = DOCS.read_text(encoding="utf-8")
+    before, after = page.partition(begin)[0], page.partition(end)[2]
+    write_text(DOCS, f"{before}{begin}\n{told}\n\n{quoted.strip()}\n{end}{after}")
     print(tables)

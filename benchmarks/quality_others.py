@@ -67,14 +67,17 @@ def to_test() -> dict[str, Film]:
     for i in (0, 3, 7):
         digit = (load_digits().images[i] * 15.9).astype(np.uint8)
         pictures[f"digit{i}"] = np.asarray(cv2.resize(digit, (256, 256)), np.uint8)
+    from pydicom import dcmread
     from pydicom.data import get_testdata_file
-
-    from cxrlens.radiographs import decode_radiograph
 
     for name in ("CT_small.dcm", "MR_small.dcm"):
         path = get_testdata_file(name, download=False)
         if isinstance(path, str):
-            pictures[Path(name).stem] = decode_radiograph(Path(path).read_bytes(), name)
+            levels = dcmread(path).pixel_array.astype(np.float32)
+            low, high = np.percentile(levels, [1, 99])
+            pictures[Path(name).stem] = np.clip(255 * (levels - low) / (high - low), 0, 255).astype(
+                np.uint8
+            )
     return pictures
 
 

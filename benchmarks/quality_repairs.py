@@ -15,14 +15,14 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pandas as pd
-import quality_damage as damage
 from numpy.typing import NDArray
-from quality_films import HELD_OUT, clean_films
-from quality_measure import markdown, mean_interval, plain, wilson, write_results
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+import quality_damage as damage
 from cxrlens.quality import Chain
 from cxrlens.radiographs import read_radiograph, resize
+from quality_films import HELD_OUT, clean_films
+from quality_measure import markdown, mean_interval, plain, wilson, write_results
 
 Film = NDArray[np.uint8]
 SIZES = (224, 320, 450, 700)
@@ -135,15 +135,14 @@ def main() -> None:
         "repaired, %",
         "films",
     )
-    text = "### By kind of damage\n\n" + markdown(
-        ("damage", "chain", *columns), sorted(lines["kind"])
-    )
+    quoted = markdown(("damage", "chain", *columns), sorted(lines["kind"]))
+    text = "### By kind of damage\n\n" + quoted
     text += "\n### By maker\n\n" + markdown(("damage", "chain", "maker", *columns), lines["maker"])
     text += "\n### By level\n\n" + markdown(
         ("damage", "chain", "maker", "level", *columns), lines["level"]
     )
     versions = {name: Chain.named(name).version for name in ("report", "robust")}
-    write_results("quality_repairs", {"versions": versions, "gains": document}, text)
+    write_results("quality_repairs", {"versions": versions, "gains": document}, text, quoted)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_none_resizes_and_looks_for_nothing(films: list[Film]) -> None:
     np.testing.assert_array_equal(examination.pixels, resize(255 - films[0], 224))
 
 
-@pytest.mark.parametrize("name", ["report"])
+@pytest.mark.parametrize("name", ["report", "robust"])
 def test_check_finds_what_examine_finds_and_changes_nothing(name: str, films: list[Film]) -> None:
     chain = Chain.named(name)
     film = 255 - films[0]
@@ -81,6 +81,7 @@ def test_version_follows_every_choice() -> None:
         Chain.named("report", side=160),
         Chain.named("report", steps=("negative",)),
         Chain.named("report", steps=("noisy",)),
+        Chain.named("robust"),
     ]
     versions = [chain.version for chain in chains]
     assert len(set(versions)) == len(versions)

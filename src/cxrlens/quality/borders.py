@@ -53,9 +53,10 @@ class EvenBorders:
         """Measure the borders: pixels at the top, bottom, left and right of the film."""
         height, width = film.shape
         rows, columns = min(height, self.looked), min(width, self.looked)
-        small = film
-        if (rows, columns) != film.shape:
-            small = np.asarray(cv2.resize(film, (columns, rows), interpolation=cv2.INTER_AREA))
+        # Of large films every k-th line is enough, and much faster than all of them.
+        small = film[:: max(1, height // (2 * rows)), :: max(1, width // (2 * columns))]
+        if (rows, columns) != small.shape:
+            small = np.asarray(cv2.resize(small, (columns, rows), interpolation=cv2.INTER_AREA))
         top, bottom, left, right = 0, rows, 0, columns
         # A second look finds what the first one's corners hid, or a frame inside a frame.
         for _ in range(2):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.quality.findings import Finding
-from cxrlens.quality.thumbnail import rank_thumbnail
+from cxrlens.quality.thumbnail import SIDE, rank_thumbnail
 from cxrlens.radiographs.filters import otsu_threshold
 
 
@@ -78,32 +79,77 @@ class CornerNegative:
         return invert(film)
 
 
-@dataclass(frozen=True)
-class RankTemplate:
-    """The robust test: the ranks of a 16×16 thumbnail against a template of bright and dark places.
+_SIGMAS = (1.0, 2.0, 4.0, 8.0)
 
-    Inversion turns every rank round, and no gamma, gain or window changes one, so the sum of
-    ranks times template is positive for negatives and its mirror value for their originals.
+
+def odd_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Describe a film by statistics that change their sign, and only that, when it is inverted.
+
+    The ranks of its 16×16 thumbnail, averaged with their mirror image (mirrored films are films
+    too); the skewness of four bands of detail, since ribs, vessels and letters are bright lines on
+    dark ground; and how far the mean, the median and the extremes lean towards white.
+
+    Parameters
+    ----------
+    film
+        (H, W) uint8.
+
+    Returns
+    -------
+    (135,) float64
+        128 ranks (the left half of the symmetric thumbnail), then 4 and 3 of the others.
+    """
+    ranks = rank_thumbnail(film).reshape(SIDE, SIDE)
+    half = (ranks + ranks[:, ::-1])[:, : SIDE // 2].ravel() / 2
+    shrunk = cv2.resize(film, (112, 112), interpolation=cv2.INTER_AREA)
+    small = finer = np.asarray(shrunk, dtype=np.float32)
+    skews = []
+    for sigma in _SIGMAS:
+        coarser = np.asarray(cv2.GaussianBlur(small, (0, 0), sigma), dtype=np.float32)
+        # Cut, so that a single letter or patch does not decide.
+        band = (finer - coarser)[4:-4, 4:-4]
+        spread = max(float(band.std()), 0.5)
+        cut = np.clip(band / spread, -4, 4)
+        skews.append(float((cut * cut * cut).mean()))
+        finer = coarser
+    low, median, high = (float(v) for v in np.percentile(small, [2, 50, 98]))
+    reach = max(high - low, 8.0)
+    lean = [
+        (float(small.mean()) - (high + low) / 2) / reach,
+        (median - (high + low) / 2) / reach,
+        (high + low) / 255 - 1,
+    ]
+    return np.array([*half, *skews, *lean], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class OddRegression:
+    """The robust test: a regression without intercept on statistics that inversion turns round.
+
+    So a film and its negative get opposite values, and no threshold has to be chosen but the
+    middle; one above it leaves doubtful films as they are.
 
     Attributes
     ----------
-    template
-        (256,) weights, row by row; positive where a negative is bright. Symmetric left to right,
-        since mirrored films are films too.
+    weights
+        (135,) of `odd_statistics`; positive where a negative is bright.
     threshold
-        Of the sum.
+        Of the weighted sum.
     """
 
-    template: tuple[float, ...]
+    weights: tuple[float, ...]
     threshold: float
 
     defect: ClassVar[str] = "negative"
     repair_name: ClassVar[str] = "invert"
 
+    def value(self, film: NDArray[np.uint8]) -> float:
+        """Weigh the statistics; positive for negatives."""
+        return float(np.asarray(self.weights) @ odd_statistics(film))
+
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find a negative by where it is bright."""
-        value = float(np.asarray(self.template) @ rank_thumbnail(film))
-        return Finding.beyond(value, self.threshold)
+        return Finding.beyond(self.value(film), self.threshold)
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Invert the film."""

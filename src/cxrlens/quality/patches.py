@@ -56,6 +56,9 @@ class SharpIslands:
                     continue
                 if area < 0.7 * self.solidity * width * height:
                     continue
+                # At the film's edge, air and collimation look like patches.
+                if x == 0 or y == 0 or x + width == film.shape[1] or y + height == film.shape[0]:
+                    continue
                 above, before = max(0, y - 4), max(0, x - 4)
                 window = np.s_[above : y + height + 4, before : x + width + 4]
                 mask = (labels[window] == island).astype(np.uint8)

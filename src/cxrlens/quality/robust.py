@@ -12,7 +12,7 @@ from cxrlens.quality.blur import BandRegression
 from cxrlens.quality.borders import EvenBorders
 from cxrlens.quality.chest import ChestTemplate
 from cxrlens.quality.exposure import DarkTone
-from cxrlens.quality.negative import RankTemplate
+from cxrlens.quality.negative import OddRegression
 from cxrlens.quality.noise import GrainRegression
 from cxrlens.quality.patches import SharpIslands
 from cxrlens.quality.regression import Regression
@@ -28,7 +28,7 @@ def steps() -> tuple[tuple[NativeStep, ...], tuple[Step, ...]]:
         EvenBorders(**chosen["padded"]),
     )
     square = (
-        RankTemplate(**_typed(chosen["negative"])),
+        OddRegression(**_typed(chosen["negative"])),
         SharpIslands(**chosen["patched"]),
         DarkTone(**_typed(chosen["underexposed"])),
         BandRegression(**_typed(chosen["blurred"])),
