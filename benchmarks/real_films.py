@@ -26,7 +26,8 @@ from cxrlens.collections.readers import collect
 from cxrlens.collections.splits import split
 from cxrlens.evaluation.metrics import Metrics
 from cxrlens.evaluation.wording import estimate
-from cxrlens.main_job import evaluate, go_on, load, train
+from cxrlens.main_job import evaluate, go_on, train
+from cxrlens.prediction import load
 from cxrlens.runs import Run
 from cxrlens.writing import write_text
 from record import DOCS, keep, kept, markdown, stamp

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cxrlens.collections.splits import fold as fold
     from cxrlens.collections.splits import split as split
     from cxrlens.main_job import demo as demo
-    from cxrlens.main_job import load as load
     from cxrlens.main_job import train as train
+    from cxrlens.prediction.predictor import load as load
     from cxrlens.radiographs.read import read_radiograph as read_radiograph
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ _HOMES = {
     "collect": "cxrlens.collections.readers",
     "demo": "cxrlens.main_job",
     "fold": "cxrlens.collections.splits",
-    "load": "cxrlens.main_job",
+    "load": "cxrlens.prediction.predictor",
     "read_collection": "cxrlens.collections.collection",
     "read_radiograph": "cxrlens.radiographs.read",
     "reduce_pairs": "cxrlens.collections.pairs",

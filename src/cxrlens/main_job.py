@@ -15,7 +15,7 @@ from cxrlens.evaluation.assess import assess, assess_run
 from cxrlens.evaluation.metrics import Metrics, write_metrics
 from cxrlens.evaluation.report import write_films_report, write_report
 from cxrlens.prediction.explained import explain_films
-from cxrlens.prediction.predictor import Predictor
+from cxrlens.prediction.predictor import load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run, write_predictions
 from cxrlens.training.fit import Progress, resume
@@ -148,11 +148,6 @@ def _refuse_trained(run: Run, collection: Collection) -> None:
             f"{len(again)} of the films trained the model, the first is {again[0]}: a model is not "
             "measured on what it learnt from"
         )
-
-
-def load(model: str | Path, device: str = "cpu") -> Predictor:
-    """Load a run folder for prediction; see `cxrlens.prediction.predictor.Predictor.load`."""
-    return Predictor.load(model, device)
 
 
 @dataclass(frozen=True)

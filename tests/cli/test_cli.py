@@ -227,3 +227,30 @@ def test_faults_are_one_sentence(
     places = {"films": phantom_table, "run": small_run.path, "film": film}
     said = cxrlens(*(argument.format(**places) for argument in arguments), code=2)
     assert sentence in " ".join(said.split())
+
+
+@pytest.mark.parametrize("verb", ["train", "predict"])
+def test_without_torch_the_extra_is_named(
+    verb: str, small_run: Run, phantom_table: Path, tmp_path: Path
+) -> None:
+    arguments = {
+        "train": ["train", "lite0-ffn", str(phantom_table), "-o", str(tmp_path / "run")],
+        "predict": ["predict", str(small_run.path), str(phantom_table.parent / "images")],
+    }[verb]
+    code = f"""
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('torch', 'lightning'):
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+
+sys.meta_path.insert(0, Hidden())
+sys.argv = ['cxrlens', *{arguments}]
+from cxrlens.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "[train]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -17,3 +17,15 @@ def main() -> None:
     except CxrlensError as error:
         fault(str(error))
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAINING:
+            raise
+        fault(
+            f"this verb needs the extra 'train' ({error.name} is missing): "
+            "pip install -c constraints.txt -e '.[train]'"
+        )
+        sys.exit(2)
+
+
+TRAINING = {"lightning", "safetensors", "sklearn", "timm", "torch", "torchmetrics"}
+"""What the extra ``train`` brings."""

@@ -142,7 +142,7 @@ def explain(
     force: Force = False,
 ) -> None:
     """Show where the model looked: a heat map beside each film, and one page with all."""
-    from cxrlens.main_job import load
+    from cxrlens.prediction import load
     from cxrlens.prediction.explained import explain_films
     from cxrlens.radiographs.read import find_films
 
@@ -164,7 +164,7 @@ def predict(
     force: Force = False,
 ) -> None:
     """Predict films: probabilities, and what is wrong with their pixels."""
-    from cxrlens.main_job import load
+    from cxrlens.prediction import load
     from cxrlens.prediction.table import predict_films
     from cxrlens.radiographs.read import find_films
 

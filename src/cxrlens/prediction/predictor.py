@@ -302,3 +302,8 @@ class Predictor:
 
 METHODS = ("gradcam",)
 """Explaining methods by name."""
+
+
+def load(model: str | Path, device: str = "cpu") -> Predictor:
+    """Load a run folder for prediction; see `Predictor.load`."""
+    return Predictor.load(model, device)
