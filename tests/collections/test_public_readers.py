@@ -162,6 +162,15 @@ def test_nih_reads_the_table_as_it_was_revised(lay) -> None:
     assert films[["age", "sex"]].values.tolist() == [[57, "M"]]
 
 
+def test_nih_with_a_comma_at_the_end_of_lines_only(lay) -> None:
+    root = lay("images/00000001_000.png")
+    (root / "Data_Entry_2017.csv").write_text(
+        NIH_HEADER.rstrip(",\n") + "\n00000001_000.png,No Finding,0,1,57,M,PA,2682,2749,0.1,0.1,\n"
+    )
+    films = collect("nih", root).films
+    assert films[["patient", "age", "view"]].values.tolist() == [["nih-00001", 57, "PA"]]
+
+
 def test_nih_without_its_films(tmp_path: Path) -> None:
     (tmp_path / "Data_Entry_2017.csv").write_text(
         NIH_HEADER + "00000001_000.png,No Finding,0,1,58,M,PA,2682,2749,0.143,0.143,\n"
@@ -317,6 +326,36 @@ def test_tbx11k_leaves_out_what_has_no_class_or_no_label(lay) -> None:
     assert films["published_split"].fillna("").tolist() == ["train", "", "val"]
     assert films["patient"].is_unique
     assert sorted(collected.left_out.values()) == [1, 1, 1]
+
+
+def test_tbx11k_names_the_kinds_of_boxes(lay) -> None:
+    root = lay("imgs/health/h0001.png", "imgs/tb/tb0003.png", "imgs/tb/tb0004.png")
+    boxes = root / "annotations" / "json" / "TBX11K_trainval.json"
+    boxes.parent.mkdir(parents=True)
+    coco = {
+        "categories": [
+            {"id": 1, "name": "ActiveTuberculosis"},
+            {"id": 2, "name": "ObsoletePulmonaryTuberculosis"},
+        ],
+        "images": [
+            {"id": 5, "file_name": "tb/tb0003.png"},
+            {"id": 6, "file_name": "tb/tb0004.png"},
+        ],
+        "annotations": [
+            {"image_id": 5, "category_id": 2},
+            {"image_id": 5, "category_id": 1},
+            {"image_id": 5, "category_id": 1},
+        ],
+    }
+    boxes.write_text(json.dumps(coco))
+    assert by_name(collect("tbx11k", root).films)["finding"].fillna("").to_dict() == {
+        "h0001.png": "",
+        "tb0003.png": "ActiveTuberculosis|ObsoletePulmonaryTuberculosis",
+        "tb0004.png": "",
+    }
+    boxes.write_text("[]")
+    with pytest.raises(CollectionError, match="no COCO file"):
+        collect("tbx11k", root)
 
 
 def test_qatar(lay) -> None:

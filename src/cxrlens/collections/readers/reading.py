@@ -1,6 +1,7 @@
 """What a reader brings back, and how it finds a set in the folder that a user names."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,10 @@ def read_published_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         If it cannot be read or a column is missing.
     """
     try:
-        table = pd.read_csv(path, dtype="string", encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            # Lines that end in a comma, as NIH's, have one field more than the header may have.
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype="string", encoding="utf-8-sig", index_col=False)
     except (ValueError, OSError) as error:
         detail = " ".join(str(error).split())
         raise CollectionError(f"{path} is no table that can be read: {detail}") from error

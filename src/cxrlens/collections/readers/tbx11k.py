@@ -1,10 +1,11 @@
 """TBX11K (Liu et al. 2020): ``imgs/{health,sick,tb,test,extra}`` and ``lists/all_train.txt``."""
 
+import json
+from collections import defaultdict
 from pathlib import Path
 
-import pandas as pd
-
 from cxrlens.collections.readers.reading import Reading, rows_by_class, set_within, table_of
+from cxrlens.errors import CollectionError
 from cxrlens.radiographs.read import find_films
 
 CLASSES = {"health": "normal", "tb": "tuberculosis"}
@@ -22,17 +23,20 @@ LISTS = {
     "all_val.txt": "val",
 }
 
+BOXES = ("all_trainval.json", "TBX11K_trainval.json", "TBX11K_trainval_only_tb.json")
+"""Annotations of the same films, the widest first."""
+
 
 def read_tbx11k(folder: Path) -> Reading:
     """Read the healthy and the tuberculous; patients are not known, each film counts as one.
 
-    Active, latent and healed tuberculosis lie in one folder and get one label. ``published_split`` says
-    which list names a film.
+    Active and healed tuberculosis lie in one folder and get one label; ``finding`` names the kinds of
+    the boxes on a film, where the annotations are there. ``published_split`` says which list names it.
 
     Raises
     ------
     CollectionError
-        If the folder does not hold the set, or a class holds no film.
+        If the folder does not hold the set, a class holds no film, or the annotations are no COCO file.
     """
     root = set_within(
         folder,
@@ -40,16 +44,19 @@ def read_tbx11k(folder: Path) -> Reading:
         "imgs/health and imgs/tb, as in TBX11K",
     )
     films = table_of(rows_by_class(root / "imgs", CLASSES, "tbx11k"), folder, "it is empty")
-    parts = _published_parts(root / "lists")
-    if parts:
-        keys = films["image"].map(lambda image: "/".join(Path(image).parts[-2:]))
-        films["published_split"] = keys.map(parts).astype("string")
+    keys = films["image"].map(lambda image: "/".join(Path(image).parts[-2:]))
+    for column, known in (
+        ("published_split", _published_parts(root / "lists")),
+        ("finding", _findings(root / "annotations" / "json")),
+    ):
+        if known:
+            films[column] = keys.map(known).astype("string")
     left_out = {
         why: len(find_films([root / "imgs" / name]))
         for name, why in LEFT_OUT.items()
         if (root / "imgs" / name).is_dir()
     }
-    return Reading(pd.DataFrame(films), left_out)
+    return Reading(films, left_out)
 
 
 def _published_parts(lists: Path) -> dict[str, str]:
@@ -61,3 +68,21 @@ def _published_parts(lists: Path) -> dict[str, str]:
         for line in (lists / name).read_text(encoding="utf-8").splitlines()
         if line.strip()
     }
+
+
+def _findings(folder: Path) -> dict[str, str]:
+    """Map "tb/tb0001.png" to the kinds of its boxes, from the first COCO file that is there."""
+    path = next((folder / name for name in BOXES if (folder / name).is_file()), None)
+    if path is None:
+        return {}
+    kinds: defaultdict[str, set[str]] = defaultdict(set)
+    try:
+        coco = json.loads(path.read_text(encoding="utf-8"))
+        names = {image["id"]: image["file_name"] for image in coco["images"]}
+        categories = {category["id"]: category["name"] for category in coco["categories"]}
+        for box in coco["annotations"]:
+            name = "/".join(Path(names[box["image_id"]]).parts[-2:])
+            kinds[name].add(categories[box["category_id"]])
+        return {name: "|".join(sorted(of)) for name, of in kinds.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CollectionError(f"{path} is no COCO file of boxes, as TBX11K has it") from error
