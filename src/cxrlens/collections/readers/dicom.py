@@ -67,19 +67,19 @@ def read_dicom(folder: Path, salt: str | None = None) -> Reading:
     key = (salt or secrets.token_hex(16)).encode()
     rows: list[dict[str, object]] = []
     left_out: Counter[str] = Counter()
-    for film in find_films([folder]):
+    for film in find_films([folder.resolve()]):
         try:
             tags = tags_of(film)
         except FilmError:
-            left_out["no DICOM file, or broken"] += 1
+            left_out["no DICOM file"] += 1
             continue
         if tags["Modality"] not in MODALITIES or not tags["Rows"]:
-            left_out["no radiograph"] += 1
+            left_out["no radiograph, or broken"] += 1
             continue
         whose = tags["PatientID"] or tags["StudyInstanceUID"] or tags["SOPInstanceUID"] or str(film)
         rows.append(
             {
-                "image": str(film.resolve()),
+                "image": str(film),
                 "patient": f"dicom-{hmac.new(key, whose.encode(), hashlib.sha256).hexdigest()[:16]}",
                 "source": "dicom",
                 **described(tags),

@@ -47,7 +47,7 @@ def read_kermany(folder: Path) -> Reading:
                 germ = _GERM.search(film.stem)
                 rows.append(
                     {
-                        "image": str(film.resolve()),
+                        "image": str(film),
                         "label": label,
                         "patient": f"kermany-{patient_of(film.stem)}",
                         "source": "kermany",

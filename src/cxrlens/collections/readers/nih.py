@@ -37,7 +37,7 @@ def read_nih(folder: Path) -> Reading:
     )
     table = next(root / name for name in TABLES if (root / name).is_file())
     entries = read_published_table(table, _COLUMNS)
-    images = {film.name: str(film.resolve()) for film in find_films([root])}
+    images = {film.name: str(film) for film in find_films([root])}
     labels = entries["Finding Labels"].fillna("").map(_label)
     here = entries["Image Index"].isin(list(images))
     kept = here & labels.notna()

@@ -36,7 +36,7 @@ def read_nlm(folder: Path) -> Reading:
     """
     rows: list[dict[str, object]] = []
     places: dict[str, Path] = {}
-    for film in _films(folder):
+    for film in _films(folder.resolve()):
         if not (name := _NAME.fullmatch(film.stem)):
             continue
         if film.stem in places:
@@ -47,7 +47,7 @@ def read_nlm(folder: Path) -> Reading:
         places[film.stem] = film.parent
         source = SOURCES[name[1]]
         row: dict[str, object] = {
-            "image": str(film.resolve()),
+            "image": str(film),
             "label": LABELS[name[3]],
             "patient": f"{source}-{name[2]}",
             "source": source,

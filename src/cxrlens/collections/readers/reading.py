@@ -44,6 +44,11 @@ def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Pat
     sought
         What was looked for, for the message.
 
+    Returns
+    -------
+    Path
+        Absolute, links followed.
+
     Raises
     ------
     CollectionError
@@ -57,7 +62,7 @@ def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Pat
                 f"{folder} holds the set twice, in {found[0].name} and {found[1].name}: name one of them"
             )
         if found:
-            return found[0]
+            return found[0].resolve()
         level = [below for path in level for below in _folders(path)]
     raise CollectionError(
         f"{folder} does not hold the set as it is published: looked for {sought}, there and "
@@ -104,7 +109,7 @@ def rows_by_class(root: Path, classes: Mapping[str, str], source: str) -> list[d
             raise CollectionError(f"{root / name} holds no film")
         rows += [
             {
-                "image": str(film.resolve()),
+                "image": str(film),
                 "label": label,
                 "patient": f"{source}-{film.stem}",
                 "source": source,

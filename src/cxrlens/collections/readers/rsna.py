@@ -58,7 +58,7 @@ def read_rsna(folder: Path) -> Reading:
             left_out["no readable file in this folder"] += 1
             continue
         row: dict[str, object] = {
-            "image": str(path.resolve()),
+            "image": str(path),
             "label": film.label,
             "patient": f"rsna-{film.patientId}",
             "source": "rsna",
