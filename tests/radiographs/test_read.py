@@ -23,8 +23,8 @@ from cxrlens.radiographs.read import (
     read_radiograph,
 )
 
+from .dicom_films import TWELVE, native
 from .drawn import coloured, drawn, png
-from .test_dicom import TWELVE, native
 from .test_raster import tiff
 
 HERE = Path(__file__).parent
