@@ -181,6 +181,12 @@ def test_a_file_larger_than_any_film_is_not_read(tmp_path):
     assert refusal(path).startswith("has 1,000,000,000,000 bytes, more than any film")
 
 
+@pytest.mark.parametrize("shape", [(499, 501), (501, 499), (4200, 4001)])
+def test_films_of_all_sizes_keep_their_pixels(shape):
+    film = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.testing.assert_array_equal(decode_radiograph(tiff(film), "film"), film, strict=True)
+
+
 WHOLE = {"PNG": PNG, "JPEG": JPEG, "progressive JPEG": progressive(), "TIFF": TIFF}
 
 

@@ -1,5 +1,6 @@
 """PNG, JPEG and TIFF to grey, by Pillow; 16-bit colour, which Pillow cuts to 8 bits, by OpenCV."""
 
+import contextlib
 import io
 from typing import cast
 
@@ -34,6 +35,9 @@ _SAMPLE_FORMAT = 339
 
 _WHOLE_NUMBERS = {1, 4}
 """TIFF's sample formats "unsigned" and "undefined"; the others are signed, float and complex."""
+
+_WORTH_SHARING = 250_000
+"""Pixels from which on it is faster to share memory by Arrow than to copy it thrice."""
 
 hush("PIL")
 
@@ -153,12 +157,13 @@ def _grey(image: ImageFile) -> NDArray[np.uint8]:
 
 def _levels(image: Image) -> NDArray[np.uint8]:
     """Copy a grey image's levels once; Pillow's own way to an array copies them three times."""
-    try:
-        levels = pyarrow.array(image).to_numpy()
-    except ValueError:  # above 16 MB Pillow's memory is in pieces, which Arrow cannot share
-        return np.array(image, dtype=np.uint8)
     width, height = image.size
-    return np.array(levels, dtype=np.uint8).reshape(height, width)
+    if width * height >= _WORTH_SHARING:
+        # Above 16 MB Pillow's memory is in pieces, which Arrow cannot share.
+        with contextlib.suppress(ValueError):
+            levels = pyarrow.array(image).to_numpy()
+            return np.array(levels, dtype=np.uint8).reshape(height, width)
+    return np.array(image, dtype=np.uint8)
 
 
 def _grey_of_sixteen(image: ImageFile) -> NDArray[np.uint8]:
