@@ -33,6 +33,7 @@ def cxrlens(*arguments: object, code: int = 0) -> str:
         "",
         "demo",
         "collect",
+        "merge",
         "check",
         "repair",
         "pairs",

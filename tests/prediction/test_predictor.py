@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import Collection
+from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CxrlensError, FilmError, OutputError, RunError
 from cxrlens.prediction import Predictor
 from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.table import predict_films
+from cxrlens.quality.chain import Chain
 from cxrlens.runs import Run
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]
@@ -138,3 +140,20 @@ def test_a_run_from_other_thresholds_is_refused(small_run: Run, tmp_path: Path) 
     (run / "versions.json").write_text(json.dumps({**versions, "chain": "report-0000000000"}))
     with pytest.raises(RunError, match="report-0000000000"):
         Predictor.load(run)
+
+
+def test_where_borders_were_cropped_the_map_is_empty(small_run: Run) -> None:
+    loaded = Predictor.load(small_run.path)
+    predictor = Predictor(loaded.model, Chain.named("robust", 64), CLASSES)
+    film = cv2.copyMakeBorder(
+        draw_phantom(3, "normal").film, 40, 0, 0, 60, cv2.BORDER_CONSTANT, value=0
+    )
+    for target in CLASSES:
+        prediction = predictor.predict(film)
+        top, bottom, left, right = prediction.examination.cropped
+        assert (top, bottom, left, right) == pytest.approx((40, 0, 0, 60), abs=6)
+        heat = prediction.explain(target=target)
+        assert heat.values.shape == film.shape
+        assert heat.values[: top - 1].max() == 0
+        assert heat.values[:, film.shape[1] - right + 1 :].max() == 0
+    assert max(prediction.explain(target=target).values.max() for target in CLASSES) > 0.5

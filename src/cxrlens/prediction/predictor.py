@@ -294,9 +294,11 @@ class Predictor:
         from cxrlens.explanation.gradcam import gradcam
 
         height, width = prediction.film.shape
-        values = gradcam(
-            self.model, prediction.examination.pixels, self.classes.index(target), (height, width)
-        )
+        top, bottom, left, right = prediction.examination.cropped
+        seen = (height - top - bottom, width - left - right)
+        pixels = prediction.examination.pixels
+        values = gradcam(self.model, pixels, self.classes.index(target), seen)
+        values = np.pad(values, ((top, bottom), (left, right)))
         return HeatMap(values, prediction.film, method, target)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import RecipeError
 from cxrlens.quality import report, robust
+from cxrlens.quality.borders import EvenBorders
 from cxrlens.quality.findings import DEFECTS, Examination, Finding
 from cxrlens.quality.step import NativeStep, Step
 from cxrlens.radiographs.resize import resize
@@ -125,9 +126,12 @@ class Chain:
         findings: dict[str, Finding] = {}
         repairs: list[str] = []
         unfinished: list[NativeStep] = []
+        cropped = (0, 0, 0, 0)
         for native in self.native:
             findings[native.defect] = native.detect(film)
             if findings[native.defect].present:
+                if isinstance(native, EvenBorders):
+                    cropped = native.borders(film)
                 film = native.repair(film)
                 repairs.append(native.repair_name)
                 unfinished.append(native)
@@ -146,7 +150,7 @@ class Chain:
                 pixels = step.repair(pixels) if apart else looked
                 repairs.append(step.repair_name)
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
-        return Examination(pixels, ordered, tuple(repairs))
+        return Examination(pixels, ordered, tuple(repairs), cropped)
 
     def check(self, film: NDArray[np.uint8]) -> Examination:
         """Find the defects of one film and leave its pixels unrepaired.

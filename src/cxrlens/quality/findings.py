@@ -65,11 +65,14 @@ class Examination:
         One `Finding` for each defect that the chain looked for, in the order of `DEFECTS`.
     repairs
         Names of the repairs that were made, in their order.
+    cropped
+        Pixels of the film as decoded that `pixels` leaves out: at the top, bottom, left and right.
     """
 
     pixels: NDArray[np.uint8]
     findings: dict[str, Finding] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
+    cropped: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def row(self) -> dict[str, bool | float | str]:
         """Give the columns of the findings table: ``NAME``, ``NAME_score``, ..., ``repairs``.
