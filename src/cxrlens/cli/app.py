@@ -6,6 +6,7 @@ import typer
 
 from cxrlens import __version__
 from cxrlens.cli import collections, models, quality
+from cxrlens.cli.explore import explore
 
 app = typer.Typer(
     name="cxrlens",
@@ -36,6 +37,7 @@ def options(
 
 app.command()(models.demo)
 app.command()(collections.collect)
+app.command()(explore)
 app.command()(collections.merge)
 app.command()(quality.check)
 app.command()(quality.repair)

@@ -1,0 +1,176 @@
+"""What a look at every film of a collection gives: size, format, intensity, findings, samples."""
+
+import heapq
+import io
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cxrlens.collections.collection import Collection
+from cxrlens.errors import FilmError
+from cxrlens.quality.chain import LOOKING_SIDE, Chain
+from cxrlens.radiographs.read import decode_radiograph, read_bytes
+from cxrlens.radiographs.resize import resize
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+_AHEAD = 32
+
+Film = NDArray[np.uint8]
+
+
+@dataclass
+class Shelf:
+    """The films that come first by a rank, of those that were offered; memory is bounded.
+
+    Attributes
+    ----------
+    limit
+        Films that it holds.
+    """
+
+    limit: int
+    _heap: list[tuple[float, str, Film]] = field(default_factory=list)
+
+    def offer(self, rank: float, image: str, film: Film) -> None:
+        """Keep the film if its rank is among the lowest."""
+        if all(image != kept for _, kept, _ in self._heap):
+            heapq.heappush(self._heap, (-rank, image, film))
+            if len(self._heap) > self.limit:
+                heapq.heappop(self._heap)
+
+    def films(self) -> list[tuple[str, Film]]:
+        """Image and (224, 224) film of what it holds, lowest rank first."""
+        return [(image, film) for _, image, film in sorted(self._heap, key=lambda e: (-e[0], e[1]))]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was seen.
+
+    Attributes
+    ----------
+    films
+        The collection's rows that could be read, with ``width``, ``height``, ``format``, ``mode``,
+        ``mean``, ``std``, ``p1`` ... ``p99`` (grey levels, 0 to 255), ``pixels`` (a checksum of the
+        decoded film) and the findings columns.
+    failures
+        Image and sentence of each film that could not be read.
+    shelves
+        Seeded samples: ``class NAME``, ``with DEFECT``, ``without``; and ``worst``, by score.
+    defects
+        What the chain looked for.
+    """
+
+    films: pd.DataFrame
+    failures: dict[str, str]
+    shelves: dict[str, Shelf]
+    defects: tuple[str, ...]
+
+
+def survey(
+    collection: Collection,
+    chain: Chain,
+    seed: int = 0,
+    sheet: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Read every film once, in threads, and measure it.
+
+    Parameters
+    ----------
+    collection
+        Whose films.
+    chain
+        Its detectors look; no pixel is changed.
+    seed
+        Of the samples: the same seed chooses the same films.
+    sheet
+        Films of each sample.
+    progress
+        Called with films done and films in all.
+    """
+
+    def look(image: str) -> tuple[dict[str, Any], Film] | FilmError:
+        try:
+            return _looked(image, chain)
+        except FilmError as error:
+            return error
+
+    table = collection.films
+    labels = (
+        table["label"] if "label" in table else pd.Series(None, index=table.index, dtype=object)
+    )
+    defects = tuple(step.defect for step in chain.steps)
+    shelves: dict[str, Shelf] = {}
+    rows: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    queue = iter(zip(table["image"], labels, strict=True))
+    done = 0
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(queue, _AHEAD)):
+            outcomes = pool.map(look, [image for image, _ in batch])
+            for (image, label), outcome in zip(batch, outcomes, strict=True):
+                done += 1
+                if progress:
+                    progress(done, len(table))
+                if isinstance(outcome, FilmError):
+                    failures[image] = str(outcome)
+                    continue
+                row, film = outcome
+                rows.append({"image": image, **row})
+                # A film's draw depends on its name and the seed, not on which thread came first.
+                draw = float(zlib.crc32(f"{seed} {image.rpartition('/')[2]}".encode()))
+                found = [name for name in defects if row[name]]
+                places = [f"with {name}" for name in found] or ["without"]
+                places += [f"class {label}"] if isinstance(label, str) else []
+                for place in places:
+                    shelves.setdefault(place, Shelf(sheet)).offer(draw, image, film)
+                if found:
+                    worst = max(row[f"{name}_score"] for name in found)
+                    shelves.setdefault("worst", Shelf(2 * sheet)).offer(
+                        -worst - len(found), image, film
+                    )
+    seen = table.merge(pd.DataFrame(rows, columns=None if rows else ["image"]), on="image")
+    return Survey(seen, failures, shelves, defects)
+
+
+def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
+    data = read_bytes(image)
+    film = decode_radiograph(data, image)
+    kind, mode = _stored(data)
+    levels = np.bincount(film.ravel(), minlength=256)
+    upto = np.cumsum(levels)
+    grey = np.arange(256)
+    mean = float(levels @ grey) / film.size
+    row: dict[str, Any] = {
+        "width": film.shape[1],
+        "height": film.shape[0],
+        "format": kind,
+        "mode": mode,
+        "mean": mean,
+        "std": float(np.sqrt(levels @ (grey - mean) ** 2 / film.size)),
+        "pixels": f"{film.shape} {zlib.crc32(np.ascontiguousarray(film).data):08x}",
+    }
+    for share in PERCENTILES:
+        row[f"p{share}"] = int(np.searchsorted(upto, share / 100 * film.size))
+    findings = chain.check(film).row()
+    findings.pop("repairs", None)
+    return row | findings, resize(film, LOOKING_SIDE)
+
+
+def _stored(data: bytes) -> tuple[str, str]:
+    """Give format and pixel mode as stored (Pillow's words); only the header is read."""
+    try:
+        with Image.open(io.BytesIO(data)) as header:
+            return str(header.format), str(header.mode)
+    except UnidentifiedImageError:
+        return "DICOM", "not known"
