@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--films FOLDER]
 
-Each ratio is measured in one run, the two sides in turn. Without a folder, 600 drawn films of 512 pixels
+Each ratio is measured in one run, the two sides in turn. Without a folder, 150 drawn films of 512 pixels
 are used. Writes results/speed.json and docs/speed.md.
 """
 
@@ -34,7 +34,7 @@ from cxrlens.training.precision import measure_precisions
 from cxrlens.writing import write_text
 from record import DOCS, keep, kept, markdown, stamp
 
-REPEATS = 5
+REPEATS = 3
 BACKBONES = {
     "tf_efficientnet_lite0": "lite0-ffn",
     "resnet": "resnet-focal",
@@ -75,7 +75,7 @@ def cache_against_decode(films: list[Path]) -> dict[str, Any]:
     return found
 
 
-def input_against_network(recipe_name: str, side: int, films: int = 480) -> dict[str, float]:
+def input_against_network(recipe_name: str, side: int, films: int = 240) -> dict[str, float]:
     """Time an epoch's batches out of a memory map alone, and the same with training steps."""
     recipe = read_recipe(recipe_name)
     part = recipe.model
@@ -160,9 +160,7 @@ def main() -> None:
     parser.add_argument("--films", type=Path, help="a folder of films")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        place = (
-            options.films or write_phantoms(Path(folder) / "set", 300, side=512, workers=2).parent
-        )
+        place = options.films or write_phantoms(Path(folder) / "set", 150, side=512).parent
         films = find_films([place])[:1000]
         content = {
             "films": f"{len(films)} {'given' if options.films else 'drawn, 512-pixel'}",

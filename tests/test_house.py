@@ -78,6 +78,7 @@ def loaded_by(code: str) -> set[str]:
         "import cxrlens.cli",
         "import cxrlens.collections.readers, cxrlens.collections.splits, cxrlens.collections.pairs",
         "import cxrlens.quality.batch",
+        "import cxrlens.collections.overview, cxrlens.collections.merge",
         "import cxrlens.collections.phantom, cxrlens.collections.cache",
         "import cxrlens.prediction, cxrlens.runs",
     ],

@@ -34,6 +34,7 @@ def cxrlens(*arguments: object, code: int = 0) -> str:
         "demo",
         "collect",
         "merge",
+        "explore",
         "check",
         "repair",
         "pairs",
