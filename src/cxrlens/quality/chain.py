@@ -123,6 +123,12 @@ class Chain:
         Examination
             With (side, side) uint8 pixels; without any finding they are `resize(film, side)`.
         """
+        examination, _ = self._examined(film)
+        return examination
+
+    def _examined(self, film: NDArray[np.uint8]) -> tuple[Examination, NDArray[np.uint8]]:
+        """Give the examination, and the film only resized."""
+        decoded = film
         findings: dict[str, Finding] = {}
         repairs: list[str] = []
         unfinished: list[NativeStep] = []
@@ -136,6 +142,7 @@ class Chain:
                 repairs.append(native.repair_name)
                 unfinished.append(native)
         pixels = resize(film, self.side)
+        plain = pixels if film is decoded else resize(decoded, self.side)
         # Detectors look at one fixed side, since their thresholds hold there; a chain of another
         # side repairs its own copy alike.
         apart = self.side != LOOKING_SIDE and bool(self.square)
@@ -150,7 +157,7 @@ class Chain:
                 pixels = step.repair(pixels) if apart else looked
                 repairs.append(step.repair_name)
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
-        return Examination(pixels, ordered, tuple(repairs), cropped)
+        return Examination(pixels, ordered, tuple(repairs), cropped), plain
 
     def check(self, film: NDArray[np.uint8]) -> Examination:
         """Find the defects of one film and leave its pixels unrepaired.
@@ -158,7 +165,8 @@ class Chain:
         The findings are those of `examine`, whose later detectors look at what the earlier repairs
         left; the pixels are ``resize(film, side)`` and ``repairs`` is empty.
         """
-        return Examination(resize(film, self.side), self.examine(film).findings, ())
+        examination, plain = self._examined(film)
+        return Examination(plain, examination.findings, ())
 
 
 def _instead(wrong: str, known: Sequence[str]) -> str:
