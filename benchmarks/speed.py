@@ -149,6 +149,7 @@ def page(content: dict[str, Any]) -> str:
         )
     return (
         "# Speed\n\nWritten by `benchmarks/speed.py`: ratios, each measured in one run, median (least–most). "
+        "The machine did other work meanwhile: where the spread is wide, measure again. "
         f"{content['films']} films. {stamp(content['machine'])}.\n\n{markdown(pd.DataFrame(rows))}\n"
     )
 
