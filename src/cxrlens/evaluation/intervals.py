@@ -67,11 +67,51 @@ def bootstrap(
     however few films there are. With n patients and no error, an error rate of up to about 3 / n is
     still compatible (Hanley and Lippman-Hand, JAMA 1983).
     """
-    if resamples < 1 or not 0 < level < 1:
+    if not 0 < level < 1:
         raise ValueError("resamples must be at least 1, and level between 0 and 1")
+    drawn = resampled(predictions, classes, resamples, seed)
+    patients = int(np.unique(patient_codes(predictions)).size)
+    return Intervals(
+        level=level,
+        resamples=resamples,
+        seed=seed,
+        patients=patients,
+        by_name={
+            name: percentiles(values, level) if patients > 1 else None
+            for name, values in drawn.items()
+        },
+    )
+
+
+def resampled(
+    predictions: pd.DataFrame, classes: Sequence[str], resamples: int = 1000, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Draw patients again and again, and give each figure as it came out each time.
+
+    Two tables of the same films in the same order, with the same seed, are drawn alike: their
+    figures are paired, and so is the difference of them.
+
+    Parameters
+    ----------
+    predictions, classes, resamples, seed
+        As for `bootstrap`.
+
+    Returns
+    -------
+    dict of str to NDArray of float64
+        By the names of `Metrics.flat`, shape (resamples,); NaN where it could not be measured.
+
+    Raises
+    ------
+    CollectionError
+        If the table cannot be measured.
+    ValueError
+        If `resamples` is less than 1.
+    """
+    if resamples < 1:
+        raise ValueError("resamples must be at least 1")
     check_predictions(predictions, classes)
-    codes = patient_codes(predictions)
-    _, codes = np.unique(codes, return_inverse=True)
+    _, codes = np.unique(patient_codes(predictions), return_inverse=True)
     patients = int(codes.max()) + 1
     label = _numbered(predictions["label"], classes)
     predicted = _numbered(predictions["predicted"], classes)
@@ -84,16 +124,7 @@ def bootstrap(
         weights = _draw(random, patients, min(chunk, resamples - start))
         for name, values in _figures(weights[:, codes], label, predicted, scores, classes).items():
             drawn.setdefault(name, []).append(values)
-    return Intervals(
-        level=level,
-        resamples=resamples,
-        seed=seed,
-        patients=patients,
-        by_name={
-            name: _percentiles(np.concatenate(values), level) if patients > 1 else None
-            for name, values in drawn.items()
-        },
-    )
+    return {name: np.concatenate(values) for name, values in drawn.items()}
 
 
 def _numbered(column: pd.Series, classes: Sequence[str]) -> NDArray[np.intp]:
@@ -109,7 +140,21 @@ def _draw(random: np.random.Generator, patients: int, resamples: int) -> NDArray
     return counts.reshape(resamples, patients).astype(np.float64)
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> Interval | None:
+def percentiles(values: NDArray[np.float64], level: float) -> Interval | None:
+    """Return the interval that holds the middle `level` of resampled values.
+
+    Parameters
+    ----------
+    values
+        (resamples,), with NaN where a figure could not be measured.
+    level
+        In (0, 1).
+
+    Returns
+    -------
+    Interval or None
+        None where less than half of the resamples could be measured.
+    """
     measured = values[np.isfinite(values)]
     if 2 * measured.size < values.size:
         return None

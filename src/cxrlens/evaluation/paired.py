@@ -1,0 +1,195 @@
+"""Two models on the same films: McNemar's test, and the difference of their figures by patient.
+
+Both ask whether a difference is more than chance. McNemar's test looks at the films that one model
+calls rightly and the other wrongly; it takes films to be independent, which those of one patient are
+not. The bootstrap draws patients with all of their films, and may ask for any figure: here macro F1,
+by which systems are chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrlens.evaluation.intervals import percentiles, resampled
+from cxrlens.evaluation.metrics import Interval, measure
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's test of two models that called the same films.
+
+    Attributes
+    ----------
+    first, second
+        Films that only the first, only the second model called rightly.
+    exact
+        Two-sided p of the exact test: twice the binomial tail, at most 1 (McNemar, Psychometrika
+        1947). 1 where no film parts the models.
+    mid
+        Two-sided mid-p: less conservative, and close to its nominal level even for few films
+        (Fagerland, Lydersen and Laake, BMC Med Res Methodol 2013, 13:91). 1 where no film parts
+        the models.
+    """
+
+    first: int
+    second: int
+    exact: float
+    mid: float
+
+
+def mcnemar(first: int, second: int) -> McNemar:
+    """Test whether two models are right equally often.
+
+    Parameters
+    ----------
+    first, second
+        Films that only the first, only the second model called rightly.
+
+    Raises
+    ------
+    ValueError
+        For a negative count.
+
+    Examples
+    --------
+    >>> found = mcnemar(1, 8)
+    >>> found.exact, round(found.mid, 7)
+    (0.0390625, 0.0214844)
+    """
+    if first < 0 or second < 0:
+        raise ValueError("films are counted from 0")
+    films = first + second
+    fewer = min(first, second)
+    if not films:
+        return McNemar(0, 0, 1.0, 1.0)
+    # Whole numbers until the last division, so that nothing is lost however many films there are.
+    tail = last = 1
+    for right in range(fewer):
+        last = last * (films - right) // (right + 1)
+        tail += last
+    total = 2**films
+    exact = min(1.0, 2 * tail / total)
+    # With equal counts the two tails share their middle: a half of it is what mid-p leaves out.
+    mid = 1 - last / (2 * total) if first == second else (2 * tail - last) / total
+    return McNemar(first, second, exact, mid)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of the first model minus that of the second, on the same films.
+
+    Attributes
+    ----------
+    value
+        The difference on the films as they are.
+    interval
+        Percentile interval over resampled patients; None with fewer than two patients.
+    p
+        Two-sided p by inverting that interval: twice the share of resamples beyond 0, ties counted,
+        (k + 1) / (n + 1) so that it is never 0 (Davison and Hinkley, Bootstrap Methods, 1997,
+        section 4.2). None where there is no interval.
+    """
+
+    value: float
+    interval: Interval | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models on the films that both were tested on.
+
+    Attributes
+    ----------
+    films, patients
+        How many of them there are.
+    mcnemar
+        See `McNemar`.
+    macro_f1
+        See `Difference`.
+    """
+
+    films: int
+    patients: int
+    mcnemar: McNemar
+    macro_f1: Difference
+
+
+def compare_paired(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    classes: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Paired:
+    """Compare two models on the same films.
+
+    Parameters
+    ----------
+    first, second
+        Predictions of the same films in the same order, with the same labels; see
+        `cxrlens.evaluation.metrics.measure`. Patients are read from `first`.
+    classes
+        The classes of both.
+    resamples, seed, level
+        See `cxrlens.evaluation.intervals.bootstrap`.
+
+    Raises
+    ------
+    CollectionError
+        If a table cannot be measured.
+    ValueError
+        If films or labels differ.
+    """
+    if list(first["image"]) != list(second["image"]):
+        raise ValueError("the two tables must hold the same films in the same order")
+    if list(first["label"]) != list(second["label"]):
+        raise ValueError("the two tables must give the same films the same labels")
+    if "patient" in first:
+        second = second.assign(patient=first["patient"].to_numpy())
+    else:
+        second = second.drop(columns="patient", errors="ignore")
+    right = [
+        (table["predicted"].to_numpy() == table["label"].to_numpy()) for table in (first, second)
+    ]
+    measured = measure(first, classes)
+    drawn = [resampled(table, classes, resamples, seed)["macro_f1"] for table in (first, second)]
+    differences = drawn[0] - drawn[1]
+    several = measured.patients > 1
+    return Paired(
+        films=measured.films,
+        patients=measured.patients,
+        mcnemar=mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())),
+        macro_f1=Difference(
+            value=measured.macro_f1 - measure(second, classes).macro_f1,
+            interval=percentiles(differences, level) if several else None,
+            p=_beyond_zero(differences) if several else None,
+        ),
+    )
+
+
+def _beyond_zero(differences: NDArray[np.float64]) -> float:
+    known = differences[np.isfinite(differences)]
+    fewer = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return min(1.0, 2 * (fewer + 1) / (known.size + 1))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Adjust p for the number of comparisons (Holm, Scand J Stat 1979), in the order given.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted = [0.0] * len(values)
+    reached = 0.0
+    for place, index in enumerate(order):
+        reached = max(reached, min(1.0, (len(values) - place) * values[index]))
+        adjusted[index] = reached
+    return adjusted
