@@ -79,7 +79,7 @@ def input_against_network(recipe_name: str, side: int, films: int = 240) -> dict
     """Time an epoch's batches out of a memory map alone, and the same with training steps."""
     recipe = read_recipe(recipe_name)
     part = recipe.model
-    model = build_model(part.backbone, "none", part.blocks, part.width, part.dropout, 3).train()
+    model = build_model(part.model_copy(update={"weights": "none"}), 3).train()
     loss = build_loss(Loss(), [1, 1, 1])
     optimiser = torch.optim.Adam(model.parameters())
     with tempfile.NamedTemporaryFile() as file:
@@ -110,7 +110,7 @@ def precisions(recipe_name: str, side: int) -> dict[str, Any]:
     """Films a second in float32 and bfloat16, both with channels-last, in turn."""
     recipe = read_recipe(recipe_name)
     part = recipe.model
-    model = build_model(part.backbone, "none", part.blocks, part.width, part.dropout, 3)
+    model = build_model(part.model_copy(update={"weights": "none"}), 3)
     films = torch.randint(0, 256, (recipe.training.batch, side, side), dtype=torch.uint8)
     labels = torch.arange(len(films)) % 3
     loss = build_loss(Loss(), [1, 1, 1])

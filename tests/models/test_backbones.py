@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import build_backbone, lite_names, offline_weights, read_weights
 from cxrlens.models.build import build_model
+from cxrlens.recipes.recipe import Model
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -150,7 +151,9 @@ def parameters_of_the_report(blocks: tuple[int, ...], width: int) -> int:
 
 @pytest.mark.parametrize("blocks", [(128,), (128, 256), (64, 128, 256), (128, 256, 512)])
 def test_the_residual_network_is_the_report_s(blocks: tuple[int, ...]) -> None:
-    model = build_model("resnet", "none", blocks, 512, 0.1, 3).eval()
+    model = build_model(
+        Model(backbone="resnet", weights="none", blocks=blocks, width=512, dropout=0.1), 3
+    ).eval()
     assert sum(p.numel() for p in model.parameters()) == parameters_of_the_report(blocks, 512)
     films = torch.zeros(2, 224, 224, dtype=torch.uint8)
     with torch.inference_mode():
@@ -160,8 +163,12 @@ def test_the_residual_network_is_the_report_s(blocks: tuple[int, ...]) -> None:
 
 def test_films_are_standardised_as_the_weights_expect() -> None:
     grey = torch.from_numpy(np.full((1, 32, 32), 255, np.uint8))
-    one = build_model("resnet", "none", (8,), 4, 0, 3).standardise(grey)
-    three = build_model("convnext_tiny", "none", (8,), 4, 0, 3).standardise(grey)
+    one = build_model(
+        Model(backbone="resnet", weights="none", blocks=(8,), width=4), 3
+    ).standardise(grey)
+    three = build_model(Model(backbone="convnext_tiny", weights="none", width=4), 3).standardise(
+        grey
+    )
     assert one.shape == (1, 1, 32, 32)
     assert one.unique().tolist() == [1.0]
     expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])

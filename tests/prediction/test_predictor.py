@@ -144,7 +144,7 @@ def test_a_run_from_other_thresholds_is_refused(small_run: Run, tmp_path: Path) 
 
 def test_where_borders_were_cropped_the_map_is_empty(small_run: Run) -> None:
     loaded = Predictor.load(small_run.path)
-    predictor = Predictor(loaded.model, Chain.named("robust", 64), CLASSES)
+    predictor = Predictor(loaded.network, loaded.decision, Chain.named("robust", 64), CLASSES)
     film = cv2.copyMakeBorder(
         draw_phantom(3, "normal").film, 40, 0, 0, 60, cv2.BORDER_CONSTANT, value=0
     )

@@ -5,14 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxrlens.explanation.heatmap import to_film
 from cxrlens.models.classifier import FilmClassifier
 
 
-def gradcam(
-    model: FilmClassifier, film: NDArray[np.uint8], target: int, shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Compute the Grad-CAM map of one film for one class.
+def gradcam(model: FilmClassifier, film: NDArray[np.uint8], output: int) -> NDArray[np.float32]:
+    """Compute the Grad-CAM map of one film for one score.
 
     The gradient of the class's score before softmax with respect to the last feature maps, averaged
     over each map, weighs the maps; the sum's negative part is cut off (Algorithm 1 of the report).
@@ -23,15 +20,13 @@ def gradcam(
         A classifier; it is used in inference mode and its weights get no gradient.
     film
         (S, S) uint8 as the model sees it, that is, after the quality chain.
-    target
-        Index of the class.
-    shape
-        (H, W) of the film's own geometry, to which the map is brought.
+    output
+        Index of the score.
 
     Returns
     -------
     ndarray of float32
-        (H, W) in [0, 1], 1 where the film matters most; all 0 if no part raises the score.
+        (h, w) on the grid of the last feature maps, 0 or more; all 0 if no part raises the score.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -39,8 +34,8 @@ def gradcam(
         with torch.no_grad():
             maps = model.maps(torch.from_numpy(np.array(film))[None].to(device))
         maps = maps.detach().requires_grad_()
-        score = model.scores(maps)[0, target]
+        score = model.scores(maps)[0, output]
         (gradient,) = torch.autograd.grad(score, maps)
     cam: Tensor = (gradient.mean((2, 3), keepdim=True) * maps).sum(1)[0].clamp(min=0).detach()
-    cam = cam / cam.max().clamp(min=torch.finfo(cam.dtype).tiny)
-    return to_film(cam.float().cpu().numpy(), shape)
+    values: NDArray[np.float32] = cam.float().cpu().numpy()
+    return values

@@ -96,3 +96,9 @@ def to_film(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.f
     return np.asarray(
         cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
     )
+
+
+def normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide a map of values 0 or more by its maximum; one that is 0 everywhere stays so."""
+    highest = float(values.max())
+    return np.asarray(values / highest if highest > 0 else values, np.float32)

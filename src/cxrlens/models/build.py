@@ -1,35 +1,53 @@
 """From a recipe's model part to a network."""
 
+from typing import Protocol
+
 from cxrlens.models.backbones import build_backbone
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.heads import feed_forward
+from cxrlens.models.freezing import freeze
+from cxrlens.models.heads import feed_forward, linear_svm
 
 
-def build_model(
-    backbone: str,
-    weights: str,
-    blocks: tuple[int, ...],
-    width: int,
-    dropout: float,
-    classes: int,
-) -> FilmClassifier:
-    """Make a classifier: a backbone with its weights, and a feed-forward head with random ones.
+class ModelSettings(Protocol):
+    """What a recipe says of its model; see `cxrlens.recipes.recipe.Model`."""
+
+    @property
+    def backbone(self) -> str: ...  # noqa: D102
+    @property
+    def weights(self) -> str: ...  # noqa: D102
+    @property
+    def frozen(self) -> str: ...  # noqa: D102
+    @property
+    def blocks(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def head(self) -> str: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def dropout(self) -> float: ...  # noqa: D102
+
+
+def build_model(settings: ModelSettings, classes: int) -> FilmClassifier:
+    """Make a classifier: a backbone with its weights, its first layers frozen, and a new head.
 
     Parameters
     ----------
-    backbone, weights, blocks
-        See `cxrlens.models.backbones.build_backbone`.
-    width
-        Units of the head's hidden layer.
-    dropout
-        In the head, and in the residual blocks of ``resnet``.
+    settings
+        A recipe's model part.
     classes
         Scores that go out.
 
     Raises
     ------
     CxrlensError
-        If the backbone or its weights cannot be had.
+        If the backbone or its weights cannot be had, or it has no layer to freeze up to.
     """
-    features = build_backbone(backbone, weights, blocks, dropout)
-    return FilmClassifier(features, feed_forward(features.channels, width, classes, dropout))
+    backbone = build_backbone(
+        settings.backbone, settings.weights, settings.blocks, settings.dropout
+    )
+    if settings.frozen:
+        freeze(backbone, settings.frozen)
+    if settings.head == "svm":
+        return FilmClassifier(backbone, linear_svm(backbone.channels, classes))
+    head = feed_forward(backbone.channels, settings.width, classes, settings.dropout)
+    return FilmClassifier(backbone, head)

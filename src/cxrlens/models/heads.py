@@ -20,3 +20,16 @@ def feed_forward(channels: int, width: int, classes: int, dropout: float = 0.0) 
     return nn.Sequential(
         nn.Linear(channels, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, classes)
     )
+
+
+def linear_svm(channels: int, classes: int) -> nn.Linear:
+    """Build the report's SVM: one linear score a class, a_k(x) = w_k x, without bias.
+
+    Parameters
+    ----------
+    channels
+        Features that come in.
+    classes
+        Scores that go out; a hinge loss makes them an SVM's.
+    """
+    return nn.Linear(channels, classes, bias=False)

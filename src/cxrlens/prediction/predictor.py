@@ -10,21 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError, FilmError, MissingExtraError, RunError
-from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.explanation.heatmap import HeatMap, normalised, to_film
+from cxrlens.prediction.decision import Decision, Shares
+from cxrlens.prediction.network import Network
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.findings import Examination
 from cxrlens.radiographs.read import read_radiograph
 from cxrlens.runs.run import Run
-
-if TYPE_CHECKING:
-    from cxrlens.models.classifier import FilmClassifier
 
 _BATCH = 32
 
@@ -44,6 +43,8 @@ class Prediction:
         The class with the highest probability.
     probabilities
         By class; they sum to 1.
+    votes
+        By class, how many members chose it; empty where nobody votes.
     calibrated
         Whether the probabilities were fitted to mean what they say.
     examination
@@ -54,6 +55,7 @@ class Prediction:
     predicted: str
     probabilities: dict[str, float]
     examination: Examination
+    votes: dict[str, int] = field(default_factory=dict)
     calibrated: bool = False
     film: NDArray[np.uint8] | None = field(default=None, repr=False)
     predictor: "Predictor | None" = field(default=None, repr=False)
@@ -69,6 +71,7 @@ class Prediction:
             "image": self.image,
             "predicted": self.predicted,
             **self.probabilities,
+            **{f"votes_{label}": count for label, count in self.votes.items()},
             "calibrated": self.calibrated,
             **self.examination.row(),
         }
@@ -97,16 +100,21 @@ class Predictor:
 
     Parameters
     ----------
-    model
-        The classifier with its weights, on its device.
+    network
+        The trained networks.
+    decision
+        What their scores amount to.
     chain
-        The quality chain of its training.
+        The quality chain of the training.
     classes
-        In the order of its scores.
+        In the order of the probabilities.
     """
 
-    def __init__(self, model: "FilmClassifier", chain: Chain, classes: Sequence[str]) -> None:
-        self.model = model.eval()
+    def __init__(
+        self, network: Network, decision: Decision, chain: Chain, classes: Sequence[str]
+    ) -> None:
+        self.network = network
+        self.decision = decision
         self.chain = chain
         self.checker = chain if chain.steps else Chain.named(CHECKER)
         self.classes = tuple(classes)
@@ -124,28 +132,14 @@ class Predictor:
         """
         run = Run(Path(path))
         recipe = run.recipe
-        weights = run.weights
         try:
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
-
-            from cxrlens.models.build import build_model
+            from cxrlens.prediction.torch_network import load_network
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 f"a run folder needs PyTorch ({error.name} is missing): "
                 "pip install -c constraints.txt 'cxrlens[train]'"
             ) from error
-        part = recipe.model
-        model = build_model(
-            part.backbone, "none", part.blocks, part.width, part.dropout, len(run.classes)
-        )
-        try:
-            model.load_state_dict(load_file(weights))
-        except (RuntimeError, SafetensorError) as error:
-            raise RunError(
-                f"{weights} is broken or does not belong to the recipe beside it: train again"
-            ) from error
-        model.backbone.origin = str(run.versions().get("weights", "unknown"))
+        network, decision = load_network(run, device)
         chain = Chain.named(recipe.quality, recipe.side)
         trained_with = run.versions().get("chain")
         if trained_with != chain.version:
@@ -153,10 +147,14 @@ class Predictor:
                 f"{run.path} was trained on films from the quality chain {trained_with}, this version has "
                 f"{chain.version}: use the cxrlens {run.versions()['cxrlens']} that wrote it, or train again"
             )
-        return cls(model.to(device), chain, run.classes)
+        return cls(network, decision, chain, run.classes)
+
+    def shares(self, pixels: NDArray[np.uint8]) -> Shares:
+        """Score films and decide; see `probabilities`."""
+        return self.decision.decide(self.network.logits(pixels))
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Softmax of the scores.
+        """Say how probable each class is.
 
         Parameters
         ----------
@@ -168,13 +166,7 @@ class Predictor:
         ndarray of float64
             (N, classes), rows sum to 1.
         """
-        import torch
-
-        device = next(self.model.parameters()).device
-        with torch.inference_mode():
-            scores = self.model(torch.from_numpy(np.ascontiguousarray(pixels)).to(device))
-            shares: NDArray[np.float64] = scores.double().softmax(1).cpu().numpy()
-        return shares
+        return self.shares(pixels).probabilities
 
     def predict(self, film: str | Path | NDArray[np.uint8]) -> Prediction:
         """Predict one film, from its file or its grey pixels (H, W) uint8.
@@ -225,9 +217,10 @@ class Predictor:
         self, batch: list[tuple[str, NDArray[np.uint8], Examination] | FilmError]
     ) -> Iterator[Prediction | FilmError]:
         read = [item for item in batch if not isinstance(item, FilmError)]
-        rows: Iterator[NDArray[np.float64]] = iter(())
+        rows: Iterator[Any] = iter(())
         if read:
-            rows = iter(self.probabilities(np.stack([item[2].pixels for item in read])))
+            shares = self.shares(np.stack([item[2].pixels for item in read]))
+            rows = iter(self._table(shares).to_dict("records"))
         for item in batch:
             if isinstance(item, FilmError):
                 yield item
@@ -236,12 +229,24 @@ class Predictor:
             row = next(rows)
             yield Prediction(
                 image=name,
-                predicted=self.classes[int(row.argmax())],
-                probabilities=dict(zip(self.classes, row.tolist(), strict=True)),
+                predicted=row["predicted"],
+                probabilities={label: row[label] for label in self.classes},
+                votes={label: row[f"votes_{label}"] for label in self.classes}
+                if f"votes_{self.classes[0]}" in row
+                else {},
                 examination=examination,
                 film=film,
                 predictor=self,
             )
+
+    def _table(self, shares: Shares) -> pd.DataFrame:
+        """Columns of the predictions table that come from the networks."""
+        table = pd.DataFrame({"predicted": [self.classes[best] for best in shares.predicted]})
+        table[list(self.classes)] = shares.probabilities
+        if shares.votes is not None:
+            table[[f"votes_{label}" for label in self.classes]] = shares.votes
+        table["calibrated"] = False
+        return table
 
     def predict_cached(
         self,
@@ -271,14 +276,12 @@ class Predictor:
         """
         parts = []
         for start in range(0, len(rows), _BATCH):
-            parts.append(self.probabilities(pixels[rows[start : start + _BATCH]]))
+            parts.append(self._table(self.shares(pixels[rows[start : start + _BATCH]])))
             if progress:
                 progress(min(start + _BATCH, len(rows)), len(rows))
-        values = np.concatenate(parts) if parts else np.empty((0, len(self.classes)))
-        table = pd.DataFrame(values, columns=list(self.classes))
+        columns = ["predicted", *self.classes, "calibrated"]
+        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
         table.insert(0, "image", list(images))
-        table.insert(1, "predicted", [self.classes[best] for best in values.argmax(1)])
-        table["calibrated"] = False
         return pd.concat([table, findings], axis=1)
 
     def explain(self, prediction: Prediction, method: str, target: str | None = None) -> HeatMap:
@@ -291,15 +294,22 @@ class Predictor:
                 f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
             )
         assert prediction.film is not None
-        from cxrlens.explanation.gradcam import gradcam
-
         height, width = prediction.film.shape
         top, bottom, left, right = prediction.examination.cropped
         seen = (height - top - bottom, width - left - right)
-        pixels = prediction.examination.pixels
-        values = gradcam(self.model, pixels, self.classes.index(target), seen)
+        values = to_film(self._gradcam(prediction.examination.pixels, target), seen)
         values = np.pad(values, ((top, bottom), (left, right)))
         return HeatMap(values, prediction.film, method, target)
+
+    def _gradcam(self, pixels: NDArray[np.uint8], target: str) -> NDArray[np.float32]:
+        """Grad-CAM of a class, (h, w) in [0, 1]; where several networks stand for it, their mean."""
+        pairs = self.decision.leaves_for(self.classes.index(target))
+        if not pairs:
+            raise CxrlensError(
+                f"no score of this model stands for {target!r}: explain another class"
+            )
+        maps = [normalised(self.network.cam(pixels, leaf, output)) for leaf, output in pairs]
+        return normalised(np.mean(maps, axis=0))
 
 
 METHODS = ("gradcam",)

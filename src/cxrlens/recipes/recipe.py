@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from cxrlens.collections.collection import LABELS
 from cxrlens.errors import RecipeError
 from cxrlens.quality.chain import CHAINS
 
@@ -23,16 +24,20 @@ class _Part(BaseModel):
 
 
 class Model(_Part):
-    """The network: a backbone, and a feed-forward head on its pooled features."""
+    """The network: a backbone, and a head on its pooled features (SYSTEM §5)."""
 
     backbone: str
-    """``resnet`` (from scratch, one channel) or any timm name."""
+    """``resnet`` (from scratch, one channel) or any timm name, with its tag if one is wanted."""
     weights: str = "imagenet"
     """``imagenet``, ``none``, or the path of a weights file."""
+    frozen: str = ""
+    """Layers from the film up to and including this one keep their weights, e.g. ``blocks.3.1``."""
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = (128, 256, 512)
     """Filters of each building block of ``resnet``; other backbones ignore it."""
+    head: Literal["feed-forward", "svm"] = "feed-forward"
+    """A hidden layer with ReLU and one score a class, or one linear score a class without bias."""
     width: int = Field(256, ge=1)
-    """Units of the head's hidden layer."""
+    """Units of the feed-forward head's hidden layer."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Between the head's two layers, and inside the residual blocks of ``resnet``."""
 
@@ -40,11 +45,33 @@ class Model(_Part):
 class Loss(_Part):
     """What training lowers (SYSTEM §6)."""
 
-    name: Literal["cross-entropy", "focal"] = "cross-entropy"
+    name: Literal[
+        "cross-entropy", "focal", "binary-focal", "weston-watkins", "crammer-singer", "binary-ova"
+    ] = "cross-entropy"
+    """The last three are multi-class hinges; ``binary-focal`` is for one-vs-all."""
     gamma: float = Field(2.0, ge=0)
-    """Focusing parameter of the focal loss; 0 gives cross-entropy."""
+    """Focusing parameter of the focal losses; 0 gives cross-entropy."""
     class_weights: bool = False
     """Weigh each film by N / count of its class."""
+    margin: float = Field(0.0, ge=0)
+    """Half of it times the squared norm of the ``svm`` head's weights is added: its margin term."""
+
+
+class Augmentation(_Part):
+    """Random changes to training films (SYSTEM §4); each film draws its own within these bounds."""
+
+    shift: float = Field(0.0, ge=0, le=0.5)
+    """Of the side, either way, along each axis."""
+    scale: float = Field(0.0, ge=0, lt=1)
+    """Larger or smaller by up to this share."""
+    rotation: float = Field(0.0, ge=0, le=180)
+    """Degrees, either way."""
+    brightness: float = Field(0.0, ge=0, le=1)
+    """Of the full range, added or taken away."""
+    contrast: float = Field(0.0, ge=0, lt=1)
+    """Distances from the film's mean grow or shrink by up to this share."""
+    clahe: float = Field(0.0, ge=0, le=1)
+    """Probability of contrast-limited adaptive histogram equalisation."""
 
 
 class Training(_Part):
@@ -58,8 +85,8 @@ class Training(_Part):
     learning_rate_high: float = Field(1e-4, gt=0)
     cycle: int = Field(8, ge=1)
     """Epochs of one triangle: half of it up, half of it down."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto`` times both for a moment, takes the faster, and keeps the timing in the run."""
+    precision: Literal["auto", "float32", "bfloat16", "bfloat16-depthwise-float32"] = "auto"
+    """``auto`` times each for a moment, takes the fastest, and keeps the timing in the run."""
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Self:
@@ -81,12 +108,43 @@ class Recipe(_Part):
     model: Model
     loss: Loss = Loss()
     training: Training = Training()
+    augmentation: Augmentation | None = None
+    folds: int = Field(0, ge=0, le=20)
+    """Train this many members, each validated on its own fold, and let them vote; 0 trains one."""
+    one_vs_all: bool = False
+    """Train one network a class, each against the rest."""
+    target: Literal["normal", "pneumonia", "tuberculosis"] | None = None
+    """Tell this class from the rest: what a member of a one-vs-all run does."""
 
     @model_validator(mode="after")
-    def _chain_known(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.quality not in CHAINS:
             raise ValueError(f"quality: {self.quality!r} is none of {', '.join(CHAINS)}")
+        if self.folds == 1:
+            raise ValueError("folds: one fold leaves nothing to train on; say 0 or 2 and more")
+        binary = self.one_vs_all or self.target is not None
+        if self.one_vs_all and self.target:
+            raise ValueError("one_vs_all trains every class, target one of them: say one of both")
+        if binary != (self.loss.name == "binary-focal"):
+            raise ValueError(
+                "loss.name: binary-focal goes with one_vs_all, and nothing else does "
+                f"(it is {self.loss.name})"
+            )
+        if self.loss.margin and self.model.head != "svm":
+            raise ValueError("loss.margin is of the svm head; set model.head=svm or leave it out")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """Scores of one network: one a class, or a single one for the target."""
+        return 1 if self.target else 3
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the runs that this one is made of; empty for a single network."""
+        if self.folds:
+            return tuple(f"fold-{fold}" for fold in range(self.folds))
+        return LABELS if self.one_vs_all else ()
 
     def to_yaml(self) -> str:
         """Write every setting, defaults too, as YAML."""
@@ -188,6 +246,8 @@ def _keys(parents: list[str]) -> list[str]:
     part: type[BaseModel] = Recipe
     for parent in parents:
         annotation = part.model_fields[parent].annotation
+        # An optional part is a union with None.
+        annotation = next((of for of in get_args(annotation) if of is not type(None)), annotation)
         assert isinstance(annotation, type)
         part = annotation
     return list(part.model_fields)
@@ -197,4 +257,5 @@ def _choices(detail: ErrorDetails) -> list[str]:
     part: Any = Recipe
     for name in detail["loc"]:
         part = part.model_fields[str(name)].annotation
-    return [str(choice) for choice in get_args(part)]
+    inner = [choice for of in get_args(part) for choice in get_args(of)]
+    return [str(choice) for choice in inner or get_args(part)]

@@ -6,6 +6,8 @@
     the best epoch's; ``progress/`` what ``--resume`` needs while training is not finished.
 ``history.csv``
     one row an epoch; ``predictions-SPLIT.csv`` one row a film; ``metrics.json``, ``report.html``.
+``members/NAME/``
+    one-vs-all and voting: each member is such a folder, and its parent has no weights of its own.
 """
 
 import importlib.metadata
@@ -28,6 +30,9 @@ from cxrlens.writing import moved_into_place, write_text
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""
+
+REST = "rest"
+"""What is not the target of a one-vs-all member."""
 
 _PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "pandas")
 
@@ -83,8 +88,26 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes in the order of the network's scores."""
-        return LABELS
+        """The classes in the order of their scores; a one-vs-all member tells its own from the rest."""
+        return (self.recipe.target, REST) if self.recipe.target else LABELS
+
+    def members(self) -> dict[str, "Run"]:
+        """Open the runs in ``members/``, by name; none where nobody votes.
+
+        Raises
+        ------
+        RunError
+            If training has not come to a member yet.
+        """
+        members = {}
+        for name in self.recipe.members:
+            place = self.path / "members" / name
+            if not (place / "versions.json").is_file():
+                raise RunError(
+                    f"{self.path} lacks its member {name}: cxrlens train --resume -o {self.path}"
+                )
+            members[name] = Run(place)
+        return members
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -24,11 +24,12 @@ from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
-from cxrlens.runs.run import Run
+from cxrlens.runs.run import REST, Run
 from cxrlens.training.batches import Batch, CachedBatches, batches
 from cxrlens.training.losses import LossFunction, build_loss
+from cxrlens.training.members import members_of
 from cxrlens.training.module import KeepEpochs, TrainingModule
-from cxrlens.training.precision import choose_precision
+from cxrlens.training.precision import apply_precision, choose_precision
 from cxrlens.training.progress_files import SafetensorsCheckpoints
 from cxrlens.writing import refuse_existing
 
@@ -85,25 +86,27 @@ def train(
         collection = split(collection, recipe.seed)
     collection.need("split")
     _refuse_missing_classes(collection)
-    accelerator = _accelerator(device)
+    members_of(recipe, collection)
+    facts = {
+        "device": _accelerator(device),
+        "threads": torch.get_num_threads(),
+        "chain": Chain.named(recipe.quality, recipe.side).version,
+    }
     cached = _cached(collection, recipe, cache, progress)
+    if recipe.members:
+        run = Run.create(out, recipe, collection, facts)
+        return _train_members(run, collection, cached, cache, progress)
 
     torch.manual_seed(recipe.seed)
-    model = _model(recipe)
+    model = build_model(recipe.model, recipe.outputs)
     loss, loader = _training_part(recipe, collection, cached)
     films, labels = next(iter(loader))
-    target = torch.device(accelerator if accelerator != "gpu" else "cuda")
+    target = torch.device(str(facts["device"]))
     precision = choose_precision(
         recipe.training.precision, model.to(target), films.to(target), labels.to(target), loss
     )
     model.cpu()
-    facts = {
-        "device": accelerator,
-        "precision": precision,
-        "weights": model.backbone.origin,
-        "threads": torch.get_num_threads(),
-        "chain": Chain.named(recipe.quality, recipe.side).version,
-    }
+    facts |= {"precision": precision, "weights": model.backbone.origin}
     run = Run.create(out, recipe, collection, facts)
     return _fit(run, model, collection, cached, progress)
 
@@ -112,7 +115,7 @@ def resume(out: Path, *, cache: Path | None = None, progress: Progress | None = 
     """Go on with a run that was interrupted, from its last whole epoch.
 
     On the same machine the weights come out as those of an uninterrupted run. A finished run is
-    returned as it is.
+    returned as it is; of a run with members, the finished ones are kept.
 
     Raises
     ------
@@ -124,8 +127,43 @@ def resume(out: Path, *, cache: Path | None = None, progress: Progress | None = 
         return run
     collection = run.collection()
     cached = _cached(collection, run.recipe, cache, progress)
+    if run.recipe.members:
+        return _train_members(run, collection, cached, cache, progress)
     torch.manual_seed(run.recipe.seed)
-    return _fit(run, _model(run.recipe), collection, cached, progress)
+    model = build_model(run.recipe.model, run.recipe.outputs)
+    return _fit(run, model, collection, cached, progress)
+
+
+def _train_members(
+    run: Run,
+    collection: Collection,
+    cached: CachedFilms,
+    cache: Path | None,
+    progress: Progress | None,
+) -> Run:
+    for name, (recipe, films) in members_of(run.recipe, collection).items():
+        place = run.path / "members" / name
+        say = _named(progress, name)
+        if (place / "versions.json").is_file():
+            resume(place, cache=cache, progress=say)
+            continue
+        shutil.rmtree(place, ignore_errors=True)
+        train(recipe, films, place, device=run.versions()["device"], cache=cache, progress=say)
+    run.write_skipped(cached.failures)
+    if run.recipe.folds:
+        # Each film outside the test split is predicted by the member that was not trained on it.
+        parts = [member.predictions("validation") for member in run.members().values()]
+        run.write_predictions("validation", pd.concat(parts, ignore_index=True))
+    else:
+        _predict_split(run, "validation", collection, cached, progress)
+    _predict_split(run, "test", collection, cached, progress)
+    return run
+
+
+def _named(progress: Progress | None, name: str) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda stage, done, of: progress(f"{name}: {stage}", done, of)
 
 
 def _fit(
@@ -137,20 +175,20 @@ def _fit(
 ) -> Run:
     recipe = run.recipe
     loss, train_loader = _training_part(recipe, collection, cached)
-    validation = _part(collection, cached, "validation")
-    module = TrainingModule(model, loss, recipe.training, len(train_loader), len(LABELS))
+    validation = _part(recipe, collection, cached, "validation")
+    module = TrainingModule(model, loss, recipe, len(train_loader))
     keeper = KeepEpochs(run, recipe.seed)
     patience = EarlyStopping("validation_accuracy", mode="max", patience=recipe.training.patience)
     callbacks: list[Callback] = [patience, keeper]
     if progress:
         callbacks.append(_SayBatches(progress, recipe.training.max_epochs))
     facts = run.versions()
-    bf16 = facts["precision"]["chosen"] == "bfloat16"
+    precision = apply_precision(facts["precision"]["chosen"], model)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=facts["device"],
             devices=1,
-            precision="bf16-mixed" if bf16 else "32-true",
+            precision=precision,
             max_epochs=recipe.training.max_epochs,
             callbacks=callbacks,
             plugins=[SafetensorsCheckpoints()],
@@ -168,7 +206,8 @@ def _fit(
                 f"training was interrupted; cxrlens train --resume -o {run.path} goes on"
             ) from stop
     run.write_skipped(cached.failures)
-    _predict_splits(run, collection, cached, progress)
+    for name in ("validation", "test"):
+        _predict_split(run, name, collection, cached, progress)
     shutil.rmtree(run.path / "progress", ignore_errors=True)
     return run
 
@@ -176,50 +215,43 @@ def _fit(
 def _training_part(
     recipe: Recipe, collection: Collection, cached: CachedFilms
 ) -> tuple[LossFunction, DataLoader[Batch]]:
-    films = _part(collection, cached, "train")
-    counts = np.bincount(films.labels, minlength=len(LABELS))
+    films = _part(recipe, collection, cached, "train")
+    counts = np.bincount(films.labels, minlength=max(2, recipe.outputs))
     loader = batches(films, recipe.training.batch, recipe.seed)
     if not len(loader):
         raise CollectionError("one training film is left, too few to train on")
     return build_loss(recipe.loss, counts.tolist()), loader
 
 
-def _part(collection: Collection, cached: CachedFilms, name: str) -> CachedBatches:
+def _part(recipe: Recipe, collection: Collection, cached: CachedFilms, name: str) -> CachedBatches:
     films = collection.films
     chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
-    labels = films["label"].map(LABELS.index).to_numpy(np.int64)
+    if recipe.target:
+        labels = films["label"].ne(recipe.target).astype("int64").to_numpy(np.int64)
+    else:
+        labels = films["label"].map(LABELS.index).to_numpy(np.int64)
     return CachedBatches(cached.pixels, cached.rows[chosen], labels[chosen])
 
 
-def _predict_splits(
-    run: Run, collection: Collection, cached: CachedFilms, progress: Progress | None
+def _predict_split(
+    run: Run, name: str, collection: Collection, cached: CachedFilms, progress: Progress | None
 ) -> None:
     predictor = Predictor.load(run.path, device=run.versions()["device"])
     films = collection.films
     carried = [name for name in ("label", "patient", "source") if name in films]
-    for name in ("validation", "test"):
-        chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
-        say = (
-            (lambda done, of, name=name: progress(f"predict {name}", done, of))
-            if progress
-            else None
-        )
-        table = predictor.predict_cached(
-            films.loc[chosen, "image"].tolist(),
-            cached.pixels,
-            cached.rows[chosen],
-            cached.findings[chosen].reset_index(drop=True),
-            say,
-        )
-        known = films.loc[chosen, carried].reset_index(drop=True)
-        run.write_predictions(name, pd.concat([table, known], axis=1))
-
-
-def _model(recipe: Recipe) -> FilmClassifier:
-    part = recipe.model
-    return build_model(
-        part.backbone, part.weights, part.blocks, part.width, part.dropout, len(LABELS)
+    chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
+    say = (lambda done, of: progress(f"predict {name}", done, of)) if progress else None
+    table = predictor.predict_cached(
+        films.loc[chosen, "image"].tolist(),
+        cached.pixels,
+        cached.rows[chosen],
+        cached.findings[chosen].reset_index(drop=True),
+        say,
     )
+    known = films.loc[chosen, carried].reset_index(drop=True)
+    if run.recipe.target:
+        known["label"] = known["label"].where(known["label"] == run.recipe.target, REST)
+    run.write_predictions(name, pd.concat([table, known], axis=1))
 
 
 def _cached(

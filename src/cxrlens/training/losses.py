@@ -37,13 +37,68 @@ def focal(scores: Tensor, labels: Tensor, gamma: float, alpha: Tensor | None = N
     """
     log_p = functional.log_softmax(scores.float(), dim=1).gather(1, labels[:, None]).squeeze(1)
     loss = -((1 - log_p.exp()) ** gamma) * log_p if gamma else -log_p
+    return _weighted(loss, labels, alpha)
+
+
+def binary_focal(
+    scores: Tensor, labels: Tensor, gamma: float, alpha: Tensor | None = None
+) -> Tensor:
+    """Focal loss of one score a film, for a class against the rest.
+
+    Parameters
+    ----------
+    scores
+        (N, 1) before the sigmoid.
+    labels
+        (N,) int64: 0 the class itself, 1 the rest.
+    gamma, alpha
+        See `focal`; alpha has two entries.
+    """
+    score = scores.float()
+    # The sigmoid of a score is the softmax of the pair (score, 0).
+    return focal(torch.cat([score, torch.zeros_like(score)], dim=1), labels, gamma, alpha)
+
+
+def weston_watkins(scores: Tensor, labels: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """Mean of the sum over wrong classes y of max(0, 1 + a_y - a_t) (the report's eq. 6).
+
+    The multi-class support vector machine of Weston and Watkins (1999). Shapes as in `focal`.
+    """
+    return _weighted(_margins(scores, labels).sum(dim=1), labels, alpha)
+
+
+def crammer_singer(scores: Tensor, labels: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """Mean of the largest max(0, 1 + a_y - a_t) over wrong classes y (Crammer and Singer 2001).
+
+    It is Keras's ``CategoricalHinge``. Shapes as in `focal`.
+    """
+    return _weighted(_margins(scores, labels).amax(dim=1), labels, alpha)
+
+
+def binary_ova(scores: Tensor, labels: Tensor, alpha: Tensor | None = None) -> Tensor:
+    """Mean of the sum over classes of binary hinges max(0, 1 - s a), s being 1 for the true class, else -1.
+
+    One-versus-all hinges, as the report's section 7 words its SVM. Shapes as in `focal`.
+    """
+    signs = 2 * functional.one_hot(labels, scores.shape[1]).to(torch.float32) - 1
+    return _weighted((1 - signs * scores.float()).clamp(min=0).sum(dim=1), labels, alpha)
+
+
+def _margins(scores: Tensor, labels: Tensor) -> Tensor:
+    scores = scores.float()
+    true = scores.gather(1, labels[:, None])
+    wrong = 1 - functional.one_hot(labels, scores.shape[1]).to(scores)
+    return (1 + scores - true).clamp(min=0) * wrong
+
+
+def _weighted(loss: Tensor, labels: Tensor, alpha: Tensor | None) -> Tensor:
     if alpha is not None:
         loss = loss * alpha.to(loss)[labels]
     return loss.mean()
 
 
 def build_loss(loss: Loss, counts: Sequence[int]) -> LossFunction:
-    """Make the loss that a recipe names.
+    """Make the loss that a recipe names, without the margin term, which is of the head's weights.
 
     Parameters
     ----------
@@ -53,5 +108,14 @@ def build_loss(loss: Loss, counts: Sequence[int]) -> LossFunction:
         Training films of each class.
     """
     alpha = class_weights(counts) if loss.class_weights else None
+    match loss.name:
+        case "binary-focal":
+            return lambda scores, labels: binary_focal(scores, labels, loss.gamma, alpha)
+        case "weston-watkins":
+            return lambda scores, labels: weston_watkins(scores, labels, alpha)
+        case "crammer-singer":
+            return lambda scores, labels: crammer_singer(scores, labels, alpha)
+        case "binary-ova":
+            return lambda scores, labels: binary_ova(scores, labels, alpha)
     gamma = loss.gamma if loss.name == "focal" else 0.0
     return lambda scores, labels: focal(scores, labels, gamma, alpha)

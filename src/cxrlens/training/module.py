@@ -15,8 +15,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.recipe import Training
+from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import Run
+from cxrlens.training.augment import augment, draw
 from cxrlens.training.losses import LossFunction
 from cxrlens.writing import explained, moved_into_place
 
@@ -28,22 +29,31 @@ class TrainingModule(lightning.LightningModule):
         self,
         model: FilmClassifier,
         loss: LossFunction,
-        settings: Training,
+        recipe: Recipe,
         steps: int,
-        classes: int,
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
-        self.settings = settings
+        self.settings = recipe.training
+        self.margin = recipe.loss.margin
+        self.augmentation = recipe.augmentation
         self.steps = steps
         for part in ("train", "validation"):
             setattr(self, f"{part}_loss", MeanMetric())
-            setattr(self, f"{part}_accuracy", MulticlassAccuracy(classes, average="micro"))
+            accuracy = MulticlassAccuracy(max(2, recipe.outputs), average="micro")
+            setattr(self, f"{part}_accuracy", accuracy)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One batch forward; its loss."""
-        return self._step("train", batch)
+        films, labels = batch
+        if self.augmentation:
+            films = augment(films, draw(self.augmentation, len(films)))
+        loss = self._step("train", (films, labels))
+        if self.margin:
+            weights: Tensor = self.model.head.weight  # type: ignore[assignment]
+            loss = loss + self.margin / 2 * weights.square().sum()
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """One batch of validation films."""
@@ -54,7 +64,9 @@ class TrainingModule(lightning.LightningModule):
         scores = self.model(films)
         loss = self.loss(scores, labels)
         getattr(self, f"{part}_loss").update(loss.detach(), len(films))
-        getattr(self, f"{part}_accuracy").update(scores.detach(), labels)
+        # One score tells class 0, the target, from class 1, the rest: at 0 both are alike.
+        choice = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] <= 0).long()
+        getattr(self, f"{part}_accuracy").update(choice.detach(), labels)
         return loss
 
     def on_validation_epoch_end(self) -> None:

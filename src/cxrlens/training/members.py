@@ -1,0 +1,70 @@
+"""The members of a one-vs-all or voting run: what each is trained from."""
+
+from cxrlens.collections.collection import LABELS, Collection
+from cxrlens.collections.splits import fold
+from cxrlens.errors import CollectionError
+from cxrlens.recipes.recipe import Recipe
+
+Member = tuple[Recipe, Collection]
+
+
+def members_of(recipe: Recipe, collection: Collection) -> dict[str, Member]:
+    """Derive each member's recipe and collection.
+
+    Parameters
+    ----------
+    recipe
+        With folds or one-vs-all; a recipe with both gives fold members that are one-vs-all themselves.
+    collection
+        With a split. Folds are dealt out over its training and validation films, by patient, unless
+        it has a column ``fold`` already; its test films stay.
+
+    Returns
+    -------
+    dict
+        By the member's name; empty for a recipe of a single network.
+
+    Raises
+    ------
+    CollectionError
+        If a class has fewer patients than folds, or the column ``fold`` does not fit.
+    """
+    if recipe.folds:
+        dealt = _dealt(recipe, collection)
+        single = recipe.model_copy(update={"folds": 0})
+        return {
+            name: (single, _held_out(dealt, number)) for number, name in enumerate(recipe.members)
+        }
+    if recipe.one_vs_all:
+        return {
+            label: (recipe.model_copy(update={"one_vs_all": False, "target": label}), collection)
+            for label in LABELS
+        }
+    return {}
+
+
+def _dealt(recipe: Recipe, collection: Collection) -> Collection:
+    films = collection.films
+    if "fold" not in films:
+        return fold(collection, recipe.folds, recipe.seed)
+    inner = films[films["split"] != "test"]
+    found = sorted(inner["fold"].dropna().astype(int).unique().tolist())
+    if inner["fold"].isna().any() or found != list(range(recipe.folds)):
+        raise CollectionError(
+            f"the column fold holds {found}, the recipe wants 0 to {recipe.folds - 1} for every film outside "
+            "the test split: make it with cxrlens split --folds, or leave it out"
+        )
+    if "patient" in films:
+        shared = inner.groupby("patient")["fold"].nunique()
+        if (shared > 1).any():
+            raise CollectionError(
+                f"patient {shared[shared > 1].index[0]} has films in several folds: fold by patient"
+            )
+    return collection
+
+
+def _held_out(dealt: Collection, number: int) -> Collection:
+    films = dealt.films
+    split = films["split"].mask(films["split"] != "test", "train")
+    split = split.mask(films["fold"] == number, "validation")
+    return Collection(films.assign(split=split).drop(columns="fold"))
