@@ -21,6 +21,7 @@ ROOMS = [
     "prediction",
     "training",
     "evaluation",
+    "serving",
     "main_job",
     "cli",
 ]

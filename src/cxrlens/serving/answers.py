@@ -1,0 +1,206 @@
+"""What the API answers, typed, with examples for its OpenAPI description."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.prediction.predictor import Prediction
+from cxrlens.serving.pictures import map_pixels, png_text
+
+NOTICE = "Research use only: not a medical device, not a diagnosis."
+
+MAP_SIDE = 1024
+"""Longer side of the maps in JSON, in pixels."""
+
+_FINDING: JsonValue = {"defect": "underexposed", "present": True, "score": 0.81}
+_PROBABILITIES: JsonValue = {"normal": 0.06, "pneumonia": 0.91, "tuberculosis": 0.03}
+
+
+class FindingAnswer(BaseModel):
+    """One defect that was looked for; score in [0, 1], 0.5 at the threshold, no probability."""
+
+    defect: str
+    present: bool
+    score: float
+
+
+class Seen(BaseModel):
+    """The film as the network saw it.
+
+    ``png`` is a Base64 PNG of ``side`` × ``side`` pixels: squashed to a square, repaired. ``cropped`` are
+    the film's pixels that it leaves out at the top, bottom, left and right.
+    """
+
+    side: int
+    cropped: tuple[int, int, int, int]
+    png: str
+
+
+class FilmAnswer(BaseModel):
+    """What the model says of one film, or why it could not be read."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "film.dcm",
+                "predicted": "pneumonia",
+                "probabilities": _PROBABILITIES,
+                "calibrated": False,
+                "findings": [_FINDING],
+                "repairs": ["stretch"],
+                "width": 2544,
+                "height": 3056,
+            }
+        }
+    )
+
+    name: str = Field(description="The file name as sent, without folders.")
+    error: str | None = Field(None, description="Why the film could not be read; else null.")
+    predicted: str | None = None
+    probabilities: dict[str, float] = Field({}, description="By class; they sum to 1.")
+    calibrated: bool = False
+    votes: dict[str, int] | None = Field(None, description="Members' votes, if the model votes.")
+    findings: list[FindingAnswer] = []
+    repairs: list[str] = []
+    width: int | None = None
+    height: int | None = None
+    seen: Seen | None = Field(None, description="Only with ?seen=true.")
+
+
+class Predicted(BaseModel):
+    """Answer of ``/predict``: one entry a film, in the order of the request."""
+
+    films: list[FilmAnswer]
+    model: str = Field(description="The model's name.", examples=["lite0-ffn-cxr"])
+    digest: str = Field(description="Of its weights and settings.", examples=["3b1f0c6a9d24"])
+    notice: str = NOTICE
+
+
+class HeatMapAnswer(BaseModel):
+    """Where the model looked.
+
+    ``png`` is a Base64 PNG, 8-bit grey in the film's geometry (its longer side at most 1,024 pixels): 255
+    where the film raises the class's score most, 0 where it does not.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "method": "gradcam",
+                "target": "pneumonia",
+                "predicted": "pneumonia",
+                "probabilities": _PROBABILITIES,
+                "width": 853,
+                "height": 1024,
+                "png": "iVBORw0KGgo…",
+                "notice": NOTICE,
+            }
+        }
+    )
+
+    method: str
+    target: str
+    predicted: str
+    probabilities: dict[str, float]
+    width: int
+    height: int
+    png: str
+    notice: str = NOTICE
+
+
+class JobAnswer(BaseModel):
+    """A slow explanation on its way: ask again at ``/jobs/ID``, fetch ``/jobs/ID/result`` when done."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "f3Qm0cJ1b4rV5n0xJxvX7A",
+                "status": "running",
+                "method": "lime",
+                "target": "pneumonia",
+                "done": 320,
+                "of": 1000,
+                "error": None,
+            }
+        }
+    )
+
+    id: str
+    status: Literal["waiting", "running", "done", "failed", "cancelled"]
+    method: str
+    target: str
+    done: int = 0
+    of: int = 0
+    error: str | None = None
+
+
+class Health(BaseModel):
+    """The server is up and its model loaded."""
+
+    status: Literal["ok"] = "ok"
+    token: bool = Field(description="Whether requests must bear a token.")
+
+
+class Abilities(BaseModel):
+    """What the server can do, for a page to offer."""
+
+    methods: list[str] = Field(examples=[["gradcam", "occlusion", "lime"]])
+    slow: list[str] = Field(description="Methods that run as jobs.", examples=[["lime"]])
+    film_bytes: int
+    film_pixels: int
+    films: int
+    version: str
+
+
+class Fault(BaseModel):
+    """Why a request was not answered, in one sentence."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"error": "film 1 is empty: copy it again"}}
+    )
+
+    error: str
+
+
+def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAnswer:
+    """Put a prediction into words for the wire."""
+    examination = prediction.examination
+    assert prediction.film is not None
+    height, width = prediction.film.shape
+    return FilmAnswer(
+        name=name,
+        error=None,
+        predicted=prediction.predicted,
+        probabilities=prediction.probabilities,
+        calibrated=prediction.calibrated,
+        votes=prediction.votes or None,
+        findings=[
+            FindingAnswer(defect=defect, present=found.present, score=found.score)
+            for defect, found in examination.findings.items()
+        ],
+        repairs=list(examination.repairs),
+        width=width,
+        height=height,
+        seen=Seen(
+            side=len(examination.pixels),
+            cropped=examination.cropped,
+            png=png_text(examination.pixels),
+        )
+        if with_pixels
+        else None,
+    )
+
+
+def heat_answer(prediction: Prediction, heat: HeatMap) -> HeatMapAnswer:
+    """Put a heat map into JSON."""
+    pixels = map_pixels(heat.values, MAP_SIDE)
+    return HeatMapAnswer(
+        method=heat.method,
+        target=heat.target,
+        predicted=prediction.predicted,
+        probabilities=prediction.probabilities,
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        png=png_text(pixels),
+    )

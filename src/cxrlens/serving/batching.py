@@ -1,0 +1,99 @@
+"""One worker thread that predicts for everybody: films that wait together go through the network together.
+
+While one batch is in the network, requests that come meanwhile gather; the next batch takes all of
+them, up to its size. A lone film waits for nobody.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.errors import FilmError
+from cxrlens.prediction.predictor import Prediction
+
+Film = NDArray[np.uint8]
+PredictMany = Callable[[list[Film]], Iterable[Prediction | FilmError]]
+
+
+class Batcher:
+    """Predict films of many requests in few calls.
+
+    Parameters
+    ----------
+    predict_many
+        Predicts a list of films (H, W) uint8, one result each, in order. Only the worker calls it.
+    batch
+        Films of one call at most.
+    observe
+        Told the size of each batch.
+    """
+
+    def __init__(
+        self,
+        predict_many: PredictMany,
+        batch: int = 16,
+        observe: Callable[[int], None] = lambda films: None,
+    ) -> None:
+        self._predict_many, self._batch, self._observe = predict_many, batch, observe
+        self._waiting: queue.SimpleQueue[tuple[Film, Future[Prediction]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._worker = threading.Thread(target=self._work, name="cxrlens-batches", daemon=True)
+        self._worker.start()
+
+    def submit(self, film: Film) -> "Future[Prediction]":
+        """Put a film into the queue.
+
+        Returns
+        -------
+        Future of Prediction
+            Cancelled before its turn, the film never reaches the network.
+        """
+        future: Future[Prediction] = Future()
+        self._waiting.put((film, future))
+        return future
+
+    def close(self) -> None:
+        """Predict what waits, then stop."""
+        self._waiting.put(None)
+        self._worker.join()
+
+    def _work(self) -> None:
+        while True:
+            first = self._waiting.get()
+            if first is None:
+                return
+            gathered = [first]
+            last = False
+            while len(gathered) < self._batch and not last:
+                try:
+                    item = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    last = True
+                else:
+                    gathered.append(item)
+            wanted = [item for item in gathered if item[1].set_running_or_notify_cancel()]
+            if wanted:
+                self._observe(len(wanted))
+                self._answer([film for film, _ in wanted], [future for _, future in wanted])
+            if last:
+                return
+
+    def _answer(self, films: list[Film], futures: Sequence["Future[Prediction]"]) -> None:
+        try:
+            outcomes = list(self._predict_many(films))
+        except BaseException as error:  # noqa: BLE001 - it belongs to those who wait, not to the worker
+            for future in futures:
+                future.set_exception(error)
+            return
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if isinstance(outcome, FilmError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)

@@ -1,0 +1,136 @@
+"""Start the server: load the model, bind the address, log what may be logged."""
+
+import logging
+import logging.config
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from cxrlens.errors import CxrlensError, MissingExtraError
+from cxrlens.prediction.predictor import load
+from cxrlens.serving.card import card_of
+from cxrlens.serving.limits import Limits
+from cxrlens.serving.security import TOKEN_VARIABLE, need_token, read_token
+
+_LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        name: {"handlers": ["stderr"], "level": level, "propagate": False}
+        for name, level in (
+            ("cxrlens.serving", "INFO"),
+            ("uvicorn", "WARNING"),
+            ("uvicorn.error", "WARNING"),
+            ("uvicorn.access", "CRITICAL"),
+        )
+    },
+}
+"""uvicorn's own access log stays off: it writes paths and addresses."""
+
+_log = logging.getLogger("cxrlens.serving")
+
+
+def serve(
+    model: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    token_file: Path | None = None,
+    limits: Limits | None = None,
+    device: str = "cpu",
+    hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Serve a model until the process is told to stop.
+
+    Parameters
+    ----------
+    model
+        A run folder, or an exported bundle.
+    host, port
+        Where to listen; port 0 takes a free one.
+    token_file
+        Holds the token that requests must bear; without it the environment's ``CXRLENS_TOKEN``.
+    limits
+        What is taken on.
+    device
+        Where the network runs.
+    hosts, origins
+        See `cxrlens.serving.security.Guard`.
+    certificate, key
+        PEM files for TLS.
+
+    Raises
+    ------
+    TokenError
+        If others can reach the address and there is no token.
+    CxrlensError
+        If the model cannot be loaded or the address is taken.
+    MissingExtraError
+        If FastAPI and uvicorn are not installed.
+    """
+    token = read_token(token_file, os.environ.get(TOKEN_VARIABLE))
+    need_token(host, token)
+    if (certificate is None) != (key is None):
+        raise CxrlensError("TLS needs both files: --tls-certificate and --tls-key")
+    try:
+        import uvicorn
+
+        from cxrlens.serving.api import create_app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"serving needs the extra 'serve' ({error.name} is missing): "
+            "pip install -c constraints.txt 'cxrlens[serve]'"
+        ) from error
+    logging.config.dictConfig(_LOGGING)
+    bound = _bind(host, port)
+    card = card_of(model)
+    app = create_app(
+        load(model, device),
+        card,
+        limits,
+        token,
+        hosts=hosts,
+        origins=origins,
+        secure=certificate is not None,
+    )
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=10,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    scheme = "https" if certificate else "http"
+    name = f"[{host}]" if ":" in host else host
+    _log.info(
+        "%s (%s) at %s://%s:%d%s", card.name, card.digest, scheme, name, bound.getsockname()[1],
+        ", token needed" if token else "",
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CxrlensError(
+            f"{host} port {port} cannot be listened on ({reason}): choose another with --port"
+        ) from error
+    return bound
