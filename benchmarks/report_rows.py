@@ -1,0 +1,80 @@
+"""Train every row of the report's Table 1 on the report-like set, in the order in which time is best spent.
+
+    python benchmarks/report_rows.py [--runs runs] [--only NAME ...] [--threads 1]
+
+Needs the shared radiographs beside the project. Rows that are finished are left as they are, interrupted
+ones are resumed. No ImageNet weights of the report's own backbones can be had without a model hub: rows on
+EfficientNet-Lite carry its name, rows of the report's backbones start from random weights and are marked.
+Where time is short a row trains fewer epochs than the report's: `max_epochs` says how many.
+`results_tables.py` makes docs/results.md of what lies there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from cxrlens.main_job import go_on, train
+from real_films import films_of, say
+
+LITE = (
+    "model.backbone=tf_efficientnet_lite0",
+    "model.frozen=blocks.3.1",
+    "side=160",
+)
+NAMED = ("model.weights=none", "model.frozen=''", "side=96", "training.max_epochs=2")
+
+ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "lite0-svm": ("effnet-svm", (*LITE, "training.max_epochs=8")),
+    "lite0-plain": ("convnext-plain", (*LITE, "training.max_epochs=8")),
+    "lite0-one-vs-all": ("effnet-one-vs-all", (*LITE, "training.max_epochs=6", "training.cycle=6")),
+    "lite0-focal": ("convnext-focal", (*LITE, "training.max_epochs=8")),
+    "lite0-augmented": ("convnext-augmented", (*LITE, "training.max_epochs=8")),
+    "resnet-cross-entropy": (
+        "resnet-cross-entropy",
+        ("side=160", "training.max_epochs=6", "training.cycle=6"),
+    ),
+    "resnet-focal": ("resnet-focal", ("side=160", "training.max_epochs=6", "training.cycle=6")),
+    "lite0-svm-voting": ("effnet-svm-voting", (*LITE, "training.max_epochs=5", "training.cycle=5")),
+    "resnet-voting": ("resnet-voting", ("side=160", "training.max_epochs=3", "training.cycle=3")),
+}
+"""Run folder: recipe, and what was changed in it."""
+
+NAMED_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    f"named-{recipe}": (recipe, NAMED)
+    for recipe in (
+        "effnet-svm",
+        "convnext-plain",
+        "convnext-focal",
+        "convnext-augmented",
+        "effnet-one-vs-all",
+        "effnet-svm-voting",
+    )
+}
+"""The report's own backbones from random weights, trained only far enough to show that each row works."""
+
+
+def finish(name: str, folder: Path) -> None:
+    recipe, settings = (ROWS | NAMED_ROWS)[name]
+    out = folder / "rows" / name
+    if (out / "predictions-test.csv").exists():
+        return
+    if (out / "versions.json").exists():
+        go_on(out, progress=say)
+        return
+    changes = (f"name={name}", *settings)
+    train(recipe, films_of("report-like", folder), out, settings=changes, progress=say)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--only", nargs="*", default=list(ROWS))
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    for row in arguments.only:
+        finish(row, arguments.runs)
+        print(f"{row}: finished", flush=True)
