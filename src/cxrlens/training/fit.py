@@ -3,7 +3,7 @@
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,12 @@ from cxrlens.writing import refuse_existing
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
+OnEpoch = Callable[[int, float], None]
+"""Called after each epoch with its number and its validation accuracy; what it raises ends training."""
+
+PREDICTED = ("validation", "test")
+"""The splits that a finished run has predictions of."""
+
 
 def train(
     recipe: Recipe,
@@ -46,6 +52,8 @@ def train(
     cache: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
+    predicted: Sequence[str] = PREDICTED,
 ) -> Run:
     """Train a recipe into a new run folder and predict its validation and test films.
 
@@ -65,6 +73,10 @@ def train(
         Replace a run folder that exists.
     progress
         See `Progress`.
+    on_epoch
+        See `OnEpoch`; a recipe with members does not call it.
+    predicted
+        The splits to predict at the end; tuning leaves the test films alone.
 
     Returns
     -------
@@ -108,14 +120,21 @@ def train(
     model.cpu()
     facts |= {"precision": precision, "weights": model.backbone.origin}
     run = Run.create(out, recipe, collection, facts)
-    return _fit(run, model, collection, cached, progress)
+    return _fit(run, model, collection, cached, progress, on_epoch, predicted)
 
 
-def resume(out: Path, *, cache: Path | None = None, progress: Progress | None = None) -> Run:
+def resume(
+    out: Path,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
+    predicted: Sequence[str] = PREDICTED,
+) -> Run:
     """Go on with a run that was interrupted, from its last whole epoch.
 
     On the same machine the weights come out as those of an uninterrupted run. A finished run is
-    returned as it is; of a run with members, the finished ones are kept.
+    returned as it is; of a run with members, the finished ones are kept. See `train` for the rest.
 
     Raises
     ------
@@ -123,7 +142,7 @@ def resume(out: Path, *, cache: Path | None = None, progress: Progress | None = 
         If `out` is no run folder, or its device is not there.
     """
     run = Run(out)
-    if (run.path / "predictions-test.csv").is_file():
+    if (run.path / f"predictions-{predicted[-1]}.csv").is_file():
         return run
     collection = run.collection()
     cached = _cached(collection, run.recipe, cache, progress)
@@ -131,7 +150,7 @@ def resume(out: Path, *, cache: Path | None = None, progress: Progress | None = 
         return _train_members(run, collection, cached, cache, progress)
     torch.manual_seed(run.recipe.seed)
     model = build_model(run.recipe.model, run.recipe.outputs)
-    return _fit(run, model, collection, cached, progress)
+    return _fit(run, model, collection, cached, progress, on_epoch, predicted)
 
 
 def _train_members(
@@ -172,6 +191,8 @@ def _fit(
     collection: Collection,
     cached: CachedFilms,
     progress: Progress | None,
+    on_epoch: OnEpoch | None = None,
+    predicted: Sequence[str] = PREDICTED,
 ) -> Run:
     recipe = run.recipe
     loss, train_loader = _training_part(recipe, collection, cached)
@@ -182,6 +203,8 @@ def _fit(
     callbacks: list[Callback] = [patience, keeper]
     if progress:
         callbacks.append(_SayBatches(progress, recipe.training.max_epochs))
+    if on_epoch:
+        callbacks.append(_TellEpochs(run, on_epoch))
     facts = run.versions()
     precision = apply_precision(facts["precision"]["chosen"], model)
     with _quiet():
@@ -206,7 +229,7 @@ def _fit(
                 f"training was interrupted; cxrlens train --resume -o {run.path} goes on"
             ) from stop
     run.write_skipped(cached.failures)
-    for name in ("validation", "test"):
+    for name in predicted:
         _predict_split(run, name, collection, cached, progress)
     shutil.rmtree(run.path / "progress", ignore_errors=True)
     return run
@@ -335,3 +358,15 @@ class _SayBatches(Callback):
     ) -> None:
         done = f"epoch {trainer.current_epoch + 1} of at most {self.epochs}"
         self.progress(done, batch_idx + 1, int(trainer.num_training_batches))
+
+
+class _TellEpochs(Callback):
+    """Comes after `KeepEpochs`, so that an epoch is kept before anyone hears of it."""
+
+    def __init__(self, run: Run, on_epoch: OnEpoch) -> None:
+        self.run = run
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        row = self.run.history().iloc[-1]
+        self.on_epoch(int(row["epoch"]), float(row["validation_accuracy"]))
