@@ -47,3 +47,36 @@ def test_the_gradient_of_a_certain_film_is_finite() -> None:
     scores = torch.tensor([[200.0, -200.0, 0.0]], requires_grad=True)
     build_loss(Loss(name="focal"), COUNTS)(scores, torch.tensor([1])).backward()
     assert torch.isfinite(scores.grad).all()  # type: ignore[arg-type]
+
+
+def by_hand(name: str, row: np.ndarray, t: int) -> float:
+    """Each hinge of one film in float64, from its printed formula."""
+    wrong = [y for y in range(3) if y != t]
+    if name == "weston-watkins":
+        return sum(max(0.0, 1 + row[y] - row[t]) for y in wrong)
+    if name == "crammer-singer":
+        return max(0.0, max(1 + row[y] - row[t] for y in wrong))
+    return sum(max(0.0, 1 - (1 if y == t else -1) * row[y]) for y in range(3))
+
+
+@pytest.mark.parametrize("name", ["weston-watkins", "crammer-singer", "binary-ova"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_hinges_are_their_formulas(name: str, weighted: bool) -> None:
+    loss = build_loss(Loss(name=name, class_weights=weighted), COUNTS)  # type: ignore[arg-type]
+    alpha = 1000 / np.array(COUNTS) if weighted else np.ones(3)
+    expected = np.mean(
+        [alpha[t] * by_hand(name, row, t) for row, t in zip(SCORES, LABELS, strict=True)]
+    )
+    got = loss(torch.from_numpy(SCORES), torch.from_numpy(LABELS))
+    assert float(got) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_binary_focal_is_its_formula(gamma: float) -> None:
+    score, rest = SCORES[:, :1], (LABELS != 0).astype(np.int64)
+    p = 1 / (1 + np.exp(-score[:, 0]))
+    p_t = np.where(rest == 0, p, 1 - p)
+    expected = np.mean(-((1 - p_t) ** gamma) * np.log(p_t))
+    loss = build_loss(Loss(name="binary-focal", gamma=gamma), [1, 2])
+    got = loss(torch.from_numpy(score), torch.from_numpy(rest))
+    assert float(got) == pytest.approx(expected, rel=1e-6)
