@@ -1,0 +1,80 @@
+"""The verb of the DICOM node."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrlens.cli.arguments import Device, Model
+from cxrlens.cli.say import NOTICE, done
+
+TOKEN = "CXRLENS_STOW_TOKEN"
+"""The environment variable with the bearer token of a DICOMweb server."""
+
+
+def dicom_node(
+    model: Model,
+    spool: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where films and results wait; kept over restarts.")
+    ],
+    allow: Annotated[
+        str, typer.Option(metavar="AET[,AET...]", help="Who may send films, by AE title.")
+    ],
+    to: Annotated[
+        str | None, typer.Option(metavar="AET@HOST:PORT", help="Send results by C-STORE.")
+    ] = None,
+    stow: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help=f"Send results by STOW-RS; a token goes into {TOKEN}."),
+    ] = None,
+    aet: Annotated[str, typer.Option(help="The node's own AE title.")] = "CXRLENS",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens.")] = 11112,
+    host: Annotated[str, typer.Option(help="0.0.0.0 listens to other machines too.")] = "127.0.0.1",
+    retry: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="First wait; each is twice the last.")
+    ] = 5.0,
+    keep: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="How long receipts are kept.")
+    ] = 30.0,
+    reserve: Annotated[
+        int, typer.Option(min=0, metavar="MB", help="Refuse films while less disk is free.")
+    ] = 256,
+    device: Device = "cpu",
+) -> None:
+    """Take films from a PACS and send a picture and a report back into their study.
+
+    CR and DX images come in by C-STORE; a Secondary Capture and a TID 1500 Structured Report go out.
+    See docs/pacs.md.
+    """
+    from cxrlens.serving.dicom_extra import require_dicom
+
+    require_dicom()
+    if (to is None) == (stow is None):
+        raise typer.BadParameter("say where results go, one of --to AET@host:port and --stow URL")
+    from cxrlens.prediction import load
+    from cxrlens.serving.dicom_node.destination import Destination, StoreNode, StowServer
+    from cxrlens.serving.dicom_node.journal import open_journal
+    from cxrlens.serving.dicom_node.node import Node, identify
+    from cxrlens.serving.dicom_node.receiver import checked_aet
+    from cxrlens.serving.dicom_node.spool import Spool
+
+    destination: Destination = (
+        StoreNode.parse(to, aet) if to else StowServer(stow or "", os.environ.get(TOKEN))
+    )
+    allowed = [checked_aet(title) for title in allow.split(",")]
+    predictor = load(model, device)
+    node = Node(
+        Spool(spool, reserve * 2**20),
+        predictor,
+        identify(model, predictor),
+        aet,
+        allowed,
+        destination,
+        retry,
+        keep,
+    )
+    open_journal()
+    done(f"{aet} sends results to {destination.name}.\n{NOTICE}")
+    if not node.run(host, port):
+        raise typer.Exit(1)

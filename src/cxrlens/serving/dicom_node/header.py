@@ -1,0 +1,183 @@
+"""What a film's header says: whose and which film it is, and whether it is one for the model.
+
+Values come from other people's machines: what a result repeats of them is brought into the form that
+the standard asks for, and nothing else of the header goes on.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from cxrlens.errors import FilmError
+from cxrlens.radiographs.quiet import quietly
+
+_DATE = r"(19|20|18)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+_TIME = r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"
+
+_REPEATED = {
+    "PatientName": (r"[^\\]*", 194),
+    "PatientID": (r"[^\\]*", 64),
+    "IssuerOfPatientID": (r"[^\\]+", 64),
+    "PatientBirthDate": (_DATE, 8),
+    "PatientSex": (r"[MFO]", 1),
+    "PatientAge": (r"\d{3}[DWMY]", 4),
+    "StudyDate": (_DATE, 8),
+    "StudyTime": (_TIME, 16),
+    "StudyID": (r"[^\\]*", 16),
+    "StudyDescription": (r"[^\\]+", 64),
+    "AccessionNumber": (r"[^\\]*", 16),
+    "ReferringPhysicianName": (r"[^\\]*", 194),
+}
+"""Attributes of patient and study that results repeat, the form that each must have, its length."""
+
+_ALWAYS = frozenset(_REPEATED) - {
+    "IssuerOfPatientID",
+    "PatientAge",
+    "StudyDescription",
+}
+"""Those that must be there, empty if need be (type 2)."""
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_TAGS = [
+    *_UIDS,
+    *_REPEATED,
+    "SpecificCharacterSet",
+    "Modality",
+    "ViewPosition",
+    "ViewCodeSequence",
+    "BodyPartExamined",
+    "PatientOrientation",
+    "InstanceNumber",
+    "BurnedInAnnotation",
+]
+
+_NOT_FRONTAL = frozenset(
+    {"LL", "RL", "LAT", "LATERAL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO"}
+)
+"""View positions of lateral, decubitus and oblique films."""
+
+_NOT_FRONTAL_WORDS = re.compile(r"\b(lateral|oblique|decubitus)\b", re.IGNORECASE)
+_FRONTAL_WORDS = re.compile(r"\b(postero-?anterior|antero-?posterior)\b", re.IGNORECASE)
+
+_ELSEWHERE = re.compile(
+    "ABDOMEN|ANKLE|ARM|BREAST|CALCANEUS|CALF|CLAVICLE|COCCYX|[CLST]?SPINE|ELBOW|FEMUR|FINGER|FOOT|FOREARM"
+    "|HAND|HEAD|HIP|HUMERUS|JAW|KNEE|LEG|MANDIBLE|MAXILLA|NECK|ORBIT|PATELLA|PELVIS|SACRUM|SCAPULA"
+    "|SHOULDER|SKULL|THIGH|THUMB|TIBIA|TIBIAFIBULA|TOE|WRIST|ZYGOMA"
+)
+"""Body parts (PS3.16 annex L) of films that show no lungs."""
+
+
+@dataclass(frozen=True)
+class FilmHeader:
+    """What results need of a film's header.
+
+    Attributes
+    ----------
+    repeated
+        Patient, study and the film's own UIDs, ready to be written as UTF-8.
+    orientation
+        Patient Orientation of its rows and columns; None if it is not said or makes no sense.
+    burned_in
+        ``YES`` or ``NO`` if the film says so.
+    unsuitable
+        Why the model must not look at it, one sentence; empty if nothing speaks against it.
+    """
+
+    repeated: Dataset
+    orientation: tuple[str, str] | None
+    burned_in: str | None
+    unsuitable: str
+
+    @property
+    def uid(self) -> UID:
+        """The film's SOP Instance UID."""
+        return UID(self.repeated.SOPInstanceUID)
+
+    @property
+    def study(self) -> UID:
+        """The study that results go into."""
+        return UID(self.repeated.StudyInstanceUID)
+
+
+def read_header(path: Path) -> FilmHeader:
+    """Read what results need of a film's header.
+
+    Raises
+    ------
+    FilmError
+        If it is broken, or lacks one of the UIDs without which a result has no study to go into.
+    """
+    with quietly():
+        try:
+            film = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            return _read(film)
+        except FilmError:
+            raise
+        except Exception as error:  # a parser on arbitrary bytes can raise anything
+            raise FilmError("the film's header is broken: send it again") from error
+
+
+def _read(film: Dataset) -> FilmHeader:
+    repeated = Dataset()
+    repeated.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in _UIDS:
+        uid = UID(_text(film, keyword))
+        if not uid or not uid.is_valid:
+            raise FilmError(f"the film has no valid {keyword}: its results would belong nowhere")
+        setattr(repeated, keyword, uid)
+    for keyword, (form, length) in _REPEATED.items():
+        text = _text(film, keyword)[:length].strip()
+        if keyword.endswith("Name"):
+            text = "=".join(spelling[:64] for spelling in text.split("=")[:3])
+        if not re.fullmatch(form, text):
+            text = ""
+        if text or keyword in _ALWAYS:
+            setattr(repeated, keyword, text)
+    number = _text(film, "InstanceNumber")
+    is_number = number.isdigit() and 0 < int(number) < 2**31
+    repeated.InstanceNumber = int(number) if is_number else 1
+    annotation = _text(film, "BurnedInAnnotation").upper()
+    return FilmHeader(
+        repeated,
+        _orientation(film.get("PatientOrientation")),
+        annotation if annotation in ("YES", "NO") else None,
+        _unsuitable(film),
+    )
+
+
+def _text(film: Dataset, keyword: str) -> str:
+    """Give the first value as text without control characters; a name's three spellings stay together."""
+    try:
+        value: Any = film.get(keyword)
+    except (ValueError, TypeError, OverflowError, LookupError):  # no value of its kind: as if empty
+        return ""
+    if isinstance(value, pydicom.multival.MultiValue):
+        value = value[0] if value else ""
+    return re.sub(r"[\x00-\x1f\x7f\\]", " ", str(value if value is not None else "")).strip()
+
+
+def _orientation(value: Any) -> tuple[str, str] | None:
+    if not isinstance(value, pydicom.multival.MultiValue) or len(value) != 2:
+        return None
+    rows, columns = str(value[0]), str(value[1])
+    return (rows, columns) if {rows, columns} <= {"L", "R", "F", "H", "A", "P"} else None
+
+
+def _unsuitable(film: Dataset) -> str:
+    part = _text(film, "BodyPartExamined").upper()
+    if _ELSEWHERE.fullmatch(part):
+        return f"Not predicted: by its header this is a film of another body part ({part})."
+    view = _text(film, "ViewPosition").upper()
+    if view in _NOT_FRONTAL:
+        return f"Not predicted: by its header this is not a frontal film (view {view})."
+    meanings = [_text(code, "CodeMeaning") for code in film.get("ViewCodeSequence") or []]
+    if any(
+        _NOT_FRONTAL_WORDS.search(text) and not _FRONTAL_WORDS.search(text) for text in meanings
+    ):
+        return "Not predicted: by its header this is not a frontal film (its view code)."
+    return ""

@@ -1,0 +1,175 @@
+"""Films in: a C-STORE and C-ECHO provider (PS3.4 annexes A and B) in front of the spool."""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from pydicom import uid
+from pynetdicom import AE, _config, evt
+
+from cxrlens.errors import CxrlensError, OutputError
+from cxrlens.serving.dicom_node.journal import log, plain
+from cxrlens.serving.dicom_node.spool import Spool, key_of
+
+FILMS = (
+    uid.ComputedRadiographyImageStorage,
+    uid.DigitalXRayImageStorageForPresentation,
+    uid.DigitalXRayImageStorageForProcessing,
+)
+"""What is accepted; everything else is refused when the association is negotiated."""
+
+ECHO = uid.UID("1.2.840.10008.1.1")
+"""Verification, which C-ECHO asks for."""
+
+_SYNTAXES = [
+    uid.ExplicitVRLittleEndian,
+    uid.ImplicitVRLittleEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.JPEGBaseline8Bit,
+    uid.JPEGExtended12Bit,
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEGLSNearLossless,
+    uid.JPEG2000Lossless,
+    uid.JPEG2000,
+    uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
+    uid.RLELossless,
+]
+"""Those that `cxrlens.radiographs` can decode."""
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000
+
+_ASSOCIATIONS = 16
+_SECONDS = 60.0
+_LARGEST = 512 * 2**20
+
+
+class Receiver:
+    """Takes films from known callers into the spool.
+
+    Parameters
+    ----------
+    spool
+        Where they go.
+    aet
+        The node's AE title; callers must call it so.
+    allowed
+        AE titles of callers; others are refused.
+    arrived
+        Called after each film.
+
+    Raises
+    ------
+    CxrlensError
+        If an AE title is none.
+    """
+
+    def __init__(
+        self, spool: Spool, aet: str, allowed: Collection[str], arrived: Callable[[], None]
+    ) -> None:
+        self._spool, self._arrived = spool, arrived
+        self._stopping = False
+        self._writing: set[int] = set()
+        # Its own event log repeats what callers send.
+        _config.LOG_HANDLER_LEVEL = "none"
+        self._node = AE(ae_title=checked_aet(aet))
+        self._node.require_called_aet = True
+        self._node.require_calling_aet = [checked_aet(title) for title in allowed]
+        self._node.maximum_associations = _ASSOCIATIONS
+        self._node.network_timeout = self._node.dimse_timeout = _SECONDS
+        self._node.acse_timeout = _SECONDS
+        self._node.add_supported_context(ECHO)
+        for film in FILMS:
+            self._node.add_supported_context(film, _SYNTAXES)
+
+    def start(self, host: str, port: int) -> int:
+        """Listen; return the port, which the system chooses if `port` is 0.
+
+        Raises
+        ------
+        CxrlensError
+            If the port is taken or may not be used.
+        """
+        try:
+            server = self._node.start_server(
+                (host, port),
+                block=False,
+                evt_handlers=[
+                    (evt.EVT_C_STORE, self._store),
+                    (evt.EVT_REJECTED, self._rejected),
+                ],
+            )
+        except OSError as error:
+            raise CxrlensError(
+                f"cannot listen on {host}:{port} ({error.strerror}): choose another --port or --host"
+            ) from error
+        assert server is not None
+        self._server = server
+        return int(server.server_address[1])
+
+    def stop(self, patience: float = 5.0) -> None:
+        """Take no more callers, let films that are being written end, then hang up.
+
+        A film that is cut off was not acknowledged: its sender keeps it. Callers who only hold the
+        line are not waited for.
+        """
+        self._stopping = True
+        self._server.shutdown()
+        until = time.monotonic() + patience
+        while self._writing and time.monotonic() < until:
+            time.sleep(0.02)
+        self._node.shutdown()
+
+    def _store(self, event: evt.Event) -> int:
+        film = str(getattr(event.request, "AffectedSOPInstanceUID", None) or "")
+        if not uid.UID(film).is_valid:
+            log.warning("refused a film whose SOP Instance UID is none")
+            return CANNOT_UNDERSTAND
+        if self._stopping:
+            return OUT_OF_RESOURCES
+        thread = threading.get_ident()
+        self._writing.add(thread)
+        try:
+            return self._keep(event, key_of(film))
+        finally:
+            self._writing.discard(thread)
+
+    def _keep(self, event: evt.Event, key: str) -> int:
+        data = event.encoded_dataset()
+        if len(data) > _LARGEST:
+            log.warning("refused %s: %d bytes are more than any film has", key, len(data))
+            return CANNOT_UNDERSTAND
+        try:
+            self._spool.receive(key, data)
+        except OutputError as error:
+            log.error("refused %s: %s", key, error)
+            return OUT_OF_RESOURCES
+        log.info("received %s from %s (%d bytes)", key, event.assoc.requestor.ae_title, len(data))
+        self._arrived()
+        return SUCCESS
+
+    def _rejected(self, event: evt.Event) -> None:
+        caller = event.assoc.requestor
+        log.warning("refused a caller: %s at %s", plain(caller.ae_title), caller.address)
+
+
+def checked_aet(title: str) -> str:
+    """Give an AE title without the blanks around it.
+
+    Raises
+    ------
+    CxrlensError
+        If it has none or more than 16 characters, or others than printable ASCII without backslash.
+    """
+    title = title.strip()
+    if not 1 <= len(title) <= 16 or any(not " " <= c <= "~" or c == "\\" for c in title):
+        raise CxrlensError(
+            f"{title!r} is no AE title: it has 1 to 16 printable ASCII characters, no backslash"
+        )
+    return title

@@ -1,0 +1,280 @@
+"""The spool: films and results on the disk, each step of their way one atomic move.
+
+``incoming/``
+    a film or results being written; emptied at the start.
+``waiting/KEY.dcm``
+    a film that was acknowledged to its sender and is not predicted yet.
+``results/KEY/``
+    what was made of a film and is not delivered yet, a file each.
+``done/KEY.json``
+    a receipt; the film and its results are gone.
+``failed/KEY.dcm`` or ``failed/KEY/``, with ``failed/KEY.txt``
+    a film, or results, that cannot go on, and one sentence that says why.
+
+KEY is a digest of the film's SOP Instance UID: it says nothing of the patient, and no UID, however
+odd, can name a path. What is in two places after a crash counts as in the later one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from cxrlens.errors import OutputError
+from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
+from cxrlens.writing import explained
+
+RESERVE = 256 * 2**20
+"""Bytes that stay free for results, so that a flood of films cannot stop its own end."""
+
+
+RECEIPT = "receipt.json"
+"""Beside the results: what their receipt will say."""
+
+
+class SpoolFullError(OutputError):
+    """No room for another film."""
+
+
+def key_of(uid: str) -> str:
+    """Give what a film is called in the spool and in the log: 24 hexadecimal digits."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:24]
+
+
+class Spool:
+    """A spool folder, held by one process at a time.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist, readable by its owner only. All of it on one local file system.
+    reserve
+        Films are refused while fewer bytes are free on its disk.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or another process works on it.
+    """
+
+    def __init__(self, folder: Path, reserve: int = RESERVE) -> None:
+        self.folder = folder
+        self.reserve = reserve
+        self.incoming, self.waiting = folder / "incoming", folder / "waiting"
+        self.results, self.done = folder / "results", folder / "done"
+        self.failed = folder / "failed"
+        with explained(folder):
+            for place in (self.incoming, self.waiting, self.results, self.done, self.failed):
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("w")
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"{folder} is in use by another node: give each its own spool"
+                ) from error
+            for left in self.incoming.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            sync_folder(folder)
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.close()
+
+    def receive(self, key: str, film: bytes) -> None:
+        """Put a film on the disk; when this returns it is safe, and may be acknowledged.
+
+        A film that waits already stays as it is.
+
+        Raises
+        ------
+        SpoolFullError
+            If there is no room; nothing of the film is left.
+        OutputError
+            If the disk refuses otherwise.
+        """
+        target = self.waiting / f"{key}.dcm"
+        if target.exists():
+            sync_folder(self.waiting)
+            return
+        try:
+            if shutil.disk_usage(self.folder).free < self.reserve + len(film):
+                raise SpoolFullError(f"{self.folder} has no room for another film: free the disk")
+            handle, name = tempfile.mkstemp(dir=self.incoming)
+            os.close(handle)
+            draft = Path(name)
+            try:
+                draft.unlink()
+                write_durably(draft, film)
+                move_durably(draft, target)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    draft.unlink()
+        except OSError as error:
+            raise SpoolFullError(
+                f"{self.folder} cannot take another film ({error.strerror}): free the disk"
+            ) from error
+
+    def films(self, most: int, but: Collection[str] = ()) -> list[Path]:
+        """List films that wait, the oldest first.
+
+        Parameters
+        ----------
+        most
+            No more than so many.
+        but
+            Keys to leave out.
+        """
+        found = [path for path in self.waiting.glob("*.dcm") if path.stem not in but]
+        return sorted(found, key=_age)[:most]
+
+    def has_results(self, key: str) -> bool:
+        """Tell whether results of a film are on their way."""
+        return (self.results / key).is_dir()
+
+    def keep_results(self, key: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+        """Lay a film's results out for delivery; then the film itself is let go.
+
+        Parameters
+        ----------
+        key
+            The film.
+        files
+            Name and content of each result; they are delivered in the order of their names.
+        facts
+            For the receipt.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full; the film waits as before.
+        """
+        with explained(self.results):
+            draft = Path(tempfile.mkdtemp(dir=self.incoming))
+            try:
+                for name, data in files.items():
+                    write_durably(draft / name, data)
+                write_durably(draft / RECEIPT, _json(facts))
+                sync_folder(draft)
+                move_durably(draft, self.results / key)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+            for suffix in (".dcm", ".txt"):
+                (self.failed / f"{key}{suffix}").unlink(missing_ok=True)
+            self.drop(key)
+
+    def drop(self, key: str) -> None:
+        """Let a film go whose results are in the spool."""
+        (self.waiting / f"{key}.dcm").unlink(missing_ok=True)
+        sync_folder(self.waiting)
+
+    def fail(self, key: str, sentence: str) -> None:
+        """Put a film aside with the reason beside it.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full; the film waits as before.
+        """
+        with explained(self.failed):
+            self._lay(self.failed / f"{key}.txt", f"{sentence}\n".encode())
+            film = self.waiting / f"{key}.dcm"
+            if film.exists():
+                move_durably(film, self.failed / film.name)
+                sync_folder(self.waiting)
+
+    def parcels(self) -> list[Path]:
+        """List folders of results that wait for delivery, the oldest first."""
+        return sorted((path for path in self.results.iterdir() if path.is_dir()), key=_age)
+
+    @staticmethod
+    def unsent(parcel: Path) -> list[Path]:
+        """List the results in a folder that are not delivered yet, in their order."""
+        return sorted(parcel.glob("*.dcm"))
+
+    def sent(self, result: Path) -> None:
+        """Let one file of results go that the destination has."""
+        result.unlink()
+        sync_folder(result.parent)
+
+    def delivered(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Write the receipt of a film whose results are all delivered.
+
+        Parameters
+        ----------
+        key
+            The film.
+        facts
+            What the receipt says beside what `keep_results` was told.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full; the emptied folder of results stays and is tried again.
+        """
+        parcel = self.results / key
+        with explained(self.done):
+            content = {**_content(parcel / RECEIPT), **facts}
+            self._lay(self.done / f"{key}.json", _json(content))
+            shutil.rmtree(parcel)
+            sync_folder(self.results)
+
+    def refuse(self, key: str, sentence: str) -> None:
+        """Put results aside that the destination will not have, with the reason beside them."""
+        with explained(self.failed):
+            self._lay(self.failed / f"{key}.txt", f"{sentence}\n".encode())
+            shutil.rmtree(self.failed / key, ignore_errors=True)
+            move_durably(self.results / key, self.failed / key)
+            sync_folder(self.results)
+
+    def receipt(self, key: str) -> dict[str, Any]:
+        """Read the receipt of an earlier delivery; empty if there is none."""
+        return _content(self.done / f"{key}.json")
+
+    def forget_receipts(self, days: float) -> int:
+        """Remove receipts older than so many days; return how many."""
+        old = [p for p in self.done.glob("*.json") if time.time() - _age(p) > days * 86400]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def counts(self) -> dict[str, int]:
+        """Count films waiting, results waiting for delivery, and failures."""
+        return {
+            "waiting": sum(1 for _ in self.waiting.glob("*.dcm")),
+            "results": len(self.parcels()),
+            "failed": sum(1 for _ in self.failed.glob("*.txt")),
+        }
+
+    def _lay(self, target: Path, data: bytes) -> None:
+        """Write a small file whole, in the place of what may be there."""
+        draft = self.incoming / f"{target.name}.part"
+        draft.unlink(missing_ok=True)
+        write_durably(draft, data)
+        move_durably(draft, target)
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
