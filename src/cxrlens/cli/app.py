@@ -6,7 +6,10 @@ import typer
 
 from cxrlens import __version__
 from cxrlens.cli import collections, models, quality
+from cxrlens.cli.compare import compare
+from cxrlens.cli.dicom import dicom_node
 from cxrlens.cli.explore import explore
+from cxrlens.cli.serve import serve
 
 app = typer.Typer(
     name="cxrlens",
@@ -45,5 +48,8 @@ app.command()(collections.pairs)
 app.command()(collections.split)
 app.command()(models.train)
 app.command()(models.evaluate)
+app.command()(compare)
 app.command()(models.explain)
 app.command()(models.predict)
+app.command()(serve)
+app.command()(dicom_node)

@@ -1,0 +1,102 @@
+/** Heat maps: asked for when they are to be seen, kept with their film, slow ones with progress and cancel. */
+
+import { call, formWith } from "./api.js";
+import { announce, byId, pngOf, toast } from "./dom.js";
+import { greyOf } from "./film.js";
+import { colourMap } from "./palette.js";
+import { capital, methodName } from "./words.js";
+
+const POLL = 400;
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+export class Heat {
+  /** @param {function} onMap Called when a map is there. */
+  constructor(onMap) {
+    Object.assign(this, { on: false, opacity: 0.5, method: "gradcam", slow: [], onMap, running: null });
+    byId("cancel").addEventListener("click", () => this.cancel());
+  }
+
+  target(entry) {
+    return entry.target ?? entry.answer?.predicted;
+  }
+
+  key(entry) {
+    return `${this.method} ${this.target(entry)}`;
+  }
+
+  /** The map that belongs to a film as things are set, or undefined. */
+  mapOf(entry) {
+    return entry.maps.get(this.key(entry));
+  }
+
+  /** Get the map of a film if it is wanted and not there; of slow methods one at a time. */
+  async want(entry) {
+    if (!this.on || !entry?.answer || entry.maps.has(this.key(entry))) return;
+    const key = this.key(entry);
+    const slow = this.slow.includes(this.method);
+    if (slow && this.running?.key === key && this.running.entry === entry) return;
+    if (this.running) await this.cancel();
+    if (entry.asked.has(key)) return;
+    entry.asked.add(key);
+    const work = { entry, key, method: this.method, target: this.target(entry), stop: new AbortController(), job: null };
+    if (slow) {
+      this.running = work;
+      this.showJob(work, 0, 0);
+    }
+    try {
+      const map = await this.fetch(work);
+      const { grey, width, height } = await greyOf(pngOf(map.png));
+      entry.maps.set(key, colourMap(grey, width, height));
+      announce(`${methodName(work.method)} map for ${work.target} is shown`);
+      this.onMap(entry);
+    } catch (error) {
+      if (error.name !== "AbortError") toast(error.message);
+    } finally {
+      entry.asked.delete(key);
+      if (this.running === work) {
+        this.running = null;
+        byId("job").hidden = true;
+      }
+    }
+  }
+
+  async fetch(work) {
+    const { signal } = work.stop;
+    const form = formWith(work.entry.file, { method: work.method, target: work.target });
+    const answer = await call("/explain", { method: "POST", body: form, signal });
+    if (answer.status !== 202) return answer.json();
+    let job = await answer.json();
+    work.job = job.id;
+    while (job.status === "waiting" || job.status === "running") {
+      this.showJob(work, job.done, job.of);
+      await pause(POLL);
+      job = await (await call(`/jobs/${job.id}`, { signal })).json();
+    }
+    if (job.status !== "done") throw new Error(job.error ?? "The explanation was given up.");
+    const map = await (await call(`/jobs/${job.id}/result`, { signal })).json();
+    call(`/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
+    return map;
+  }
+
+  /** Give up what is under way. */
+  async cancel() {
+    const work = this.running;
+    if (!work) return;
+    this.running = null;
+    byId("job").hidden = true;
+    work.stop.abort();
+    if (work.job) {
+      announce(`${methodName(work.method)} was given up`);
+      await call(`/jobs/${work.job}`, { method: "DELETE" }).catch(() => {});
+    }
+  }
+
+  showJob(work, done, of) {
+    byId("job").hidden = false;
+    const bar = byId("progress");
+    if (of) bar.value = done / of;
+    else bar.removeAttribute("value");
+    byId("job-words").textContent = `${methodName(work.method)} for ${capital(work.target)}${of ? `: ${Math.round((100 * done) / of)} %` : ": waiting"}`;
+  }
+}

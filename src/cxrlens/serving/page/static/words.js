@@ -1,0 +1,41 @@
+/** Words for the model's names: defects, repairs, methods. */
+
+export const DEFECTS = {
+  negative: ["Negative", "white and black are swapped"],
+  underexposed: ["Underexposed", "too dark"],
+  noisy: ["Noisy", "grain, speckle or spots"],
+  blurred: ["Blurred", "motion or poor focus"],
+  padded: ["Padded", "black or white borders"],
+  patched: ["Patched", "covered areas"],
+  not_a_chest: ["No frontal chest", "perhaps no frontal chest film at all"],
+};
+
+export const REPAIRS = {
+  invert: "turned back to positive",
+  equalise: "its contrast spread",
+  stretch: "its greys stretched",
+  smooth: "smoothed",
+  denoise: "its noise taken out",
+  sharpen: "sharpened",
+  crop: "its borders cut off",
+  fill: "its covered areas filled",
+};
+
+export const METHODS = {
+  gradcam: "Grad-CAM",
+  occlusion: "Occlusion",
+  "inverted-occlusion": "Inverted occlusion",
+  lime: "LIME",
+};
+
+export const methodName = (method) => METHODS[method] ?? method;
+
+export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** "a, b and c". */
+export function listed(words) {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+/** Findings that are there, in words. */
+export const present = (answer) => answer.findings.filter((finding) => finding.present);
