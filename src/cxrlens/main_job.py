@@ -69,7 +69,9 @@ def go_on(out: str | Path, *, cache: Path | None = None, progress: Progress | No
 
 
 def evaluate(run: Run) -> dict[str, Metrics]:
-    """Measure a run's predictions and write its ``metrics.json`` and ``report.html``."""
+    """Measure a run's predictions, its members' too, and write ``metrics.json`` and ``report.html``."""
+    for member in run.members().values():
+        evaluate(member)
     metrics = assess_run(run)
     write_report(run, run.path / "report.html", force=True, metrics=metrics)
     return metrics

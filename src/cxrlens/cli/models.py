@@ -53,6 +53,10 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Backbone weights instead of the hub's.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Train this many folds that vote; the same as --set folds=N."),
+    ] = None,
     go_on: Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")] = False,
     device: Device = "auto",
     cache: Cache = None,
@@ -60,7 +64,7 @@ def train(
 ) -> None:
     """Train a recipe on a collection; leave a run folder with its report.
 
-    Shipped recipes: lite0-ffn, resnet-cross-entropy, resnet-focal. To go on after an interruption:
+    The shipped recipes are named where an unknown one is asked for. To go on after an interruption:
     `cxrlens train --resume -o runs/NAME`.
     """
     import cxrlens.main_job as job
@@ -76,6 +80,7 @@ def train(
                     "name a recipe and a collection: cxrlens train lite0-ffn films.csv"
                 )
             changes = [*(settings or ()), *([f"model.weights={weights}"] if weights else ())]
+            changes += [f"folds={folds}"] if folds else []
             run = job.train(
                 recipe,
                 films,

@@ -341,6 +341,8 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Lightning's own use of a PyTorch name that is going away.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # Frozen layers stay in inference mode on purpose.
+        warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode.*")
         try:
             yield
         finally:

@@ -66,5 +66,6 @@ def _dealt(recipe: Recipe, collection: Collection) -> Collection:
 def _held_out(dealt: Collection, number: int) -> Collection:
     films = dealt.films
     split = films["split"].mask(films["split"] != "test", "train")
-    split = split.mask(films["fold"] == number, "validation")
+    # Films of the test split have no fold, and what is missing must not count as a match.
+    split = split.mask(films["fold"].eq(number).fillna(False).astype(bool), "validation")
     return Collection(films.assign(split=split).drop(columns="fold"))
