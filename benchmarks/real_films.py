@@ -61,7 +61,7 @@ def films_of(kind: str, folder: Path) -> Collection:
             subprocess.run(
                 [sys.executable, str(tool), str(CXR), str(place), "--seed", "1"], check=True
             )
-        reduced = reduce_pairs(collect("report", place))
+        reduced = reduce_pairs(collect("report", place), "report")
         truth = pd.read_csv(place / "truth.csv").set_index("image")["source"]
         kept_films = reduced.kept.films
         names = ["images/" + Path(image).name for image in kept_films["image"]]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import Collection
-from cxrlens.collections.pairs import log_sum, reduce_pairs
+from cxrlens.collections.pairs import RULES, log_sum, reduce_pairs
 from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CollectionError
 
@@ -36,12 +36,14 @@ def copies(tmp_path: Path) -> Collection:
     return Collection(pd.DataFrame(table, columns=["image", "acquisition", "patient", "label"]))
 
 
-def test_the_clean_copy_stays_and_follow_ups_are_not_copies(copies: Collection) -> None:
-    reduced = reduce_pairs(copies)
+@pytest.mark.parametrize("rule", RULES)
+def test_the_clean_copy_stays_and_follow_ups_are_not_copies(copies: Collection, rule: str) -> None:
+    reduced = reduce_pairs(copies, rule)
     assert [Path(image).name for image in reduced.kept.films["image"]] == ["P1_2.png", "P2_1.png"]
     assert [Path(image).name for image in reduced.left["kept"]] == ["P1_2.png", "P1_2.png"]
     assert (reduced.left["score"] > reduced.left["kept_score"]).all()
-    assert reduced.left["reason"].str.contains("score").all()
+    words = {"report": "report: score", "robust": "robust: noisy"}[rule]
+    assert reduced.left["reason"].str.startswith(words).all()
 
 
 def test_nothing_is_deleted(copies: Collection) -> None:
@@ -66,6 +68,34 @@ def test_the_rule_ignores_the_copy_size() -> None:
 def test_the_known_fault_of_the_rule_a_blurred_copy_wins() -> None:
     film = draw_phantom(2, "normal").film
     assert log_sum(cv2.GaussianBlur(film, (0, 0), 2)) < log_sum(film)
+
+
+def test_if_no_copy_can_be_read_the_first_stays(copies: Collection) -> None:
+    for image in copies.films["image"].iloc[:3]:
+        Path(image).write_bytes(b"broken")
+    reduced = reduce_pairs(copies)
+    assert [Path(image).name for image in reduced.kept.films["image"]] == ["P1_1.png", "P2_1.png"]
+    assert len(reduced.failures) == 3
+    assert (reduced.left["reason"] != "").all()
+
+
+def test_of_equal_copies_the_first_by_name_stays_whatever_the_order(tmp_path: Path) -> None:
+    film = draw_phantom(3, "normal").film
+    images = [save(tmp_path, name, film) for name in ("b.png", "a.png")]
+    reduced = reduce_pairs(Collection(pd.DataFrame({"image": images, "acquisition": "P1"})))
+    assert [Path(image).name for image in reduced.kept.films["image"]] == ["a.png"]
+    assert "first by name" in reduced.left["reason"].iloc[0]
+
+
+def test_the_rows_that_leave_keep_their_columns(copies: Collection) -> None:
+    left = reduce_pairs(copies).left
+    assert list(left.columns[:4]) == list(copies.films.columns)
+    assert list(left.columns[4:]) == ["score", "kept", "kept_score", "reason"]
+
+
+def test_an_unknown_rule_is_refused(copies: Collection) -> None:
+    with pytest.raises(CollectionError, match="unknown rule 'best': known are report, robust"):
+        reduce_pairs(copies, "best")
 
 
 def test_without_acquisitions_it_says_so(copies: Collection) -> None:

@@ -92,7 +92,13 @@ def _counts(collection: "Collection") -> str:
 def pairs(
     films: Table,
     out: OutFile,
-    rule: Annotated[str, typer.Option(help="What tells the cleanest copy.")] = "report",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="What tells the cleanest copy: robust (holds the copies against each other) or report "
+            "(the smallest sum of the Laplacian of Gaussian; a blurred copy wins)."
+        ),
+    ] = "robust",
     force: Force = False,
 ) -> None:
     """Keep the cleanest copy of every exposure; list the films that left, with the reason.

@@ -4,7 +4,7 @@ Copies share an ``acquisition``; a patient's follow-up films do not and are neve
 deleted: films that leave are listed with the reason in a table beside the reduced collection.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.collection import Collection
+from cxrlens.collections.copies import blame_copies
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.radiographs.filters import log_response
 from cxrlens.radiographs.read import read_radiograph
@@ -24,8 +25,28 @@ SIDE = 224
 SIGMA = 1.0
 """Standard deviation, in pixels at `SIDE`, of the Gaussian before the Laplacian; the report gives none."""
 
-Score = Callable[[NDArray[np.uint8]], float]
-"""How damaged a film looks; the copy with the lowest score stays."""
+
+@dataclass(frozen=True)
+class Judged:
+    """What a rule says about one of several copies.
+
+    Attributes
+    ----------
+    score
+        The copy with the lowest stays.
+    faults
+        What is wrong with it, in words; empty if the rule gives no more than the score.
+    pixels
+        Of copies with equal scores the one with most stays.
+    """
+
+    score: float
+    faults: str = ""
+    pixels: int = 0
+
+
+Rule = Callable[[Sequence[NDArray[np.uint8]]], list[Judged]]
+"""Judges the copies of one acquisition, two or more, as decoded."""
 
 
 def log_sum(film: NDArray[np.uint8]) -> float:
@@ -37,7 +58,17 @@ def log_sum(film: NDArray[np.uint8]) -> float:
     return float(np.abs(log_response(resize(film, SIDE), SIGMA)).sum())
 
 
-RULES: Mapping[str, Score] = {"report": log_sum}
+def _by_log_sum(films: Sequence[NDArray[np.uint8]]) -> list[Judged]:
+    return [Judged(log_sum(film)) for film in films]
+
+
+def _by_blame(films: Sequence[NDArray[np.uint8]]) -> list[Judged]:
+    blames = blame_copies(films)
+    return [Judged(blame.score, blame.words(), blame.pixels) for blame in blames]
+
+
+RULES: Mapping[str, Rule] = {"report": _by_log_sum, "robust": _by_blame}
+"""The report's rule, and ours, which holds the copies against each other."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +93,7 @@ class Reduced:
 
 def reduce_pairs(
     collection: Collection,
-    rule: str = "report",
+    rule: str = "robust",
     progress: Callable[[int, int], None] | None = None,
 ) -> Reduced:
     """Keep the cleanest copy of every acquisition.
@@ -72,7 +103,7 @@ def reduce_pairs(
     collection
         Films with a column ``acquisition``; films without a value there stay as they are.
     rule
-        A key of `RULES`.
+        A key of `RULES`: ``robust`` (`cxrlens.collections.copies`) or ``report``.
     progress
         Called with films read and films to read; only acquisitions with copies are read.
 
@@ -92,46 +123,72 @@ def reduce_pairs(
         raise CollectionError(f"unknown rule {rule!r}: known are {', '.join(RULES)}")
     _refuse_contradictions(films)
     copies = films[films["acquisition"].notna() & films["acquisition"].duplicated(keep=False)]
-    scores, failures = _scores(copies["image"].tolist(), RULES[rule], progress)
-
-    rows = []
-    for _, group in copies.groupby("acquisition", sort=False):
-        ranked = group.assign(score=group["image"].map(scores)).sort_values(
-            ["score", "image"], na_position="last"
-        )
-        best = ranked.iloc[0]
-        for _, row in ranked.iloc[1:].iterrows():
-            reason = failures.get(row["image"]) or (
-                f"{rule}: score {row['score']:.6g} against {best['score']:.6g} of the copy that stays"
-            )
-            rows.append(
-                {**row, "kept": best["image"], "kept_score": best["score"], "reason": reason}
-            )
+    groups = [group for _, group in copies.groupby("acquisition", sort=False)]
+    rows: list[dict[str, object]] = []
+    failures: dict[str, str] = {}
+    done = 0
+    with ThreadPoolExecutor() as pool:
+        judgements = pool.map(lambda group: _judge(group["image"].tolist(), RULES[rule]), groups)
+        for group, (judged, broken) in zip(groups, judgements, strict=True):
+            failures |= broken
+            rows += _leaving(group, judged, broken, rule)
+            done += len(group)
+            if progress:
+                progress(done, len(copies))
     left = pd.DataFrame(rows, columns=[*films.columns, "score", "kept", "kept_score", "reason"])
     kept = films[~films["image"].isin(left["image"])].reset_index(drop=True)
     return Reduced(Collection(kept), left, failures)
 
 
-def _scores(
-    images: list[str], score: Score, progress: Callable[[int, int], None] | None
-) -> tuple[dict[str, float], dict[str, str]]:
-    def of(image: str) -> float | FilmError:
+def _judge(images: list[str], rule: Rule) -> tuple[dict[str, Judged], dict[str, str]]:
+    films: dict[str, NDArray[np.uint8]] = {}
+    broken: dict[str, str] = {}
+    for image in images:
         try:
-            return score(read_radiograph(image))
+            films[image] = read_radiograph(image)
         except FilmError as error:
-            return error
+            broken[image] = str(error)
+    judged = rule(list(films.values())) if len(films) > 1 else [Judged(0.0) for _ in films]
+    return dict(zip(films, judged, strict=True)), broken
 
-    scores: dict[str, float] = {}
-    failures: dict[str, str] = {}
-    with ThreadPoolExecutor() as pool:
-        for done, (image, value) in enumerate(zip(images, pool.map(of, images), strict=True), 1):
-            if isinstance(value, FilmError):
-                failures[image] = str(value)
-            else:
-                scores[image] = value
-            if progress:
-                progress(done, len(images))
-    return scores, failures
+
+def _leaving(
+    group: pd.DataFrame, judged: dict[str, Judged], broken: dict[str, str], rule: str
+) -> list[dict[str, object]]:
+    """List the rows of a group that leave; if no copy can be read, the first by name stays."""
+
+    def rank(image: str) -> tuple[bool, float, int, str]:
+        one = judged.get(image, Judged(0.0))
+        return image in broken, one.score, -one.pixels, image
+
+    best = min(group["image"], key=rank)
+    rows: list[dict[str, object]] = []
+    for _, row in group.iterrows():
+        image = str(row["image"])
+        if image == best:
+            continue
+        score, kept_score, reason = np.nan, np.nan, broken.get(image, "")
+        if best in judged:
+            kept_score = judged[best].score
+        if image in judged:
+            score = judged[image].score
+            reason = _reason(rule, judged[image], judged[best])
+        rows.append(
+            {**row, "score": score, "kept": best, "kept_score": kept_score, "reason": reason}
+        )
+    return rows
+
+
+def _reason(rule: str, leaving: Judged, best: Judged) -> str:
+    scores = f"{rule}: score {leaving.score:.6g} against {best.score:.6g} of the copy that stays"
+    if leaving.faults:
+        other = f" (that one: {best.faults})" if best.faults else ""
+        return f"{rule}: {leaving.faults}{other}"
+    if leaving.score > best.score:
+        return scores
+    if leaving.pixels < best.pixels:
+        return f"{rule}: no fault found; smaller than the copy that stays"
+    return f"{rule}: no fault found; as good as the copy that stays, which is first by name"
 
 
 def _refuse_contradictions(films: pd.DataFrame) -> None:
