@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import uid
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from cxrlens.collections.phantom import draw_phantom
@@ -54,11 +55,12 @@ def film_dataset(number: int, *, study: int | None = None, kind=DX, side=64, **t
     film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
     film.PixelData = (pixels.astype(np.uint16) * 16).tobytes()
     film["PixelData"].VR = "OW"
-    for keyword, value in tags.items():
-        if value is None:
-            delattr(film, keyword)
-        else:
-            setattr(film, keyword, value)
+    with disable_value_validation():  # machines write what they like
+        for keyword, value in tags.items():
+            if value is None:
+                delattr(film, keyword)
+            else:
+                setattr(film, keyword, value)
     film.file_meta = FileMetaDataset()
     film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID
     film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
@@ -68,7 +70,8 @@ def film_dataset(number: int, *, study: int | None = None, kind=DX, side=64, **t
 
 def film_bytes(number: int, **options) -> bytes:
     file = io.BytesIO()
-    film_dataset(number, **options).save_as(file, enforce_file_format=True)
+    with disable_value_validation():
+        film_dataset(number, **options).save_as(file, enforce_file_format=True)
     return file.getvalue()
 
 

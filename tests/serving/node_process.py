@@ -37,7 +37,7 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **threads},
-                preexec_fn=limited,  # noqa: PLW1509 - the test's process has one thread here
+                preexec_fn=limited,
             )
         until(lambda: self._is_ready(before), what=f"the node: {self.said()[-2000:]}")
         return self

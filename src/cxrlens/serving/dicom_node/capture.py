@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.radiographs.quiet import quietly
 from cxrlens.serving.dicom_node.concepts import SOURCE_IMAGE
 from cxrlens.serving.dicom_node.picture import captioned, side_by_side
 from cxrlens.serving.dicom_node.result import CAPTURE, NOTICE, Result, encoded, origin
@@ -29,32 +30,33 @@ def secondary_capture(result: Result, film: NDArray[np.uint8], heat: HeatMap | N
     bytes
         A DICOM file, RGB, uncompressed.
     """
-    picture = captioned(side_by_side(film, heat), NOTICE, _lines(result, heat))
-    header = result.header
-    dataset = SCImage(
-        pixel_array=picture,
-        photometric_interpretation="RGB",
-        bits_allocated=8,
-        coordinate_system="PATIENT",
-        patient_orientation=("L", "F"),
-        study_instance_uid=header.study,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        **origin(result, CAPTURE),
-    )
-    # Two panels have the film's orientation if it says one, and none that we could know otherwise.
-    dataset.PatientOrientation = [*header.orientation] if header.orientation else []
-    dataset.Laterality = ""
-    dataset.ConversionType = "WSD"
-    dataset.ImageComments = NOTICE
-    dataset.DerivationDescription = (
-        f"Left the film, right where the model looked ({heat.method}, {heat.target})"
-        if heat
-        else "The film"
-    )
-    dataset.SourceImageSequence = [_reference(header.repeated)]
-    if header.burned_in:
-        dataset.BurnedInAnnotation = header.burned_in
-    return encoded(dataset, result)
+    with quietly():
+        picture = captioned(side_by_side(film, heat), NOTICE, _lines(result, heat))
+        header = result.header
+        dataset = SCImage(
+            pixel_array=picture,
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            patient_orientation=("L", "F"),
+            study_instance_uid=header.study,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            **origin(result, CAPTURE),
+        )
+        # Two panels have the film's orientation if it says one, and none that we could know otherwise.
+        dataset.PatientOrientation = [*header.orientation] if header.orientation else []
+        dataset.Laterality = ""
+        dataset.ConversionType = "WSD"
+        dataset.ImageComments = NOTICE
+        dataset.DerivationDescription = (
+            f"Left the film, right where the model looked ({heat.method}, {heat.target})"
+            if heat
+            else "The film"
+        )
+        dataset.SourceImageSequence = [_reference(header.repeated)]
+        if header.burned_in:
+            dataset.BurnedInAnnotation = header.burned_in
+        return encoded(dataset, result)
 
 
 def _lines(result: Result, heat: HeatMap | None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from cxrlens.radiographs.quiet import hush
 from cxrlens.serving.dicom_node.header import FilmHeader
 from cxrlens.serving.dicom_node.identity import ModelIdentity
 
@@ -16,6 +17,9 @@ NOTICE = "Research use, not a diagnosis"
 
 CAPTURE, REPORT = "capture", "report"
 """The kinds of results, which their UIDs are derived from."""
+
+# What it logs and warns of quotes names.
+hush("highdicom")
 
 _SERIES_NUMBERS = {CAPTURE: 9101, REPORT: 9102}
 

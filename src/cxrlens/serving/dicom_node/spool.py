@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cxrlens.errors import OutputError
 from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
@@ -77,6 +77,7 @@ class Spool:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
+                self._lock.close()
                 raise OutputError(
                     f"{folder} is in use by another node: give each its own spool"
                 ) from error
@@ -87,6 +88,14 @@ class Spool:
     def close(self) -> None:
         """Let another process have the folder."""
         self._lock.close()
+
+    def __enter__(self) -> Self:
+        """Hold the folder until the block ends."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let it go."""
+        self.close()
 
     def receive(self, key: str, film: bytes) -> None:
         """Put a film on the disk; when this returns it is safe, and may be acknowledged.
@@ -223,8 +232,11 @@ class Spool:
         with explained(self.done):
             content = {**_content(parcel / RECEIPT), **facts}
             self._lay(self.done / f"{key}.json", _json(content))
-            shutil.rmtree(parcel)
+            # Removed in place, it could end half-way, as results without what their receipt says.
+            trash = self.incoming / key
+            os.replace(parcel, trash)
             sync_folder(self.results)
+            shutil.rmtree(trash)
 
     def refuse(self, key: str, sentence: str) -> None:
         """Put results aside that the destination will not have, with the reason beside them."""

@@ -17,6 +17,7 @@ from highdicom.sr import (
 )
 from pydicom.sr.codedict import codes
 
+from cxrlens.radiographs.quiet import quietly
 from cxrlens.serving.dicom_node import concepts
 from cxrlens.serving.dicom_node.result import NOTICE, REPORT, Result, encoded, origin
 
@@ -37,30 +38,31 @@ def structured_report(result: Result) -> bytes:
     bytes
         A Comprehensive SR file.
     """
-    header, model = result.header, result.model
-    film = header.repeated
-    device = DeviceObserverIdentifyingAttributes(
-        uid=model.uid_for("device", "cxrlens"),
-        name="cxrlens",
-        manufacturer_name="cxrlens",
-        model_name=model.name,
-        serial_number=model.version,
-    )
-    report = MeasurementReport(
-        observation_context=ObservationContext(
-            observer_device_context=ObserverContext(codes.DCM.Device, device)
-        ),
-        procedure_reported=concepts.PLAIN_CHEST_FILM,
-        imaging_measurements=[_measurements(result)],
-        title=codes.DCM.ImagingMeasurementReport,
-    )
-    dataset = ComprehensiveSR(
-        evidence=[film],
-        content=report[0],
-        coding_schemes=[concepts.coding_scheme()],
-        **origin(result, REPORT),
-    )
-    return encoded(dataset, result)
+    with quietly():
+        header, model = result.header, result.model
+        film = header.repeated
+        device = DeviceObserverIdentifyingAttributes(
+            uid=model.uid_for("device", "cxrlens"),
+            name="cxrlens",
+            manufacturer_name="cxrlens",
+            model_name=model.name,
+            serial_number=model.version,
+        )
+        report = MeasurementReport(
+            observation_context=ObservationContext(
+                observer_device_context=ObserverContext(codes.DCM.Device, device)
+            ),
+            procedure_reported=concepts.PLAIN_CHEST_FILM,
+            imaging_measurements=[_measurements(result)],
+            title=codes.DCM.ImagingMeasurementReport,
+        )
+        dataset = ComprehensiveSR(
+            evidence=[film],
+            content=report[0],
+            coding_schemes=[concepts.coding_scheme()],
+            **origin(result, REPORT),
+        )
+        return encoded(dataset, result)
 
 
 def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
