@@ -30,9 +30,8 @@ from cxrlens.radiographs.resize import resize
 from cxrlens.recipes.recipe import Loss, read_recipe
 from cxrlens.training.batches import CachedBatches, batches
 from cxrlens.training.losses import build_loss
-from cxrlens.training.precision import measure_precisions
 from cxrlens.writing import write_text
-from record import DOCS, keep, kept, markdown, stamp
+from record import DOCS, RESULTS, keep, kept, markdown, stamp
 
 REPEATS = 3
 BACKBONES = {
@@ -106,21 +105,6 @@ def input_against_network(recipe_name: str, side: int, films: int = 240) -> dict
     return spread(ratios)
 
 
-def precisions(recipe_name: str, side: int) -> dict[str, Any]:
-    """Films a second in float32 and bfloat16, both with channels-last, in turn."""
-    recipe = read_recipe(recipe_name)
-    part = recipe.model
-    model = build_model(part.model_copy(update={"weights": "none"}), 3)
-    films = torch.randint(0, 256, (recipe.training.batch, side, side), dtype=torch.uint8)
-    labels = torch.arange(len(films)) % 3
-    loss = build_loss(Loss(), [1, 1, 1])
-    speeds = [measure_precisions(model, films, labels, loss, repeats=1) for _ in range(3)]
-    return {
-        "bfloat16 against float32": spread([s["bfloat16"] / s["float32"] for s in speeds]),
-        "films_per_second": {k: spread([s[k] for s in speeds]) for k in ("float32", "bfloat16")},
-    }
-
-
 def words(values: dict[str, float], times: str = "×") -> str:
     return f"{values['median']}{times} ({values['least']}–{values['most']})"
 
@@ -141,16 +125,13 @@ def page(content: dict[str, Any]) -> str:
             "goal": "≤ 0.05×",
         }
         rows.append(row)
-    for name, found in content["precisions"].items():
-        films = found["films_per_second"]["bfloat16"]
-        what = f"training {name}, bfloat16 against float32 ({films['median']} films/s in bfloat16)"
-        rows.append(
-            {"what": what, "ratio": words(found["bfloat16 against float32"]), "goal": "> 1×"}
-        )
+    steps = RESULTS / "training_speed.md"
+    training = steps.read_text() if steps.exists() else "Not measured yet: `training_speed.py`.\n"
     return (
         "# Speed\n\nWritten by `benchmarks/speed.py`: ratios, each measured in one run, median (least–most). "
         "The machine did other work meanwhile: where the spread is wide, measure again. "
         f"{content['films']} films. {stamp(content['machine'])}.\n\n{markdown(pd.DataFrame(rows))}\n"
+        f"\n## Training steps\n\n{training}"
     )
 
 
@@ -169,7 +150,6 @@ def main() -> None:
             "input_against_network": {
                 name: input_against_network(recipe, 160) for name, recipe in BACKBONES.items()
             },
-            "precisions": {name: precisions(recipe, 160) for name, recipe in BACKBONES.items()},
         }
     keep("speed", content)
     write_text(DOCS / "speed.md", page(kept("speed")))
