@@ -1,0 +1,347 @@
+"""Tune a recipe: a study of trials, each a run that never meets the test films.
+
+A study is a folder: ``study.db`` (Optuna's storage), ``recipe.yaml`` and ``collection.csv`` (what it
+was begun with), ``trials/NNNN/`` (a run each, with validation predictions only), ``best.yaml`` (the
+winner as a recipe) and ``study.html``. Several processes may work on one folder. Each holds a lock on
+the trial that it trains; a trial that is under way and whose lock is free belonged to a process that
+has died, and whoever comes next goes on with it after its last whole epoch.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+from sklearn.metrics import f1_score  # type: ignore[import-untyped]
+
+from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.splits import split
+from cxrlens.errors import CxrlensError, MissingExtraError, OutputError, RunError
+from cxrlens.recipes.recipe import Recipe, read_recipe
+from cxrlens.runs.run import Run
+from cxrlens.training import fit
+from cxrlens.training.search import Space, apply, space_of
+from cxrlens.training.study_page import TrialRow, write_study_page
+from cxrlens.writing import explained, write_text
+
+try:
+    import optuna
+    from optuna.trial import FrozenTrial, Trial, TrialState
+except ModuleNotFoundError as error:  # pragma: no cover - the tests have it
+    raise MissingExtraError(
+        "tuning needs Optuna: pip install -c constraints.txt 'cxrlens[train,tune]'"
+    ) from error
+
+SPLIT = ("validation",)
+"""What a trial predicts: the test films are met once, by the winner."""
+
+FIRST = 5
+"""Trials that are finished before a worse one is stopped early."""
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A study after `tune`.
+
+    Attributes
+    ----------
+    trials
+        All of them, in order.
+    best
+        The winner as a recipe file; None if no trial came to its end.
+    page
+        The page of the study.
+    """
+
+    trials: list[TrialRow]
+    best: Path | None
+    page: Path
+
+
+def tune(
+    recipe: Recipe,
+    collection: Collection,
+    out: Path,
+    *,
+    trials: int = 20,
+    device: str = "auto",
+    cache: Path | None = None,
+    progress: fit.Progress | None = None,
+) -> Tuned:
+    """Search the settings of a recipe with which the validation films are told apart best.
+
+    Settings are drawn by Optuna's tree of Parzen estimators (Bergstra 2011), which begins with draws
+    at random. After each epoch a trial whose validation accuracy lies below the median of the others
+    at that epoch is stopped. A trial's value is the macro F1 of its validation films, by which
+    systems are chosen (SYSTEM §9).
+
+    Parameters
+    ----------
+    recipe
+        What is not drawn stays as it is in it.
+    collection
+        Films with labels; without a column ``split`` they are split with the recipe's seed.
+    out
+        The study's folder; one that exists is gone on with.
+    trials
+        Trials that the study shall have in all, those stopped early too, whoever trained them.
+    device, cache, progress
+        See `cxrlens.training.fit.train`.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe has several networks.
+    RunError
+        If the study was begun with another recipe or other films, or it is interrupted.
+    OutputError
+        If the folder holds something else, or cannot be written.
+    """
+    space = space_of(recipe)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with _locked(out / "study.lock"):
+        collection = _begin(recipe, collection, out)
+        study = _open(recipe, out)
+    while True:
+        with _locked(out / "study.lock"):
+            claimed = _claim(study, recipe, space, out, trials)
+        if claimed is None:
+            break
+        trial, lock = claimed
+        with lock:
+            _run(study, trial, recipe, collection, out, device, cache, progress)
+        _summarise(study, recipe, out)
+    return _summarise(study, recipe, out)
+
+
+def _begin(recipe: Recipe, collection: Collection, out: Path) -> Collection:
+    """Keep what the study begins with; or hold that it is what the study was begun with."""
+    kept = out / "recipe.yaml"
+    if not kept.is_file():
+        strangers = [path.name for path in out.iterdir() if path.name != "study.lock"]
+        if strangers:
+            raise OutputError(
+                f"{out} holds {strangers[0]} and is no study: choose an empty or a new folder"
+            )
+        collection.need("label")
+        if "split" not in collection.films:
+            collection = split(collection, recipe.seed)
+        collection.write(out / "collection.csv", force=True)
+        write_text(kept, recipe.to_yaml())
+        return read_collection(out / "collection.csv")
+    if read_recipe(kept) != recipe:
+        raise RunError(
+            f"{out} was begun with another recipe or other --set (see {kept}): "
+            "use those, or another folder"
+        )
+    begun = read_collection(out / "collection.csv")
+    same = ["image", "label", *(["split"] if "split" in collection.films else [])]
+    if not _rows(begun, same) == _rows(collection, same):
+        raise RunError(f"{out} was begun with other films: use those, or another folder")
+    return begun
+
+
+def _rows(collection: Collection, columns: list[str]) -> list[tuple[str, ...]]:
+    films = collection.films[columns].astype(str)
+    return sorted(films.itertuples(index=False, name=None))
+
+
+def _open(recipe: Recipe, out: Path) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{(out / 'study.db').resolve()}",
+        # Another process may be writing: wait for it.
+        engine_kwargs={"connect_args": {"timeout": 60}},
+    )
+    return optuna.create_study(
+        storage=storage,
+        study_name=recipe.name,
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST, n_warmup_steps=1),
+        load_if_exists=True,
+    )
+
+
+def _claim(
+    study: optuna.Study, recipe: Recipe, space: Space, out: Path, wanted: int
+) -> tuple[Trial, IO[bytes]] | None:
+    """Take a trial whose process has died, or else begin one; None if there are enough."""
+    known = study.get_trials(deepcopy=False)
+    counted = sum(trial.state in DONE for trial in known)
+    for frozen in known:
+        if frozen.state is not TrialState.RUNNING:
+            continue
+        lock = _try_lock(_lock_path(out, frozen.number))
+        if lock is None:
+            counted += 1
+        else:
+            return _redrawn(Trial(study, frozen._trial_id), recipe, space), lock
+    if counted >= wanted:
+        return None
+    trial = study.ask()
+    lock = _try_lock(_lock_path(out, trial.number))
+    assert lock is not None, "a new trial's lock is free"
+    return _redrawn(trial, recipe, space), lock
+
+
+def _redrawn(trial: Trial, recipe: Recipe, space: Space) -> Trial:
+    """Draw the trial's settings; what was drawn before a process died stays."""
+    # Processes that begin alike would otherwise draw alike.
+    seed = (recipe.seed * 100_003 + trial.number) % 2**32
+    trial.study.sampler = optuna.samplers.TPESampler(seed=seed)
+    space.draw(trial)
+    return trial
+
+
+def _run(
+    study: optuna.Study,
+    trial: Trial,
+    recipe: Recipe,
+    collection: Collection,
+    out: Path,
+    device: str,
+    cache: Path | None,
+    progress: fit.Progress | None,
+) -> None:
+    place = _place(out, trial.number)
+    reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        trial.report(accuracy, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    def say(stage: str, count: int, total: int) -> None:
+        if progress:
+            progress(f"trial {trial.number}: {stage}", count, total)
+
+    try:
+        if (place / "history.csv").is_file():
+            history = Run(place).history()
+            pairs = zip(history["epoch"], history["validation_accuracy"], strict=True)
+            for epoch, accuracy in pairs:
+                if epoch not in reported:
+                    on_epoch(int(epoch), float(accuracy))
+            run = fit.resume(place, cache=cache, progress=say, on_epoch=on_epoch, predicted=SPLIT)
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+            drawn = apply(recipe, trial.params)
+            run = fit.train(
+                drawn,
+                collection,
+                place,
+                device=device,
+                cache=cache,
+                progress=say,
+                on_epoch=on_epoch,
+                predicted=SPLIT,
+            )
+    except optuna.TrialPruned:
+        shutil.rmtree(place / "progress", ignore_errors=True)
+        (place / "weights.safetensors").unlink(missing_ok=True)
+        study.tell(trial, state=TrialState.PRUNED)
+        return
+    except RunError as error:
+        if isinstance(error.__cause__, SystemExit):
+            raise RunError("tuning was interrupted; the same command goes on") from error
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    except CxrlensError:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    study.tell(trial, validation_macro_f1(run))
+
+
+def validation_macro_f1(run: Run) -> float:
+    """Measure the macro F1 of a run's validation films, over the classes that have films."""
+    predictions = run.predictions("validation")
+    labels = sorted(predictions["label"].unique())
+    scores = f1_score(
+        predictions["label"], predictions["predicted"], labels=labels, average="macro"
+    )
+    return float(scores)
+
+
+def _summarise(study: optuna.Study, recipe: Recipe, out: Path) -> Tuned:
+    """Write the winner and the page as they stand now."""
+    rows = [_row(trial, recipe, out) for trial in study.get_trials(deepcopy=False)]
+    finished = [row for row in rows if row.value is not None]
+    best = None
+    if finished:
+        winner = max(finished, key=lambda row: row.value or 0.0)
+        best = out / "best.yaml"
+        about = (
+            f"{recipe.name}, tuned: trial {winner.number:04d} of {len(rows)} has the best macro F1 of "
+            f"the validation films, {winner.value:.4f}."
+        )
+        drawn = study.get_trials(deepcopy=False)[winner.number].params
+        write_text(best, apply(recipe, drawn, f"{recipe.name}-tuned", about).to_yaml())
+    page = write_study_page(out / "study.html", recipe, rows, _importance(study, len(finished)))
+    return Tuned(rows, best, page)
+
+
+def _row(trial: FrozenTrial, recipe: Recipe, out: Path) -> TrialRow:
+    settings: Mapping[str, Any] = {}
+    if "learning_rate_ratio" in trial.params:
+        drawn = apply(recipe, trial.params)
+        settings = {
+            "learning_rate_low": drawn.training.learning_rate_low,
+            "learning_rate_high": drawn.training.learning_rate_high,
+            **{
+                name: trial.params[name]
+                for name in ("width", "dropout", "frozen")
+                if name in trial.params
+            },
+        }
+    place = _place(out, trial.number)
+    history = Run(place).history() if (place / "versions.json").is_file() else pd.DataFrame()
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        value=trial.value if trial.state is TrialState.COMPLETE else None,
+        settings=settings,
+        accuracies=tuple(history.get("validation_accuracy", [])),
+        seconds=float(sum(history.get("seconds", []))),
+    )
+
+
+def _importance(study: optuna.Study, finished: int) -> dict[str, float]:
+    """Share of each setting in the spread of the values; empty with too few trials to say."""
+    if finished < 2 * FIRST:
+        return {}
+    return optuna.importance.get_param_importances(study)
+
+
+def _place(out: Path, number: int) -> Path:
+    return out / "trials" / f"{number:04d}"
+
+
+def _lock_path(out: Path, number: int) -> Path:
+    return out / "trials" / f"{number:04d}.lock"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with explained(path), path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _try_lock(path: Path) -> IO[bytes] | None:
+    """Lock a file until it is closed or this process ends; None if another one holds it."""
+    with explained(path):
+        path.parent.mkdir(exist_ok=True)
+        file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
