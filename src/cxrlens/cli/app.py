@@ -10,6 +10,7 @@ from cxrlens.cli.compare import compare
 from cxrlens.cli.dicom import dicom_node
 from cxrlens.cli.explore import explore
 from cxrlens.cli.serve import serve
+from cxrlens.cli.tune import tune
 
 app = typer.Typer(
     name="cxrlens",
@@ -47,6 +48,7 @@ app.command()(quality.repair)
 app.command()(collections.pairs)
 app.command()(collections.split)
 app.command()(models.train)
+app.command()(tune)
 app.command()(models.evaluate)
 app.command()(compare)
 app.command()(models.explain)
