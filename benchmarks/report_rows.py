@@ -24,7 +24,7 @@ LITE = (
     "model.frozen=blocks.3.1",
     "side=160",
 )
-NAMED = ("model.weights=none", "model.frozen=''", "side=96", "training.max_epochs=2")
+NAMED = ("model.weights=none", "model.frozen=''", "side=64", "training.max_epochs=1")
 
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lite0-svm": ("effnet-svm", (*LITE, "training.max_epochs=8")),
@@ -34,11 +34,11 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lite0-augmented": ("convnext-augmented", (*LITE, "training.max_epochs=8")),
     "resnet-cross-entropy": (
         "resnet-cross-entropy",
-        ("side=160", "training.max_epochs=6", "training.cycle=6"),
+        ("side=160", "training.max_epochs=5", "training.cycle=5"),
     ),
-    "resnet-focal": ("resnet-focal", ("side=160", "training.max_epochs=6", "training.cycle=6")),
-    "lite0-svm-voting": ("effnet-svm-voting", (*LITE, "training.max_epochs=5", "training.cycle=5")),
-    "resnet-voting": ("resnet-voting", ("side=160", "training.max_epochs=3", "training.cycle=3")),
+    "resnet-focal": ("resnet-focal", ("side=160", "training.max_epochs=5", "training.cycle=5")),
+    "lite0-svm-voting": ("effnet-svm-voting", (*LITE, "training.max_epochs=4", "training.cycle=4")),
+    "resnet-voting": ("resnet-voting", ("side=160", "training.max_epochs=2", "training.cycle=2")),
 }
 """Run folder: recipe, and what was changed in it."""
 
