@@ -1,0 +1,64 @@
+"""Other nodes: one that sends films to ours, and one that takes results, or will not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+
+from .dicom_film import CR, CT, DX
+
+ECHO = "1.2.840.10008.1.1"
+
+
+@contextmanager
+def calling(port: int, own: str = "TESTER", theirs: str = "CXRLENS"):
+    """An association with our node, established or not."""
+    node = AE(ae_title=own)
+    for kind in (ECHO, CR, DX, CT):
+        node.add_requested_context(kind, [uid.ExplicitVRLittleEndian])
+    association = node.associate("127.0.0.1", port, ae_title=theirs)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def send(port: int, *films: Dataset) -> list[int]:
+    """Send films; gives the status of each answer."""
+    with calling(port) as association:
+        assert association.is_established
+        return [int(association.send_c_store(film).Status) for film in films]
+
+
+class Archive:
+    """Takes captures and reports, except what it has been told to refuse."""
+
+    def __init__(self) -> None:
+        self.taken: list[Dataset] = []
+        self.refused_studies: set[str] = set()
+        self.status = 0xA900
+        self.port = 0
+
+    def _store(self, event: evt.Event) -> int:
+        result = event.dataset
+        if result.StudyInstanceUID in self.refused_studies:
+            return self.status
+        self.taken.append(result)
+        return 0x0000
+
+    @contextmanager
+    def open(self, callers: tuple[str, ...] = ("CXRLENS",)) -> Iterator["Archive"]:
+        node = AE(ae_title="ARCHIVE")
+        node.require_calling_aet = list(callers)
+        for kind in (uid.SecondaryCaptureImageStorage, uid.ComprehensiveSRStorage):
+            node.add_supported_context(kind)
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        server = node.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self.port = server.server_address[1]
+        try:
+            yield self
+        finally:
+            node.shutdown()
