@@ -10,7 +10,7 @@ from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.detection_steps import detection_steps
 from cxrlens.collections.overview import contradictions, write_overview
 from cxrlens.collections.phantom import draw_phantom, write_phantoms
-from cxrlens.collections.survey import survey
+from cxrlens.collections.survey import Shelf, survey
 from cxrlens.errors import OutputError
 from cxrlens.quality.chain import Chain
 
@@ -43,6 +43,13 @@ def test_statistics_are_those_of_the_film(damaged: Collection) -> None:
     assert abs(row["p50"] - np.median(film)) <= 1
 
 
+def test_columns_of_the_survey_s_names_do_not_clash(damaged: Collection, tmp_path: Path) -> None:
+    films = damaged.films.assign(width=1, mode="L", noisy=True)
+    seen = survey(Collection(films), Chain.named("robust"))
+    assert (seen.films["width"] >= 96).all()
+    assert write_overview(Collection(films), tmp_path / "page.html") == {}
+
+
 def test_a_broken_film_is_listed(damaged: Collection, tmp_path: Path) -> None:
     broken = damaged.films["image"].iloc[0]
     Path(broken).write_bytes(b"\x89PNG\r\n\x1a\nbroken")
@@ -53,6 +60,23 @@ def test_a_broken_film_is_listed(damaged: Collection, tmp_path: Path) -> None:
 
 def test_a_table_of_images_alone_will_do(damaged: Collection, tmp_path: Path) -> None:
     assert write_overview(Collection(damaged.films[["image"]]), tmp_path / "page.html") == {}
+
+
+def test_a_shelf_keeps_the_lowest_ranks_and_of_ties_the_first_by_name_in_any_order() -> None:
+    offers = [(1.0, name) for name in "dbca"] + [(0.0, "z"), (2.0, "0"), (0.0, "z")]
+    for order in (offers, offers[::-1]):
+        shelf = Shelf(3)
+        for rank, name in order:
+            shelf.offer(rank, name, np.zeros((4, 4), np.uint8))
+        assert [name for name, _ in shelf.films()] == ["z", "a", "b"]
+
+
+def test_every_detector_s_steps_are_shown_even_if_no_film_is_damaged(tmp_path: Path) -> None:
+    clean = read_collection(write_phantoms(tmp_path / "set", 9, seed=1, defects=0.0))
+    write_overview(clean, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    for defect in ("negative", "underexposed", "noisy", "blurred"):
+        assert f"a film found not {defect}" in page
 
 
 def test_contradictions_are_found() -> None:

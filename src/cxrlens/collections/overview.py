@@ -80,18 +80,32 @@ def _contents(page: Page, films: pd.DataFrame, seen: Survey) -> None:
     page.tiles(tiles)
     for column in ("label", "source"):
         if column in films:
-            page.table(_shares(films[column], column), f"Films by {column}.")
+            page.table(_shares(films[column], column), f"Films by {column}.", _SHARE)
     if "label" in films and "source" in films:
         both = pd.crosstab(films["source"].fillna("not known"), films["label"].fillna("not known"))
         page.table(both.reset_index(), "Films by source and class.")
     for column in ("view", "sex", "split"):
         if column in films:
-            page.table(_shares(films[column], column), f"Films by {column}.")
+            page.table(_shares(films[column], column), f"Films by {column}.", _SHARE)
     if "age" in films and films["age"].notna().any():
         keys = films["label"].fillna("not known") if "label" in films else "all"
         ages = films.assign(**{"class": keys}).groupby("class")["age"]
-        table = ages.describe()[["count", "min", "25%", "50%", "75%", "max"]].reset_index()
-        page.table(table.astype({"count": int}), "Ages in years, by class, where known.")
+        table = ages.describe()[["count", "min", "25%", "50%", "75%", "max"]]
+        table = table.rename(columns={"50%": "median", "count": "films"}).reset_index()
+        years = dict.fromkeys(("min", "25%", "median", "75%", "max"), _one_digit)
+        page.table(table.astype({"films": int}), "Ages in years, by class, where known.", years)
+
+
+def _percent(share: object) -> str:
+    return f"{100 * float(str(share)):.1f} %"
+
+
+def _one_digit(value: object) -> str:
+    number = float(str(value))
+    return "–" if np.isnan(number) else f"{number:.1f}".removesuffix(".0")
+
+
+_SHARE = {"share": _percent}
 
 
 def _shares(values: pd.Series, name: str) -> pd.DataFrame:
@@ -105,13 +119,14 @@ def _pixels(page: Page, seen: Survey) -> None:
     films = seen.films
     page.section("Sizes, formats, intensities", "pixels")
     sizes = films["width"].astype(str) + " × " + films["height"].astype(str)
-    page.table(_shares(sizes, "width × height").head(12), "The commonest sizes, in pixels.")
+    page.table(_shares(sizes, "width × height").head(12), "The commonest sizes, in pixels.", _SHARE)
     kinds = films["format"] + ", " + films["mode"]
-    page.table(_shares(kinds, "format, mode"), "File formats and pixel modes as stored.")
-    with figure() as (drawing, (axes,)):
-        axes.scatter(films["width"], films["height"], s=12, alpha=0.5)
-        axes.set(xlabel="width, pixels", ylabel="height, pixels")
-    page.figure(drawing, "Scatter plot of width and height of the films", "Original sizes.")
+    page.table(_shares(kinds, "format, mode"), "File formats and pixel modes as stored.", _SHARE)
+    if sizes.nunique() > 1:
+        with figure() as (drawing, (axes,)):
+            axes.scatter(films["width"], films["height"], s=12, alpha=0.5)
+            axes.set(xlabel="width, pixels", ylabel="height, pixels")
+        page.figure(drawing, "Scatter plot of width and height of the films", "Original sizes.")
     for column in ("label", "source"):
         if column not in films or films[column].isna().all():
             continue
@@ -119,7 +134,9 @@ def _pixels(page: Page, seen: Survey) -> None:
         names = [f"p{share}" for share in PERCENTILES]
         table = groups[["mean", "std", *names]].mean().round(1).reset_index()
         page.table(
-            table, f"Grey levels (0 to 255) by {column}: means of the films' own statistics."
+            table,
+            f"Grey levels (0 to 255) by {column}: means of the films' own statistics.",
+            dict.fromkeys(("mean", "std", *names), _one_digit),
         )
         with figure() as (drawing, (axes,)):
             for name, row in table.set_index(column).iterrows():
@@ -141,12 +158,13 @@ def _defects(page: Page, seen: Survey) -> None:
         {"defect": name, "films": int(films[name].sum()), "share": float(films[name].mean())}
         for name in seen.defects
     ]
-    page.table(pd.DataFrame(rows), "Films with each defect.")
+    page.table(pd.DataFrame(rows), "Films with each defect.", _SHARE)
     for column in ("label", "source"):
         if column in films and films[column].notna().any():
             keys = films[column].fillna("not known")
             table = films[list(seen.defects)].astype(float).groupby(keys).mean().reset_index()
-            page.table(table, f"Share of each defect by {column}.")
+            shares = dict.fromkeys(seen.defects, _percent)
+            page.table(table, f"Share of each defect by {column}.", shares)
 
 
 def contradictions(films: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +209,11 @@ def _eye(page: Page, seen: Survey) -> None:
             f"Contradictions, {len(odd):,} in all.",
         )
     if "worst" in seen.shelves:
-        page.films(_cards(seen, "worst"), "Most defects, then highest scores, first.", 224)
+        page.films(
+            _cards(seen, "worst"),
+            "What asks most for an eye first: no chest, then damage, borders last.",
+            224,
+        )
     elif not seen.failures and odd.empty:
         page.text("None stands out.")
 
@@ -204,7 +226,7 @@ def _samples(page: Page, seen: Survey) -> None:
     page.section("Sample sheets", "samples")
     for place in sorted(seen.shelves, key=lambda name: (name.split()[0], name)):
         if place != "worst":
-            caption = "no defect found" if place == "without" else place
+            caption = "no defect found" if place == "without" else place.replace("with ", "found ")
             page.films(_cards(seen, place), f"Drawn at random: {caption}.", 224)
 
 
@@ -227,12 +249,12 @@ def _cards(seen: Survey, place: str) -> list[FilmCard]:
 def _steps(page: Page, seen: Survey) -> None:
     page.section("How the report's detectors work", "steps")
     page.text(
-        "A film with and one without each defect, as the chain above found them, go through the "
+        "A film with each defect, where the chain above found one, and one without go through the "
         "steps of the report's detector. The last pictures show what its repair would give."
     )
     for defect in DEFECTS[:4]:
         for place in (f"with {defect}", "without"):
-            if f"with {defect}" not in seen.shelves or place not in seen.shelves:
+            if place not in seen.shelves:
                 continue
             image, film = seen.shelves[place].films()[0]
             pictures, words = detection_steps(defect, film)

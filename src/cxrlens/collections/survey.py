@@ -1,12 +1,12 @@
 """What a look at every film of a collection gives: size, format, intensity, findings, samples."""
 
-import heapq
 import io
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,17 @@ from cxrlens.radiographs.read import decode_radiograph, read_bytes
 from cxrlens.radiographs.resize import resize
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+URGENCY = {
+    "not_a_chest": 4.0,
+    "patched": 2.0,
+    "negative": 2.0,
+    "underexposed": 2.0,
+    "blurred": 2.0,
+    "noisy": 1.0,
+    "padded": 0.5,
+}
+"""How much a finding asks for a human eye: a border is cropped and harms little, a hand in the set does."""
 
 _AHEAD = 32
 
@@ -38,18 +49,19 @@ class Shelf:
     """
 
     limit: int
-    _heap: list[tuple[float, str, Film]] = field(default_factory=list)
+    _held: list[tuple[float, str, Film]] = field(default_factory=list)
 
     def offer(self, rank: float, image: str, film: Film) -> None:
-        """Keep the film if its rank is among the lowest."""
-        if all(image != kept for _, kept, _ in self._heap):
-            heapq.heappush(self._heap, (-rank, image, film))
-            if len(self._heap) > self.limit:
-                heapq.heappop(self._heap)
+        """Keep the film if its rank is among the lowest; of equal ranks, the first by name."""
+        if all(image != kept for _, kept, _ in self._held):
+            # Sorted by rank and name only: films are arrays, which have no order.
+            self._held.append((rank, image, film))
+            self._held.sort(key=itemgetter(0, 1))
+            del self._held[self.limit :]
 
     def films(self) -> list[tuple[str, Film]]:
         """Image and (224, 224) film of what it holds, lowest rank first."""
-        return [(image, film) for _, image, film in sorted(self._heap, key=lambda e: (-e[0], e[1]))]
+        return [(image, film) for _, image, film in self._held]
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,8 @@ class Survey:
     failures
         Image and sentence of each film that could not be read.
     shelves
-        Seeded samples: ``class NAME``, ``with DEFECT``, ``without``; and ``worst``, by score.
+        Seeded samples: ``class NAME``, ``with DEFECT``, ``without``; and ``worst``, by
+        scores weighted with `URGENCY`.
     defects
         What the chain looked for.
     """
@@ -135,11 +148,12 @@ def survey(
                 for place in places:
                     shelves.setdefault(place, Shelf(sheet)).offer(draw, image, film)
                 if found:
-                    worst = max(row[f"{name}_score"] for name in found)
-                    shelves.setdefault("worst", Shelf(2 * sheet)).offer(
-                        -worst - len(found), image, film
-                    )
-    seen = table.merge(pd.DataFrame(rows, columns=None if rows else ["image"]), on="image")
+                    urgency = sum(row[f"{name}_score"] * URGENCY[name] for name in found)
+                    shelves.setdefault("worst", Shelf(2 * sheet)).offer(-urgency, image, film)
+    measured = pd.DataFrame(rows, columns=None if rows else ["image"])
+    # A table may bring columns of these names (width, noisy, ...); what was seen here counts.
+    own = [name for name in table.columns if name == "image" or name not in measured.columns]
+    seen = table[own].merge(measured, on="image")
     return Survey(seen, failures, shelves, defects)
 
 
