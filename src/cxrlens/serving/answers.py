@@ -80,8 +80,9 @@ class Predicted(BaseModel):
 class HeatMapAnswer(BaseModel):
     """Where the model looked.
 
-    ``png`` is a Base64 PNG, 8-bit grey in the film's geometry (its longer side at most 1,024 pixels): 255
-    where the film raises the class's score most, 0 where it does not.
+    ``png`` is a Base64 PNG, 8-bit grey in the film's geometry (its longer side at most 1,024 pixels). 255
+    where the film raises the class's score most; 0 where it does not or, if ``signed``, 128 where it does
+    not and 1 where it speaks against the class.
     """
 
     model_config = ConfigDict(
@@ -93,6 +94,8 @@ class HeatMapAnswer(BaseModel):
                 "probabilities": _PROBABILITIES,
                 "width": 853,
                 "height": 1024,
+                "signed": False,
+                "note": "",
                 "png": "iVBORw0KGgo…",
                 "notice": NOTICE,
             }
@@ -105,6 +108,8 @@ class HeatMapAnswer(BaseModel):
     probabilities: dict[str, float]
     width: int
     height: int
+    signed: bool = False
+    note: str = Field("", description="What is to be known of how the map came about.")
     png: str
     notice: str = NOTICE
 
@@ -194,7 +199,7 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
 
 def heat_answer(prediction: Prediction, heat: HeatMap) -> HeatMapAnswer:
     """Put a heat map into JSON."""
-    pixels = map_pixels(heat.values, MAP_SIDE)
+    pixels = map_pixels(heat, MAP_SIDE)
     return HeatMapAnswer(
         method=heat.method,
         target=heat.target,
@@ -202,5 +207,7 @@ def heat_answer(prediction: Prediction, heat: HeatMap) -> HeatMapAnswer:
         probabilities=prediction.probabilities,
         width=pixels.shape[1],
         height=pixels.shape[0],
+        signed=heat.signed,
+        note=heat.note,
         png=png_text(pixels),
     )

@@ -313,7 +313,7 @@ def _shown(prediction: Prediction, heat: HeatMap, form: str, palette: str) -> Re
         return Response(png(heat.overlay(palette)), media_type="image/png")
     if form == "map":
         return Response(
-            png(map_pixels(heat.values, max(heat.values.shape))), media_type="image/png"
+            png(map_pixels(heat)), media_type="image/png"
         )
     return JSONResponse(heat_answer(prediction, heat).model_dump(mode="json"))
 

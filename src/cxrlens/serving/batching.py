@@ -57,6 +57,11 @@ class Batcher:
         self._waiting.put((film, future))
         return future
 
+    @property
+    def waiting(self) -> int:
+        """Films that wait for their batch."""
+        return self._waiting.qsize()
+
     def close(self) -> None:
         """Predict what waits, then stop."""
         self._waiting.put(None)

@@ -28,6 +28,7 @@ HUNG_UP = 499
 """Status in log and metrics where the client did not wait for its answer."""
 
 _DRAIN_SECONDS = 2.0
+_DRAIN_BYTES = 32 * 1024 * 1024
 _MISDIRECTED = 421
 
 _log = logging.getLogger("cxrlens.serving")
@@ -145,9 +146,10 @@ class _Exchange:
         """Take in a little of what still comes: a connection closed at once loses the answer."""
         if self._asks_first and not self._asked:
             return
+        most = self.received + _DRAIN_BYTES
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while self._body_left:
+                while self._body_left and self.received < most:
                     await self.receive()
 
 

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.explanation.heatmap import HeatMap
+
 _FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
@@ -32,6 +34,11 @@ def within(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def map_pixels(values: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
-    """Give a heat map's values [0, 1] as uint8, its longer side at most `side` pixels."""
-    return within(np.rint(values * 255).astype(np.uint8), side)
+def map_pixels(heat: HeatMap, side: int | None = None) -> NDArray[np.uint8]:
+    """Give a heat map's values as uint8, its longer side at most `side` pixels.
+
+    Values in [0, 1] become 0 to 255; where the map is signed, [-1, 1] becomes 1 to 255 round 128.
+    """
+    values = 128 + 127 * heat.values if heat.signed else 255 * heat.values
+    pixels = np.rint(values).astype(np.uint8)
+    return pixels if side is None else within(pixels, side)

@@ -58,6 +58,11 @@ class Service:
         self._explainer = ThreadPoolExecutor(1, "cxrlens-explain")
         self.jobs = Jobs(explain, limits)
 
+    @property
+    def waiting(self) -> int:
+        """Decoded films that wait for the network."""
+        return self._batcher.waiting
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep old jobs while the server runs; stop every thread at its end."""

@@ -47,7 +47,7 @@ export class Heat {
     try {
       const map = await this.fetch(work);
       const { grey, width, height } = await greyOf(pngOf(map.png));
-      entry.maps.set(key, colourMap(grey, width, height));
+      entry.maps.set(key, Object.assign(colourMap(grey, width, height, map.signed), { signed: map.signed, note: map.note }));
       announce(`${methodName(work.method)} map for ${work.target} is shown`);
       this.onMap(entry);
     } catch (error) {

@@ -10,13 +10,16 @@ import { showEntry, showModel } from "./panel.js";
 import { writeReport } from "./report.js";
 import { addToStrip } from "./strip.js";
 import { freshView, Viewport } from "./viewport.js";
-import { capital, methodName } from "./words.js";
+import { capital, methodName, share } from "./words.js";
 
 const AT_ONCE = 4;
 
 const entries = [];
 const state = { card: null, abilities: null, active: 0, compare: false };
-const heat = new Heat(() => redraw());
+const heat = new Heat(() => {
+  showScale();
+  redraw();
+});
 const look = { tool: "window", seen: false, heat, mapOf: (entry) => heat.mapOf(entry) };
 const viewports = [0, 1].map((slot) => new Viewport(look, () => activate(slot), () => showTools()));
 const current = () => viewports[state.active].entry;
@@ -44,10 +47,24 @@ function refresh() {
   document.body.classList.toggle("has-films", entries.length > 0);
   showEntry(current(), state.card, setSeen, look.seen);
   showTargets();
+  showScale();
   showTools();
   redraw();
   const quick = !heat.slow.includes(heat.method);
   for (const viewport of state.compare && quick ? viewports : [viewports[state.active]]) heat.want(viewport.entry);
+}
+
+/** Say how the map that is shown is to be read. */
+function showScale() {
+  const map = current() && heat.mapOf(current());
+  const signed = Boolean(map?.signed);
+  drawScale(byId("scale"), signed);
+  byId("scale-low").textContent = signed ? "against" : "little";
+  byId("scale-high").textContent = signed ? "for" : "much";
+  const words = signed
+    ? "Blue speaks for the class, orange against it. It does not outline a disease."
+    : "Brighter raised the score of the class more. It does not outline a disease.";
+  byId("heat-words").textContent = map?.note ? `${words} ${map.note}` : words;
 }
 
 function activate(slot) {
@@ -190,7 +207,7 @@ async function read(entry) {
   [entry.answer] = (await answer.json()).films;
   entry.seen = new Film(await greyOf(pngOf(entry.answer.seen.png)));
   const { predicted, probabilities } = entry.answer;
-  announce(`${entry.name}: ${predicted}, probability ${probabilities[predicted].toFixed(2)}`);
+  announce(`${entry.name}: ${predicted}, probability ${share(probabilities[predicted], 2)}`);
 }
 
 function print() {
@@ -273,7 +290,6 @@ function listenToDrops() {
 
 async function start() {
   onTokenNeeded(askForToken);
-  drawScale(byId("scale"));
   setTool("window");
   layOut();
   listen();

@@ -1,7 +1,7 @@
 /** The panel at the right: probabilities, quality, the model. */
 
 import { byId, make } from "./dom.js";
-import { capital, DEFECTS, listed, present, REPAIRS } from "./words.js";
+import { capital, DEFECTS, listed, present, REPAIRS, share } from "./words.js";
 
 const KNOWN = ["normal", "pneumonia", "tuberculosis"];
 
@@ -44,7 +44,7 @@ export function bars(answer) {
       "li",
       { class: chosen ? "bar chosen" : "bar" },
       make("span", { class: "label" }, capital(label)),
-      make("span", { class: "number" }, value.toFixed(3)),
+      make("span", { class: "number" }, share(value)),
       make("span", {
         class: "track", role: "meter", "aria-label": `Probability of ${label}${chosen ? ", the highest" : ""}`,
         "aria-valuemin": 0, "aria-valuemax": 1, "aria-valuenow": value.toFixed(3),

@@ -3,7 +3,7 @@
 import { byId, make } from "./dom.js";
 import { bars, factsOf, figuresOf, repaired, trainedOn } from "./panel.js";
 import { freshView, paint } from "./viewport.js";
-import { capital, DEFECTS, methodName, present } from "./words.js";
+import { capital, DEFECTS, methodName, present, share } from "./words.js";
 
 const SIDE = 1100;
 
@@ -29,7 +29,7 @@ function reportOf(entry, card, look, heat) {
   const still = { ...entry, view: { ...freshView(), ...entry.view, zoom: 1, x: 0, y: 0 } };
   const map = heat.on ? heat.mapOf(entry) : undefined;
   const films = [picture(still, { ...look, heat: { on: false } }, look.seen ? "As the model saw it" : "The film")];
-  if (map) films.push(picture(still, { ...look, heat: { on: true, opacity: heat.opacity }, mapOf: () => map }, `${methodName(heat.method)}: what raised the score of ${heat.target(entry)}`));
+  if (map) films.push(picture(still, { ...look, heat: { on: true, opacity: heat.opacity }, mapOf: () => map }, `${methodName(heat.method)}: ${map.signed ? "blue speaks for" : "what raised the score of"} ${heat.target(entry)}${map.signed ? ", orange against it" : ""}`));
   const found = present(answer).map(({ defect }) => (DEFECTS[defect]?.[0] ?? defect).toLowerCase());
   return make(
     "section",
@@ -37,7 +37,7 @@ function reportOf(entry, card, look, heat) {
     make("header", {}, make("h2", {}, "Chest radiograph: what the model says"), make("p", { class: "use" }, "Research use, not a diagnosis")),
     make("dl", { class: "facts" }, make("dt", {}, "Film"), make("dd", {}, entry.name), make("dt", {}, "Printed"), make("dd", {}, new Date().toLocaleString()), make("dt", {}, "Read by"), make("dd", { class: "blank" }, "")),
     make("div", { class: films.length > 1 ? "pictures two" : "pictures" }, films),
-    make("h3", {}, `Highest: ${capital(answer.predicted)}, ${answer.probabilities[answer.predicted].toFixed(3)}`),
+    make("h3", {}, `Highest: ${capital(answer.predicted)}, ${share(answer.probabilities[answer.predicted])}`),
     bars(answer),
     make("p", {}, answer.calibrated ? "" : "The probabilities are not calibrated. ", `Quality: ${found.length ? found.join(", ") : "no defect found"}. `, repaired(answer, card)),
     make("h3", {}, "The model"),

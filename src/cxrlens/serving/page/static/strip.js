@@ -3,6 +3,7 @@
 import { byId, icon, make } from "./dom.js";
 import { windowTable } from "./film.js";
 import { freshView } from "./viewport.js";
+import { share } from "./words.js";
 
 const SIDE = 96;
 
@@ -42,5 +43,5 @@ export function addToStrip(entry, onChoose, onRemove) {
 function verdictOf(entry) {
   if (entry.error) return "not read";
   if (!entry.answer) return entry.film ? "predicting" : "reading";
-  return `${entry.answer.probabilities[entry.answer.predicted].toFixed(2)} ${entry.answer.predicted}`;
+  return `${share(entry.answer.probabilities[entry.answer.predicted], 2)} ${entry.answer.predicted}`;
 }

@@ -39,3 +39,11 @@ export function listed(words) {
 
 /** Findings that are there, in words. */
 export const present = (answer) => answer.findings.filter((finding) => finding.present);
+
+/** A probability to so many places; what rounds to 0 or 1 is neither. */
+export function share(value, places = 3) {
+  const least = 10 ** -places;
+  if (value > 1 - least / 2) return `> ${(1 - least).toFixed(places)}`;
+  if (value < least / 2) return `< ${least.toFixed(places)}`;
+  return value.toFixed(places);
+}

@@ -1,0 +1,343 @@
+"""What the API answers: types, faults, headers, tokens, and that nothing of a patient is left anywhere."""
+
+import base64
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cxrlens.collections.collection import Collection
+from cxrlens.prediction import Predictor
+from cxrlens.runs import Run
+from cxrlens.serving.api import create_app
+from cxrlens.serving.card import ModelCard, card_of, write_card
+from cxrlens.serving.limits import Limits
+from tests.radiographs.dicom_films import native
+from tests.serving.live_server import live
+
+TOKEN = "a-token-of-some-length"
+CLASSES = ["normal", "pneumonia", "tuberculosis"]
+
+
+def pixels_of(data: bytes) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return np.asarray(pixels, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def guarded(predictor: Predictor, card: ModelCard) -> Iterator[httpx.Client]:
+    app = create_app(predictor, card, token=TOKEN)
+    with live(app) as address, httpx.Client(base_url=address) as client:
+        yield client
+
+
+def test_a_film_is_predicted_as_the_predictor_does(
+    client: httpx.Client, predictor: Predictor, phantoms: Collection
+) -> None:
+    images = [Path(image) for image in phantoms.films["image"].head(5)]
+    files = [("film", (image.name, image.read_bytes())) for image in images]
+    answer = client.post("/predict", files=files, params={"seen": True})
+    assert answer.status_code == 200
+    content = answer.json()
+    assert content["notice"].startswith("Research use only")
+    assert [one["name"] for one in content["films"]] == [image.name for image in images]
+    for image, one in zip(images, content["films"], strict=True):
+        expected = predictor.predict(image)
+        assert one["predicted"] == expected.predicted
+        assert one["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+        assert one["findings"][0] == {
+            "defect": "negative",
+            "present": expected.examination.findings["negative"].present,
+            "score": expected.examination.findings["negative"].score,
+        }
+        seen = pixels_of(base64.b64decode(one["seen"]["png"]))
+        assert np.array_equal(seen, expected.examination.pixels)
+
+
+def test_dicom_is_shown_and_predicted(client: httpx.Client, film: bytes) -> None:
+    grey = pixels_of(film).astype(np.uint16) * 16
+    dicom = native(grey, 12, PatientName="<img src=x onerror=alert(1)>")
+    shown = client.post("/film", files={"film": ("a.dcm", dicom)})
+    assert shown.headers["content-type"] == "image/png"
+    assert pixels_of(shown.content).shape == (64, 64)
+    assert shown.headers["x-film-width"] == "64"
+    assert "PatientName" not in shown.text
+    assert client.post("/predict", files={"film": dicom}).status_code == 200
+
+
+@pytest.mark.parametrize(("form", "shape"), [("overlay", (64, 64, 3)), ("map", (64, 64))])
+def test_grad_cam_comes_at_once(
+    client: httpx.Client, film: bytes, form: str, shape: tuple[int, ...]
+) -> None:
+    data = {"method": "gradcam", "target": "tuberculosis", "as": form}
+    answer = client.post("/explain", files={"film": film}, data=data)
+    assert answer.status_code == 200
+    assert pixels_of(answer.content).shape == shape
+
+
+def test_a_map_in_json_is_the_predictor_s(
+    client: httpx.Client, predictor: Predictor, film: bytes
+) -> None:
+    answer = client.post("/explain", files={"film": film}, data={"target": "pneumonia"}).json()
+    expected = predictor.predict(pixels_of(film)).explain("gradcam", "pneumonia")
+    assert (answer["method"], answer["target"], answer["signed"]) == ("gradcam", "pneumonia", False)
+    found = pixels_of(base64.b64decode(answer["png"])) / 255
+    assert found == pytest.approx(expected.values, abs=0.01)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of side × side black pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1_000_000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def ct() -> bytes:
+    return native(np.zeros((64, 64), np.uint16), 12, Modality="CT")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "empty"),
+        (b"nothing of a film", "no PNG, JPEG, TIFF or DICOM"),
+        (bomb(30_000), "pixels"),
+        (ct(), "CT"),
+    ],
+    ids=["empty", "text", "bomb", "ct"],
+)
+def test_a_film_that_cannot_be_read_is_one_sentence(
+    client: httpx.Client, data: bytes, sentence: str
+) -> None:
+    for route in ("/predict", "/film", "/explain"):
+        answer = client.post(route, files={"film": ("Doe^Jane.png", data)})
+        assert answer.status_code == 422
+        assert sentence in answer.json()["error"]
+        assert "Doe" not in answer.text
+
+
+def test_a_broken_film_among_many_takes_none_with_it(client: httpx.Client, film: bytes) -> None:
+    files = [("film", ("a.png", film)), ("film", ("b.png", b"broken")), ("film", ("c.png", film))]
+    first, broken, last = client.post("/predict", files=files).json()["films"]
+    assert first["probabilities"] == last["probabilities"]
+    assert broken["error"].startswith("film 2 is no PNG")
+    assert broken["predicted"] is None
+
+
+def test_a_photograph_in_colour_is_doubted(client: httpx.Client) -> None:
+    rng = np.random.default_rng(0)
+    colours = np.repeat(np.repeat(rng.integers(0, 256, (4, 4, 3), np.uint8), 40, 0), 40, 1)
+    data = cv2.imencode(".jpg", colours)[1].tobytes()
+    (answer,) = client.post("/predict", files={"film": data}).json()["films"]
+    found = {one["defect"] for one in answer["findings"] if one["present"]}
+    assert (answer["width"], found & {"not_a_chest", "noisy", "negative"} != set()) == (160, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\films\\a.dcm", "a.dcm"),
+        ("..", "film"),
+        ("<script>alert(1)</script>.png", "script>.png"),
+        ("<b onclick=x>.png", "<b onclick=x>.png"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("x" * 500, "x" * 120),
+    ],
+)
+def test_names_are_shown_and_never_used(
+    client: httpx.Client, film: bytes, name: str, shown: str
+) -> None:
+    answer = client.post("/predict", files={"film": (name, film)})
+    assert answer.json()["films"][0]["name"] == shown
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_answer_bears_the_headers(client: httpx.Client) -> None:
+    for path in ("/", "/health", "/static/main.js", "/none", "/static/../api.py", "/jobs/none"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-frame-options"] == "DENY"
+        assert "server" not in headers
+    assert client.get("/model").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/..%2f..%2fapi.py", "/static/%2e%2e/front.py", "/static/", "/static/a%00.js"]
+)
+def test_only_the_page_s_own_files_are_served(client: httpx.Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("sent", [None, "Bearer wrong", f"Basic {TOKEN}", "Bearer", "Bearer \xe9"])
+def test_without_the_token_nothing_is_said(
+    guarded: httpx.Client, film: bytes, sent: str | None
+) -> None:
+    headers = {} if sent is None else {"authorization": sent.encode("latin-1")}
+    for path in ("/model", "/metrics", "/abilities", "/jobs/x"):
+        answer = guarded.get(path, headers=headers)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert guarded.post("/predict", files={"film": film}, headers=headers).status_code == 401
+    assert guarded.get("/health").json() == {"status": "ok", "token": True}
+    assert guarded.get("/").status_code == 200
+
+
+def test_with_the_token_all_is_said(guarded: httpx.Client, film: bytes) -> None:
+    headers = {"authorization": f"Bearer {TOKEN}", "host": "model.hospital.example"}
+    assert guarded.post("/predict", files={"film": film}, headers=headers).status_code == 200
+
+
+def test_other_names_and_other_sites_are_refused(client: httpx.Client) -> None:
+    rebound = client.get("/model", headers={"host": "evil.example"})
+    assert (rebound.status_code, "--allow-host" in rebound.text) == (421, True)
+    assert client.get("/model", headers={"origin": "https://evil.example"}).status_code == 403
+    own = f"http://{client.base_url.host}:{client.base_url.port}"
+    assert client.get("/model", headers={"origin": own}).status_code == 200
+
+
+def test_another_origin_may_ask_where_it_is_allowed(
+    predictor: Predictor, card: ModelCard, film: bytes
+) -> None:
+    origin = "https://pacs.example"
+    with live(create_app(predictor, card, token=TOKEN, origins=[origin])) as address:
+        asked = httpx.options(
+            f"{address}/predict",
+            headers={
+                "origin": origin,
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "authorization",
+            },
+        )
+        assert asked.headers["access-control-allow-origin"] == origin
+        headers = {"origin": origin, "authorization": f"Bearer {TOKEN}"}
+        answer = httpx.post(f"{address}/predict", files={"film": film}, headers=headers)
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
+def test_the_card_says_who_and_how_well(client: httpx.Client, small_run: Run) -> None:
+    card = client.get("/model").json()
+    assert card["backbone"] == "resnet"
+    assert "drawn by a program" in card["population"]
+    assert {row["label"] for row in card["trained_on"]} == set(CLASSES)
+    learnt = small_run.collection().split("train")
+    assert sum(row["films"] for row in card["trained_on"]) == len(learnt)
+    figures = {one["name"]: one for one in card["tested"]["figures"]}
+    tested = small_run.metrics()["test"]
+    assert figures["Accuracy"]["value"] == tested["accuracy"]
+    assert figures["Accuracy"]["low"] == tested["intervals"]["by_name"]["accuracy"]["low"]
+    assert any("0.9 does not mean" in warning for warning in card["warnings"])
+
+
+def test_a_bundle_may_bring_its_card(card: ModelCard, tmp_path: Path) -> None:
+    write_card(card, tmp_path / "card.json")
+    assert card_of(tmp_path) == card
+
+
+def test_openapi_has_types_and_examples(client: httpx.Client) -> None:
+    api = client.get("/openapi.json").json()
+    assert {"/predict", "/film", "/explain", "/jobs/{job}", "/model", "/health", "/metrics"} <= set(
+        api["paths"]
+    )
+    schemas = api["components"]["schemas"]
+    for name in ("ModelCard", "FilmAnswer", "HeatMapAnswer", "JobAnswer", "Fault"):
+        assert schemas[name]["example"]
+    form = api["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert form["schema"]["required"] == ["film"]
+    assert "http" not in client.get("/docs").text.replace("http-equiv", "")
+
+
+def test_metrics_count_films_and_never_name_them(
+    predictor: Predictor, card: ModelCard, film: bytes
+) -> None:
+    with live(create_app(predictor, card)) as address, httpx.Client(base_url=address) as client:
+        client.post("/predict", files={"film": ("Doe^Jane.png", film)})
+        client.post("/predict", files={"film": ("Doe^Jane.png", b"broken")})
+        client.get("/etc/secret")
+        text = client.get("/metrics").text
+    assert 'cxrlens_requests_total{route="/predict",status="200"} 1.0' in text
+    assert 'cxrlens_requests_total{route="/predict",status="422"} 1.0' in text
+    assert 'cxrlens_requests_total{route="other",status="404"} 1.0' in text
+    assert "cxrlens_films_unread_total 1.0" in text
+    assert "Doe" not in text
+    assert "secret" not in text
+
+
+def test_the_log_names_no_film_and_the_disk_keeps_none(
+    predictor: Predictor,
+    card: ModelCard,
+    film: bytes,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    big = film + bytes(3_000_000)
+    with caplog.at_level(logging.DEBUG), live(create_app(predictor, card)) as address:
+        for data in (film, big, b"broken"):
+            files = {"film": ("Doe^Jane.png", data)}
+            httpx.post(f"{address}/predict?patient=Doe", files=files)
+            httpx.post(f"{address}/explain", files=files, data={"target": "Doe"})
+    lines = [one.getMessage() for one in caplog.records if one.name.startswith("cxrlens")]
+    assert any(line.startswith("POST /predict 200") for line in lines)
+    assert not any("Doe" in line or "127.0.0.1" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"method": "guess"}, "unknown method 'guess'"),
+        ({"target": "covid"}, "unknown class 'covid'"),
+        ({"as": "gif"}, "unknown form 'gif'"),
+        ({"palette": "mauve"}, "unknown palette 'mauve'"),
+    ],
+)
+def test_unknown_values_are_named(
+    client: httpx.Client, film: bytes, fields: dict[str, str], sentence: str
+) -> None:
+    answer = client.post("/explain", files={"film": film}, data=fields)
+    assert answer.status_code == 422
+    assert sentence in answer.json()["error"]
+
+
+def test_forms_that_are_none(client: httpx.Client, film: bytes) -> None:
+    head = {"content-type": "multipart/form-data; boundary=x"}
+    sent: list[tuple[dict[str, str], bytes, int]] = [
+        ({"content-type": "application/json"}, b"{}", 415),
+        (head, b"nothing", 400),
+        (head, b'--x\r\ncontent-disposition: form-data; name="film"; filename="a"\r\n\r\nab', 400),
+        (head, b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n', 400),
+        ({"content-type": "multipart/form-data"}, film, 415),
+    ]
+    for headers, content, status in sent:
+        answer = client.post("/predict", content=content, headers=headers)
+        assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+def test_limits_of_bytes_and_films(predictor: Predictor, card: ModelCard, film: bytes) -> None:
+    app = create_app(predictor, card, Limits(film_bytes=20_000, films=3, film_pixels=64 * 64 - 1))
+    with live(app) as address:
+        large = httpx.post(f"{address}/predict", files={"film": bytes(30_000)})
+        assert (large.status_code, "20,000 bytes" in large.text) == (413, True)
+        many = httpx.post(f"{address}/predict", files=[("film", film)] * 4)
+        assert (many.status_code, "at most 3 films" in many.text) == (413, True)
+        wide = httpx.post(f"{address}/predict", files={"film": film})
+        assert (wide.status_code, "pixels" in wide.text) == (422, True)

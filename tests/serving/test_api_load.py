@@ -1,0 +1,281 @@
+"""Many clients at once, clients that hang up, uploads without end: against a real server."""
+
+import http.client
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cxrlens.errors import CxrlensError, FilmError
+from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.prediction import Prediction, Predictor
+from cxrlens.serving.api import create_app
+from cxrlens.serving.batching import Batcher
+from cxrlens.serving.card import ModelCard
+from cxrlens.serving.jobs import Jobs, Progress
+from cxrlens.serving.limits import BusyError, Limits, Places
+from cxrlens.serving.service import Service
+from tests.serving.live_server import live, port_of
+
+
+def multipart(film: bytes) -> tuple[bytes, str]:
+    head = b'--x\r\ncontent-disposition: form-data; name="film"; filename="a.png"\r\n\r\n'
+    return head + film + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def held(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Predictor, threading.Event, list[int]]]:
+    """The model, the event that lets it go on, and the sizes of its batches."""
+    go_on, sizes = threading.Event(), []
+    real = predictor.predict_many
+
+    def waiting(films: list[NDArray[np.uint8]]) -> Iterator[Prediction | FilmError]:
+        sizes.append(len(films))
+        assert go_on.wait(20)
+        return real(films)
+
+    monkeypatch.setattr(predictor, "predict_many", waiting)
+    yield predictor, go_on, sizes
+    go_on.set()
+
+
+def test_films_that_wait_go_together(
+    held: tuple[Predictor, threading.Event, list[int]], card: ModelCard, film: bytes
+) -> None:
+    predictor, go_on, sizes = held
+    app = create_app(predictor, card, Limits(batch=4))
+    service: Service = app.state.service
+    with live(app) as address, ThreadPoolExecutor(7) as pool:
+        first = pool.submit(httpx.post, f"{address}/predict", files={"film": film}, timeout=30)
+        until(lambda: sizes == [1])
+        rest = [
+            pool.submit(httpx.post, f"{address}/predict", files={"film": film}, timeout=30)
+            for _ in range(6)
+        ]
+        until(lambda: service.places.taken == 7 and service.waiting == 6)
+        go_on.set()
+        answers = [one.result() for one in (first, *rest)]
+    assert sizes == [1, 4, 2]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({str(answer.json()["films"][0]["predicted"]) for answer in answers}) == 1
+
+
+def test_beyond_the_queue_one_is_told_when_to_come_again(
+    held: tuple[Predictor, threading.Event, list[int]], card: ModelCard, film: bytes
+) -> None:
+    predictor, go_on, _ = held
+    limits = Limits(queue=8)
+    app = create_app(predictor, card, limits)
+    body, kind = multipart(film)
+    with live(app) as address, ThreadPoolExecutor(60) as pool:
+
+        def ask(_: int) -> httpx.Response:
+            return httpx.post(
+                f"{address}/predict", content=body, headers={"content-type": kind}, timeout=60
+            )
+
+        asked = [pool.submit(ask, number) for number in range(200)]
+        until(lambda: sum(one.done() for one in asked) >= 200 - 8, 60)
+        assert httpx.get(f"{address}/health").status_code == 200
+        go_on.set()
+        answers = [one.result() for one in asked]
+        statuses = [answer.status_code for answer in answers]
+        assert sorted(set(statuses)) == [200, 503]
+        assert statuses.count(200) == 8
+        busy = next(answer for answer in answers if answer.status_code == 503)
+        assert int(busy.headers["retry-after"]) >= 1
+        assert ask(0).status_code == 200  # every place is free again
+        assert app.state.service.places.taken == 0
+
+
+def test_a_client_that_hangs_up_frees_its_place(
+    held: tuple[Predictor, threading.Event, list[int]], card: ModelCard, film: bytes
+) -> None:
+    predictor, go_on, sizes = held
+    app = create_app(predictor, card)
+    service: Service = app.state.service
+    body, kind = multipart(film)
+    with live(app) as address:
+
+        def ask(content: bytes) -> http.client.HTTPConnection:
+            line = http.client.HTTPConnection("127.0.0.1", port_of(address))
+            line.putrequest("POST", "/predict")
+            line.putheader("content-type", kind)
+            line.putheader("content-length", str(len(body)))
+            line.endheaders()
+            line.send(content)
+            return line
+
+        worked_on = ask(body)
+        until(lambda: sizes == [1])
+        waits = ask(body)
+        until(lambda: service.waiting == 1)
+        half_way = ask(body[:50])
+        until(lambda: service.places.taken == 3)
+        for line in (worked_on, waits, half_way):
+            line.close()
+        until(lambda: service.places.taken == 0)
+        go_on.set()
+        assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
+        assert 'status="499"} 3.0' in httpx.get(f"{address}/metrics").text
+    assert sizes == [1, 1]  # the one that waited never reached the network
+
+
+def test_two_gigabytes_are_cut_off_early(
+    predictor: Predictor, card: ModelCard, film: bytes
+) -> None:
+    with live(create_app(predictor, card)) as address:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        declared = http.client.HTTPConnection("127.0.0.1", port_of(address))
+        declared.putrequest("POST", "/predict")
+        declared.putheader("content-type", "multipart/form-data; boundary=x")
+        declared.putheader("content-length", str(2**31))
+        declared.endheaders()
+        assert declared.getresponse().status == 413  # before a byte of it was sent
+        declared.close()
+
+        line = socket.create_connection(("127.0.0.1", port_of(address)))
+        line.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+            b"content-type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        head = multipart(b"")[0].removesuffix(b"\r\n--x--\r\n")
+        line.sendall(b"%x\r\n%s\r\n" % (len(head), head))
+        chunk = b"%x\r\n%s\r\n" % (2**20, bytes(2**20))
+        sent = 0
+        with pytest.raises(OSError):
+            for _ in range(2048):
+                line.sendall(chunk)
+                sent += 1
+        line.close()
+        assert 60 < sent < 200
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown < 400 * 1024  # kilobytes
+        assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
+
+
+def test_a_slow_upload_ends(predictor: Predictor, card: ModelCard) -> None:
+    with live(create_app(predictor, card, Limits(upload_seconds=0.2))) as address:
+        line = http.client.HTTPConnection("127.0.0.1", port_of(address))
+        line.putrequest("POST", "/predict")
+        line.putheader("content-type", "multipart/form-data; boundary=x")
+        line.putheader("content-length", "1000")
+        line.endheaders()
+        line.send(b"--x\r\n")
+        assert line.getresponse().status == 408
+
+
+def test_a_slow_answer_ends(
+    held: tuple[Predictor, threading.Event, list[int]], card: ModelCard, film: bytes
+) -> None:
+    predictor, go_on, _ = held
+    with live(create_app(predictor, card, Limits(answer_seconds=0.2))) as address:
+        late = httpx.post(f"{address}/predict", files={"film": film})
+        assert (late.status_code, late.headers["retry-after"]) == (504, "10")
+        go_on.set()
+
+
+def test_a_fault_in_the_network_reaches_those_who_wait_and_no_others() -> None:
+    def predict(films: list[NDArray[np.uint8]]) -> list[Prediction | FilmError]:
+        if films[0].size == 1:
+            raise ZeroDivisionError
+        return [FilmError("no film") for _ in films]
+
+    batcher = Batcher(predict)
+    broken = batcher.submit(np.zeros((1, 1), np.uint8))
+    with pytest.raises(ZeroDivisionError):
+        broken.result(5)
+    with pytest.raises(FilmError):
+        batcher.submit(np.zeros((2, 2), np.uint8)).result(5)
+    batcher.close()
+
+
+def test_places_are_counted() -> None:
+    places = Places(3)
+    with places.hold(2), pytest.raises(BusyError, match="come again"), places.hold(2):
+        pass
+    with places.hold(3):
+        assert places.taken == 3
+    assert places.taken == 0
+
+
+@pytest.fixture
+def stepping(
+    predictor: Predictor, film: bytes
+) -> tuple[Callable[[Limits], Jobs], Prediction, threading.Semaphore]:
+    """Jobs whose explanation takes ten steps, one for each release of the semaphore."""
+    pixels = cv2.imdecode(np.frombuffer(film, np.uint8), cv2.IMREAD_GRAYSCALE)
+    prediction = predictor.predict(np.asarray(pixels, np.uint8))
+    steps = threading.Semaphore(0)
+
+    def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
+        for done in range(10):
+            assert steps.acquire(timeout=20)
+            if method == "impossible":
+                raise CxrlensError("this model has no maps")
+            progress(done + 1, 10)
+        return prediction.explain("gradcam", target)
+
+    return (lambda limits: Jobs(explain, limits)), prediction, steps
+
+
+def test_a_job_tells_how_far_it_is_and_ends(
+    stepping: tuple[Callable[[Limits], Jobs], Prediction, threading.Semaphore],
+) -> None:
+    make, prediction, steps = stepping
+    jobs = make(Limits(jobs=2))
+    job = jobs.start(prediction, "slow", "normal")
+    steps.release(3)
+    until(lambda: job.done == 3)
+    assert (job.status, job.of) == ("running", 10)
+    other = jobs.start(prediction, "impossible", "normal")
+    assert other.status == "waiting"
+    with pytest.raises(BusyError):
+        jobs.start(prediction, "slow", "normal")
+    steps.release(8)
+    until(lambda: other.status == "failed")
+    assert job.status == "done"
+    assert job.heat is not None
+    assert other.error == "this model has no maps"
+    jobs.close()
+
+
+def test_a_job_is_given_up_when_asked_or_forgotten(
+    stepping: tuple[Callable[[Limits], Jobs], Prediction, threading.Semaphore],
+) -> None:
+    make, prediction, steps = stepping
+    jobs = make(Limits(job_idle_seconds=0.05, job_kept_seconds=0.1))
+    job = jobs.start(prediction, "slow", "normal")
+    steps.release()
+    until(lambda: job.done == 1)
+    jobs.cancel(job.id)
+    assert (job.status, job.prediction) == ("cancelled", None)
+    steps.release()
+    forgotten = jobs.start(prediction, "slow", "normal")
+    steps.release()
+    until(lambda: forgotten.done == 1)
+    time.sleep(0.06)
+    jobs.sweep()
+    assert forgotten.status == "cancelled"
+    time.sleep(0.1)
+    jobs.sweep()
+    assert jobs.get(forgotten.id) is None
+    steps.release(20)
+    jobs.close()
