@@ -134,6 +134,7 @@ def evaluate_on(
     )
     known = [name for name in collection.films if name not in table]
     table = pd.concat([table, collection.films.loc[read, known].reset_index(drop=True)], axis=1)
+    table["label"] = run.labels(table["label"])
     metrics = assess(table, run.classes)
     write_predictions(out / "predictions.csv", table)
     write_metrics(out / "metrics.json", {"other": metrics}, force=True)

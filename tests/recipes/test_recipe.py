@@ -85,7 +85,7 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, text: str) -> None:
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\n")
-    with pytest.raises(RecipeError, match="the key model is missing"):
+    with pytest.raises(RecipeError, match="either the key model or the key baseline"):
         read_recipe(tmp_path / "mine.yaml")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cxrlens.collections.collection import LABELS, Collection
 from cxrlens.errors import CollectionError, RecipeError, RunError
-from cxrlens.main_job import evaluate
+from cxrlens.main_job import evaluate, evaluate_on
 from cxrlens.prediction import load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
@@ -244,3 +244,21 @@ def test_augmentation_and_svm_train_and_resume_alike(
     cut = resume(tmp_path / "cut", cache=cache)
     columns = ["train_loss", "validation_loss", "validation_accuracy"]
     pd.testing.assert_frame_equal(whole.history()[columns], cut.history()[columns])
+
+
+def test_a_class_against_the_rest_needs_no_third_class(
+    phantoms: Collection, cache: Path, tmp_path: Path
+) -> None:
+    films = phantoms.films[phantoms.films["label"] != "pneumonia"]
+    alone = small("resnet-focal", "target=tuberculosis", "loss.name=binary-focal")
+    run = train(alone, Collection(films), tmp_path / "r", cache=cache)
+    assert set(evaluate(run)["test"].by_class) == {"tuberculosis", "rest"}
+    others = Collection(phantoms.split("test").drop(columns="split"))
+    found = evaluate_on(run.path, others, tmp_path / "on", cache=cache)
+    assert (
+        found.predictions["label"].value_counts()["rest"]
+        == (others.films["label"] != "tuberculosis").sum()
+    )
+    none = films[films["label"] == "normal"]
+    with pytest.raises(CollectionError, match="needs films of tuberculosis and of the rest"):
+        train(alone, Collection(none), tmp_path / "s", cache=cache)

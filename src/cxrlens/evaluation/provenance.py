@@ -96,8 +96,8 @@ def recipe_section(page: Page, run: Run) -> None:
     versions = run.versions()
     page.facts(
         {
-            "Network": recipe.model.backbone,
-            "Starting weights": versions.get("weights", recipe.model.weights),
+            "Network": recipe.backbone,
+            "Starting weights": versions.get("weights", "not known"),
             "Quality chain": recipe.quality,
         }
     )

@@ -79,7 +79,7 @@ def load_classifier(run: Run) -> FilmClassifier:
     """
     weights = run.weights
     recipe = run.recipe
-    model = build_model(recipe.model.model_copy(update={"weights": "none"}), recipe.outputs)
+    model = build_model(recipe.network.model_copy(update={"weights": "none"}), recipe.outputs)
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, SafetensorError) as error:

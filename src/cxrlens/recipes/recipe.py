@@ -18,6 +18,9 @@ from cxrlens.quality.chain import CHAINS
 
 _SHIPPED = Path(__file__).parent
 
+_OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "target"}
+"""Keys that say nothing to a baseline."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -95,8 +98,27 @@ class Training(_Part):
         return self
 
 
+class Baseline(_Part):
+    """A linear model on simple features, fitted in one go, in place of a network (SYSTEM §5, §9)."""
+
+    kind: Literal["thumbnail-ridge", "pca-svm", "hog-svm"]
+    """Ridge regression on thumbnails, or a linear SVM on principal components or on HOG."""
+    grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """Values of alpha (ridge) or C (SVM) of which the validation films choose one."""
+    class_weights: bool = False
+    """Weigh each film by N / count of its class."""
+    thumbnail: int = Field(16, ge=4)
+    """Pixels of a thumbnail's side."""
+    components: int = Field(100, ge=1)
+    """Principal components of the films' pixels."""
+    orientations: int = Field(9, ge=2)
+    """Directions of a HOG histogram."""
+    cell: int = Field(16, ge=4)
+    """Pixels of the side of a HOG cell; blocks are of 2 x 2 cells."""
+
+
 class Recipe(_Part):
-    """One whole run."""
+    """One whole run: of a network (`model`), or of a `baseline`."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     about: str = ""
@@ -105,7 +127,8 @@ class Recipe(_Part):
     """Pixels of the square that films are resized to."""
     quality: str = "none"
     """The quality chain that films go through: see `cxrlens.quality.chain.CHAINS`."""
-    model: Model
+    model: Model | None = None
+    baseline: Baseline | None = None
     loss: Loss = Loss()
     training: Training = Training()
     augmentation: Augmentation | None = None
@@ -120,6 +143,10 @@ class Recipe(_Part):
     def _fits_together(self) -> Self:
         if self.quality not in CHAINS:
             raise ValueError(f"quality: {self.quality!r} is none of {', '.join(CHAINS)}")
+        if (self.model is None) == (self.baseline is None):
+            raise ValueError("a recipe has either the key model or the key baseline")
+        if self.baseline and (foreign := sorted(self.model_fields_set & _OF_NETWORKS)):
+            raise ValueError(f"a baseline has no {', '.join(foreign)}: leave the key out")
         if self.folds == 1:
             raise ValueError("folds: one fold leaves nothing to train on; say 0 or 2 and more")
         binary = self.one_vs_all or self.target is not None
@@ -130,9 +157,30 @@ class Recipe(_Part):
                 "loss.name: binary-focal goes with one_vs_all, and nothing else does "
                 f"(it is {self.loss.name})"
             )
-        if self.loss.margin and self.model.head != "svm":
+        if self.loss.margin and self.network.head != "svm":
             raise ValueError("loss.margin is of the svm head; set model.head=svm or leave it out")
         return self
+
+    @property
+    def network(self) -> Model:
+        """The key `model`, where a network is needed.
+
+        Raises
+        ------
+        RecipeError
+            If the recipe is a baseline.
+        """
+        if self.model is None:
+            raise RecipeError(
+                f"{self.name} is a baseline, a linear model without a network: only recipes with the "
+                "key model can do this"
+            )
+        return self.model
+
+    @property
+    def backbone(self) -> str:
+        """What scores the films, in a word: the backbone's name, or the baseline's kind."""
+        return self.baseline.kind if self.baseline else self.network.backbone
 
     @property
     def outputs(self) -> int:
@@ -148,7 +196,9 @@ class Recipe(_Part):
 
     def to_yaml(self) -> str:
         """Write every setting, defaults too, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        foreign = {"model", *_OF_NETWORKS} if self.baseline else {"baseline"}
+        content = self.model_dump(mode="json", exclude=foreign)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def shipped_recipes() -> list[str]:
@@ -245,17 +295,21 @@ def _sentence(detail: ErrorDetails) -> str:
 def _keys(parents: list[str]) -> list[str]:
     part: type[BaseModel] = Recipe
     for parent in parents:
-        annotation = part.model_fields[parent].annotation
-        # An optional part is a union with None.
-        annotation = next((of for of in get_args(annotation) if of is not type(None)), annotation)
+        annotation = _inner(part.model_fields[parent].annotation)
         assert isinstance(annotation, type)
         part = annotation
     return list(part.model_fields)
 
 
+def _inner(annotation: Any) -> Any:
+    """What an optional part holds: its annotation is a union with None."""
+    if type(None) in get_args(annotation):
+        return next(of for of in get_args(annotation) if of is not type(None))
+    return annotation
+
+
 def _choices(detail: ErrorDetails) -> list[str]:
     part: Any = Recipe
     for name in detail["loc"]:
-        part = part.model_fields[str(name)].annotation
-    inner = [choice for of in get_args(part) for choice in get_args(of)]
-    return [str(choice) for choice in inner or get_args(part)]
+        part = _inner(part.model_fields[str(name)].annotation)
+    return [str(choice) for choice in get_args(part)]

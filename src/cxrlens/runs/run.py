@@ -91,6 +91,10 @@ class Run:
         """The classes in the order of their scores; a one-vs-all member tells its own from the rest."""
         return (self.recipe.target, REST) if self.recipe.target else LABELS
 
+    def labels(self, of: pd.Series) -> pd.Series:
+        """Say labels in the run's own classes: to a one-vs-all member what is not its class is the rest."""
+        return of.where(of == self.recipe.target, REST) if self.recipe.target else of
+
     def members(self) -> dict[str, "Run"]:
         """Open the runs in ``members/``, by name; none where nobody votes.
 

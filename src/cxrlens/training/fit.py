@@ -3,7 +3,7 @@
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,15 @@ from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
-from cxrlens.runs.run import REST, Run
+from cxrlens.runs.run import Run
+from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.batches import Batch, CachedBatches, batches
 from cxrlens.training.losses import LossFunction, build_loss
 from cxrlens.training.members import members_of
 from cxrlens.training.module import KeepEpochs, TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
 from cxrlens.training.progress_files import SafetensorsCheckpoints
-from cxrlens.writing import refuse_existing
+from cxrlens.writing import moved_into_place, refuse_existing
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -97,7 +98,7 @@ def train(
     if "split" not in collection.films:
         collection = split(collection, recipe.seed)
     collection.need("split")
-    _refuse_missing_classes(collection)
+    _refuse_missing_classes(collection, recipe)
     members_of(recipe, collection)
     facts = {
         "device": _accelerator(device),
@@ -105,12 +106,15 @@ def train(
         "chain": Chain.named(recipe.quality, recipe.side).version,
     }
     cached = _cached(collection, recipe, cache, progress)
+    if recipe.baseline:
+        facts["device"] = "cpu"
+        return _fit_baseline(out, recipe, collection, cached, facts, progress)
     if recipe.members:
         run = Run.create(out, recipe, collection, facts)
         return _train_members(run, collection, cached, cache, progress)
 
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe.model, recipe.outputs)
+    model = build_model(recipe.network, recipe.outputs)
     loss, loader = _training_part(recipe, collection, cached)
     films, labels = next(iter(loader))
     target = torch.device(str(facts["device"]))
@@ -146,11 +150,34 @@ def resume(
         return run
     collection = run.collection()
     cached = _cached(collection, run.recipe, cache, progress)
+    if run.recipe.baseline:
+        return _fit_baseline(out, run.recipe, collection, cached, run.versions(), progress)
     if run.recipe.members:
         return _train_members(run, collection, cached, cache, progress)
     torch.manual_seed(run.recipe.seed)
-    model = build_model(run.recipe.model, run.recipe.outputs)
+    model = build_model(run.recipe.network, run.recipe.outputs)
     return _fit(run, model, collection, cached, progress, on_epoch, predicted)
+
+
+def _fit_baseline(
+    out: Path,
+    recipe: Recipe,
+    collection: Collection,
+    cached: CachedFilms,
+    facts: Mapping[str, Any],
+    progress: Progress | None,
+) -> Run:
+    assert recipe.baseline is not None
+    parts = (_part(recipe, collection, cached, name) for name in ("train", "validation"))
+    train, validation = ((part.pixels, part.rows, part.labels) for part in parts)
+    fitted = fit_baseline(recipe.baseline, recipe.seed, train, validation)
+    run = Run.create(out, recipe, collection, {**facts, **fitted.facts})
+    with moved_into_place(run.path / "weights.safetensors") as draft:
+        draft.write_bytes(fitted.to_bytes())
+    run.write_skipped(cached.failures)
+    for name in PREDICTED:
+        _predict_split(run, name, collection, cached, progress)
+    return run
 
 
 def _train_members(
@@ -272,8 +299,7 @@ def _predict_split(
         say,
     )
     known = films.loc[chosen, carried].reset_index(drop=True)
-    if run.recipe.target:
-        known["label"] = known["label"].where(known["label"] == run.recipe.target, REST)
+    known["label"] = run.labels(known["label"])
     run.write_predictions(name, pd.concat([table, known], axis=1))
 
 
@@ -285,7 +311,7 @@ def _cached(
     cached = cache_films(collection.films["image"].tolist(), chain, cache, progress=say)
     readable = Collection(collection.films[cached.rows >= 0])
     if cached.failures:
-        _refuse_missing_classes(readable)
+        _refuse_missing_classes(readable, recipe)
     return cached
 
 
@@ -299,15 +325,20 @@ def _make_room(out: Path, force: bool) -> None:
         shutil.rmtree(out)
 
 
-def _refuse_missing_classes(collection: Collection) -> None:
+def _refuse_missing_classes(collection: Collection, recipe: Recipe) -> None:
     films = collection.films
     for name in SPLITS:
         present = set(films.loc[films["split"] == name, "label"])
         missing = [label for label in LABELS if label not in present]
+        if recipe.target and recipe.target in present and len(present) > 1:
+            continue  # a class against the rest, whatever the rest is
         if missing:
+            needed = (
+                f"{recipe.target} and of the rest" if recipe.target else "each of three classes"
+            )
             raise CollectionError(
-                f"the {name} split has no film of {' and '.join(missing)}; a model of three classes needs "
-                f"films of each in every split (there are {len(present)} classes in it)"
+                f"the {name} split has no film of {' and '.join(missing)}; this recipe needs films of "
+                f"{needed} in every split (there are {len(present)} classes in it)"
             )
 
 

@@ -93,14 +93,14 @@ def space_of(recipe: Recipe) -> Space:
             f"the recipe {recipe.name} trains {len(recipe.members)} members: tune one network, for "
             "example with --set folds=0, or --set one_vs_all=false --set target=tuberculosis"
         )
-    if getattr(recipe, "baseline", None) is not None:
+    if recipe.baseline:
         raise RecipeError(
             f"the recipe {recipe.name} is a baseline, which chooses its one setting on the validation "
             "films by itself: cxrlens train"
         )
-    scratch = recipe.model.backbone == "resnet"
-    hidden = recipe.model.head == "feed-forward"
-    depths = () if recipe.model.weights == "none" else freezing_depths(recipe)
+    scratch = recipe.network.backbone == "resnet"
+    hidden = recipe.network.head == "feed-forward"
+    depths = () if recipe.network.weights == "none" else freezing_depths(recipe)
     return Space(width=hidden, dropout=hidden or scratch, depths=depths)
 
 
@@ -109,10 +109,10 @@ def freezing_depths(recipe: Recipe) -> tuple[str, ...]:
 
     Stages are those at whose end the film's side is halved. The last one is never frozen.
     """
-    backbone = build_backbone(recipe.model.backbone, "none")
+    backbone = build_backbone(recipe.network.backbone, "none")
     stages = getattr(backbone.network, "feature_info", [])
     modules = [name for name, _ in backbone.network.named_modules()]
-    named = {str(stage["module"]) for stage in stages[:-1]} | {recipe.model.frozen}
+    named = {str(stage["module"]) for stage in stages[:-1]} | {recipe.network.frozen}
 
     def end(name: str) -> int:
         within = [i for i, other in enumerate(modules) if f"{other}.".startswith(f"{name}.")]

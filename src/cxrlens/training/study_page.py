@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from cxrlens.pages.figures import HUES, REFERENCE, figure
 from cxrlens.pages.page import MISSING, Page, Plot, Tile
@@ -202,6 +202,9 @@ def _scatter(places: Sequence[Any], values: Sequence[float], name: str) -> Figur
         axes.plot(places, values, color=HUES[0], marker="o", linestyle="")
         if name in _LOGARITHMIC:
             axes.set_xscale("log")
+            # Our style draws no formulas: plain numbers instead of powers of ten.
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(name)
         axes.set_title("Macro F1")
     return drawing

@@ -90,9 +90,7 @@ class Entry:
 
 def backbone(run: Run) -> str:
     """Name what really scores the films: the backbone, or the kind of a model without one."""
-    recipe = run.recipe
-    baseline = getattr(recipe, "baseline", None)
-    return str(baseline.kind if baseline is not None else recipe.model.backbone)
+    return run.recipe.backbone
 
 
 def read_entries(paths: Sequence[Path], resamples: int = 1000, seed: int = 0) -> list[Entry]:
