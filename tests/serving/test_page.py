@@ -1,0 +1,250 @@
+"""The page in a real browser, from the film dropped on it to the printed report, without a network."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cxrlens.collections.collection import Collection
+from cxrlens.prediction import Predictor
+from cxrlens.serving.api import create_app
+from cxrlens.serving.card import ModelCard
+from cxrlens.serving.page import page_files
+from tests.radiographs.dicom_films import native
+from tests.serving.live_server import live
+
+CHROMIUM = shutil.which("chromium")
+STATIC = page_files()
+TOKEN = "a-token-of-some-length"
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+Page = sync_api.Page
+expect = sync_api.expect
+
+
+def test_nothing_comes_from_outside_and_nothing_stands_inline() -> None:
+    for name, (content, _) in STATIC.items():
+        text = content.decode()
+        plain = text.replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", plain), name
+        assert "innerHTML" not in text
+        if name.endswith(".html"):
+            assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", text), name
+
+
+def test_the_palette_is_the_reports() -> None:
+    from matplotlib import colormaps
+
+    stops = re.findall(r"0x([0-9a-f]{6})", STATIC["palette.js"][0].decode())
+    assert len(stops) == 17
+    for place, stop in enumerate(stops):
+        expected = [round(255 * part) for part in colormaps["inferno"](place / 16)[:3]]
+        assert list(bytes.fromhex(stop)) == expected
+
+
+@pytest.fixture(scope="module")
+def films(phantoms: Collection, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A PNG with markup in its name, a DICOM file, and one that is broken."""
+    folder = tmp_path_factory.mktemp("films")
+    grey = cv2.imread(phantoms.films["image"].iloc[0], cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
+    films = [folder / "<img src=x onerror=alert(1)>.png", folder / "b.dcm", folder / "broken.png"]
+    cv2.imwrite(str(films[0]), np.ascontiguousarray(cv2.resize(grey, (300, 400))))
+    films[1].write_bytes(native(grey.astype(np.uint16) * 16, 12))
+    films[2].write_bytes(b"broken")
+    return films
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[sync_api.Browser]":
+    quiet = "--no-sandbox --disable-gpu --disable-quic --no-first-run"
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*quiet.split(), "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(
+    browser: "sync_api.Browser", predictor: Predictor, card: ModelCard
+) -> "Iterator[sync_api.Page]":
+    """The page, opened; it fails the test if the page threw or asked anybody but the server."""
+    with live(create_app(predictor, card)) as address:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: faults.append(dialog.message))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((address, "blob:", "data:"))
+                else faults.append(request.url)
+            ),
+        )
+        page.goto(address)
+        expect(page.locator("#model dl")).to_be_visible()
+        yield page
+        page.close()
+    assert faults == []
+
+
+def give(page: "sync_api.Page", films: list[Path]) -> None:
+    page.set_input_files("#files", [str(film) for film in films])
+    for row in page.locator("#films li").all():
+        expect(row).not_to_have_class(re.compile("busy"), timeout=20_000)
+
+
+def shade(page: "sync_api.Page") -> float:
+    """Mean brightness of the film as it stands on the screen."""
+    data = page.locator(".viewport canvas").first.screenshot()
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    height, width = pixels.shape
+    return float(pixels[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3].mean())
+
+
+@in_browser
+def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -> None:
+    expect(page.get_by_text("Drop chest radiographs here")).to_be_visible()
+    give(page, films)
+    expect(page.locator(".corner.name").first).to_contain_text("<img src=x onerror=alert(1)>.png")
+    shares = [
+        float(one.get_attribute("aria-valuenow") or "") for one in page.get_by_role("meter").all()
+    ]
+    assert sum(shares) == pytest.approx(1, abs=0.01)
+    expect(page.locator("#quality")).to_contain_text("Nothing was repaired")
+    expect(page.locator("#model")).to_contain_text("Macro AUC")
+    expect(page.locator("li.fault")).to_have_count(1)
+
+    plain = shade(page)
+    page.keyboard.press("i")
+    expect(page.locator("#invert")).to_have_attribute("aria-pressed", "true")
+    page.wait_for_timeout(100)
+    assert shade(page) == pytest.approx(255 - plain, abs=40)
+    page.keyboard.press("r")
+
+    box = page.locator(".viewport").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 300, box["y"] + 300)
+    page.mouse.wheel(0, -400)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 260)
+    page.mouse.up()
+    expect(page.locator(".corner.view").first).to_contain_text("W 155  L 104")
+    page.mouse.dblclick(box["x"] + 300, box["y"] + 300)
+    expect(page.locator(".corner.view").first).to_contain_text("W 255  L 128")
+
+    page.keyboard.press("3")
+    expect(page.locator("#live")).to_have_text("Grad-CAM map for tuberculosis is shown")
+    page.keyboard.press("b")
+    expect(page.locator(".corner.size").first).to_contain_text("model’s view, 64 × 64")
+    page.keyboard.press("j")
+    expect(page.locator(".corner.name").first).to_contain_text("b.dcm")
+    page.keyboard.press("c")
+    expect(page.locator(".viewport")).to_have_count(2)
+
+    page.keyboard.press("c")
+    page.pdf()
+    report = page.locator("#report .sheet")
+    expect(report).to_have_count(1)
+    expect(report).to_contain_text("Research use, not a diagnosis")
+    expect(report.locator("img")).to_have_count(2)
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 1024, 1680])
+def test_axe_finds_nothing(page: "sync_api.Page", films: list[Path], width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.set_viewport_size({"width": width, "height": 844})
+    found = [Axe().run(page)]
+    give(page, films)
+    page.click("#heat")
+    found.append(Axe().run(page))
+    if width == 1680:
+        page.locator("#films button.thumb").last.click()
+        page.get_by_text("Trained on whom").click()
+        page.click("#compare")
+        found.append(Axe().run(page))
+        page.click("#keys")
+        found.append(Axe().run(page))
+    assert [one.generate_report() for one in found if one.violations_count] == []
+    wide = page.evaluate("() => document.documentElement.scrollWidth")
+    assert wide <= width
+
+
+@in_browser
+def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[Path]) -> None:
+    give(page, films)
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                """() => {
+                    const at = document.activeElement;
+                    const shown = at.matches(".sr") ? at.closest("label") : at;
+                    return `${at.id || at.name || at.className} ${getComputedStyle(shown).outlineStyle}`;
+                }"""
+            )
+        )
+    names = {one.rpartition(" ")[0] for one in reached}
+    wanted = {
+        "open",
+        "tool",
+        "invert",
+        "reset",
+        "heat",
+        "seen",
+        "compare",
+        "print",
+        "keys",
+        "thumb",
+    }
+    assert wanted | {"add", "viewport", "method", "target", "opacity"} <= names
+    assert {one for one in reached if one.endswith(" none")} <= {"has-films none"}  # the body
+    page.locator(".viewport").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    expect(page.locator(".corner.view")).to_contain_text("W 263  L 124")
+    page.keyboard.press("?")
+    page.get_by_label("Single keys work everywhere on the page").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("i")
+    expect(page.locator("#invert")).to_have_attribute("aria-pressed", "false")
+
+
+@in_browser
+def test_the_token_is_asked_for_once(
+    browser: "sync_api.Browser", predictor: Predictor, card: ModelCard, films: list[Path]
+) -> None:
+    with live(create_app(predictor, card, token=TOKEN)) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.get_by_label("Token", exact=True).fill("a wrong one")
+        page.keyboard.press("Enter")
+        expect(page.locator("#token-fault")).to_have_text("That was not the token.")
+        page.get_by_label("Token", exact=True).fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#model dl")).to_be_visible()
+        give(page, films[:2])
+        expect(page.get_by_role("meter")).to_have_count(3)
+        page.reload()
+        expect(page.locator("#model dl")).to_be_visible()
+        expect(page.locator("#token-dialog")).to_be_hidden()
+        page.close()
+
+
+@in_browser
+def test_the_description_of_the_api_is_readable(page: "sync_api.Page") -> None:
+    page.goto(page.url + "docs")
+    expect(page.get_by_role("heading", name="/predict")).to_be_visible()
+    expect(page.locator("pre").first).to_contain_text("probabilities")
