@@ -132,14 +132,7 @@ class Predictor:
         """
         run = Run(Path(path))
         recipe = run.recipe
-        try:
-            from cxrlens.prediction.torch_network import load_network
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"a run folder needs PyTorch ({error.name} is missing): "
-                "pip install -c constraints.txt 'cxrlens[train]'"
-            ) from error
-        network, decision = load_network(run, device)
+        network, decision = _networks(run, device)
         chain = Chain.named(recipe.quality, recipe.side)
         trained_with = run.versions().get("chain")
         if trained_with != chain.version:
@@ -319,3 +312,18 @@ METHODS = ("gradcam",)
 def load(model: str | Path, device: str = "cpu") -> Predictor:
     """Load a run folder for prediction; see `Predictor.load`."""
     return Predictor.load(model, device)
+
+
+def _networks(run: "Run", device: str) -> tuple[Network, Decision]:
+    if run.recipe.baseline:
+        from cxrlens.prediction.linear_network import load_linear
+
+        return load_linear(run)
+    try:
+        from cxrlens.prediction.torch_network import load_network
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"a run folder needs PyTorch ({error.name} is missing): "
+            "pip install -c constraints.txt 'cxrlens[train]'"
+        ) from error
+    return load_network(run, device)

@@ -140,7 +140,7 @@ def card_of(path: str | Path) -> ModelCard:
             raise RunError(f"{ready} is no card of a model: export the run again") from error
     run = Run(path)
     recipe, versions = run.recipe, run.versions()
-    backbone, quality = recipe.model.backbone, recipe.quality
+    backbone, quality = recipe.backbone, recipe.quality
     population, trained_on, warnings = _population(run)
     return ModelCard(
         name=path.resolve().name,

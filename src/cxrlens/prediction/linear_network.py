@@ -1,0 +1,141 @@
+"""Baselines: a linear score a class on simple features of a film, in NumPy alone.
+
+Three kinds: grey thumbnails, the film's pixels (for principal components, which are folded into the
+scores' weights), and histograms of oriented gradients (Dalal and Triggs 2005; needs scikit-image).
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from cxrlens.errors import CxrlensError, MissingExtraError, RunError
+from cxrlens.prediction.decision import Single
+from cxrlens.radiographs.resize import resize
+from cxrlens.runs.run import Run
+
+
+class FeatureSettings(Protocol):
+    """What a recipe says of its features; see `cxrlens.recipes.recipe.Baseline`."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def thumbnail(self) -> int: ...  # noqa: D102
+    @property
+    def orientations(self) -> int: ...  # noqa: D102
+    @property
+    def cell(self) -> int: ...  # noqa: D102
+
+
+def film_features(film: NDArray[np.uint8], settings: FeatureSettings) -> NDArray[np.float32]:
+    """Describe one film by numbers.
+
+    Parameters
+    ----------
+    film
+        (S, S) uint8, as the quality chain gives it.
+    settings
+        A recipe's baseline part.
+
+    Returns
+    -------
+    ndarray of float32
+        (D,): grey values in [0, 1] of the thumbnail (``thumbnail-ridge``) or of the film (``pca-svm``),
+        or block-normalised histograms of gradient directions (``hog-svm``).
+
+    Raises
+    ------
+    MissingExtraError
+        For ``hog-svm`` without scikit-image.
+    """
+    if settings.kind == "hog-svm":
+        try:
+            from skimage.feature import hog
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                "HOG needs scikit-image: pip install -c constraints.txt 'cxrlens[train]'"
+            ) from error
+        described = hog(
+            film,
+            orientations=settings.orientations,
+            pixels_per_cell=(settings.cell, settings.cell),
+            cells_per_block=(2, 2),
+            block_norm="L2-Hys",
+        )
+        return np.asarray(described, np.float32)
+    small = resize(film, settings.thumbnail) if settings.kind == "thumbnail-ridge" else film
+    return small.ravel().astype(np.float32) / np.float32(255)
+
+
+class LinearNetwork:
+    """One leaf of linear scores; see `cxrlens.prediction.network.Network`.
+
+    Parameters
+    ----------
+    weight
+        (C, D) float32.
+    bias
+        (C,) float32.
+    settings
+        How a film becomes D features.
+    side
+        Pixels of the square films that it takes.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        settings: FeatureSettings,
+        side: int,
+    ) -> None:
+        self.weight, self.bias, self.settings, self.side = weight, bias, settings, side
+
+    def logits(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Score films (N, side, side): one leaf (N, C)."""
+        described = np.stack([film_features(film, self.settings) for film in pixels])
+        # float64: the sum over thousands of features keeps its last digits.
+        scores = described.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+        return [scores.astype(np.float32)]
+
+    def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
+        """Refuse: there are no feature maps.
+
+        Raises
+        ------
+        CxrlensError
+            Always.
+        """
+        raise CxrlensError(
+            f"Grad-CAM needs a network with feature maps, and {self.settings.kind} has none: use "
+            "--method lime or --method occlusion"
+        )
+
+
+def load_linear(run: Run) -> tuple[LinearNetwork, Single]:
+    """Load the baseline of a run, and how it decides: softmax of the scores.
+
+    Raises
+    ------
+    RunError
+        If it is not finished, or its weights do not fit its recipe.
+    """
+    settings, weights = run.recipe.baseline, run.weights
+    assert settings is not None
+    try:
+        arrays = load_file(weights)
+        weight, bias = arrays["weight"], arrays["bias"]
+    except (SafetensorError, KeyError) as error:
+        raise RunError(
+            f"{weights} is broken or does not belong to the recipe beside it: train again"
+        ) from error
+    side = run.recipe.side
+    expected = (len(run.classes), film_features(np.zeros((side, side), np.uint8), settings).size)
+    if weight.shape != expected or bias.shape != expected[:1]:
+        raise RunError(
+            f"{weights} is broken or does not belong to the recipe beside it: train again"
+        )
+    return LinearNetwork(weight, bias, settings, side), Single(0, len(run.classes))
