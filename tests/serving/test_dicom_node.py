@@ -246,6 +246,12 @@ def test_one_refusal_keeps_no_other_and_is_put_aside_in_the_end(spool: Spool) ->
     refused = key(film_dataset(0))
     assert "refused it with status 0xA900, 4 times" in (spool.failed / f"{refused}.txt").read_text()
     assert [path.name for path in (spool.failed / refused).glob("*.dcm")] == ["1-capture.dcm"]
+    (spool.failed / refused).rename(spool.results / refused)  # as the documentation says
+    archive.refused_studies.clear()
+    with archive.open():
+        deliver(courier, lambda: not spool.parcels())
+    assert len(archive.taken) == 3
+    assert not list(spool.failed.iterdir())
     receipt = spool.receipt(key(film_dataset(1)))
     assert receipt["to"] == f"ARCHIVE@127.0.0.1:{archive.port}"
 

@@ -237,6 +237,7 @@ class Spool:
             os.replace(parcel, trash)
             sync_folder(self.results)
             shutil.rmtree(trash)
+            (self.failed / f"{key}.txt").unlink(missing_ok=True)
 
     def refuse(self, key: str, sentence: str) -> None:
         """Put results aside that the destination will not have, with the reason beside them."""
