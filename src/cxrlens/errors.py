@@ -31,3 +31,7 @@ class OutputError(CxrlensError):
 
 class MissingExtraError(CxrlensError):
     """A package is needed that a plain installation does not bring."""
+
+
+class BundleError(CxrlensError):
+    """An exported bundle that is incomplete, changed, or from a version that cannot be read."""

@@ -9,6 +9,7 @@ from cxrlens.cli import collections, models, quality
 from cxrlens.cli.compare import compare
 from cxrlens.cli.dicom import dicom_node
 from cxrlens.cli.explore import explore
+from cxrlens.cli.export import export
 from cxrlens.cli.serve import serve
 from cxrlens.cli.tune import tune
 
@@ -53,5 +54,6 @@ app.command()(models.evaluate)
 app.command()(compare)
 app.command()(models.explain)
 app.command()(models.predict)
+app.command()(export)
 app.command()(serve)
 app.command()(dicom_node)

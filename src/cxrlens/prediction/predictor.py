@@ -10,20 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError, FilmError, MissingExtraError, RunError
-from cxrlens.explanation.heatmap import HeatMap, normalised, to_film
-from cxrlens.prediction.decision import Decision, Shares
+from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.explanation.lime import SAMPLES
+from cxrlens.prediction.bundle import BundleNetwork, is_bundle, open_bundle
+from cxrlens.prediction.decision import Decision, Shares, Voting
+from cxrlens.prediction.explaining import METHODS, Progress, explain
 from cxrlens.prediction.network import Network
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.findings import Examination
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.runs.run import Run
+
+if TYPE_CHECKING:
+    from cxrlens.runs.run import Run
 
 _BATCH = 32
 
@@ -76,23 +81,39 @@ class Prediction:
             **self.examination.row(),
         }
 
-    def explain(self, method: str = "gradcam", target: str | None = None) -> HeatMap:
+    def explain(
+        self,
+        method: str = "gradcam",
+        target: str | None = None,
+        *,
+        member: int | None = None,
+        samples: int = SAMPLES,
+        progress: Progress | None = None,
+    ) -> HeatMap:
         """Show where the model looked.
 
         Parameters
         ----------
         method
-            ``gradcam``.
+            ``gradcam``, ``lime``, ``occlusion`` or ``inverted-occlusion``.
         target
             The class to explain; default the predicted one.
+        member
+            Explain this member alone, counted from 0; see `Predictor.members`.
+        samples
+            Masked films that ``lime`` asks.
+        progress
+            Called with films asked and films in all by the slow methods; raise from it to stop.
 
         Raises
         ------
         CxrlensError
-            If the method or the class is unknown.
+            If the method, the class or the member is unknown, or the method cannot explain the model.
         """
         assert self.predictor is not None
-        return self.predictor.explain(self, method, target)
+        return self.predictor.explain(
+            self, method, target, member=member, samples=samples, progress=progress
+        )
 
 
 class Predictor:
@@ -121,16 +142,28 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
-        """Load a run folder.
+        """Load a run folder, or a bundle that was exported from one.
 
         Raises
         ------
         RunError
             If it is no finished run, or its weights do not fit its recipe.
+        BundleError
+            If it is a bundle of which a file is missing or changed, or of a later version.
         MissingExtraError
-            If PyTorch is not installed.
+            If it is a run folder and PyTorch is not installed.
         """
-        run = Run(Path(path))
+        if is_bundle(Path(path)):
+            bundle = open_bundle(path)
+            network = BundleNetwork(bundle, device)
+            return cls(network, bundle.decision, bundle.chain(), bundle.classes)
+        return cls._of_run(Path(path), device)
+
+    @classmethod
+    def _of_run(cls, path: Path, device: str) -> Self:
+        from cxrlens.runs.run import Run
+
+        run = Run(path)
         recipe = run.recipe
         network, decision = _networks(run, device)
         chain = Chain.named(recipe.quality, recipe.side)
@@ -277,7 +310,21 @@ class Predictor:
         table.insert(0, "image", list(images))
         return pd.concat([table, findings], axis=1)
 
-    def explain(self, prediction: Prediction, method: str, target: str | None = None) -> HeatMap:
+    @property
+    def members(self) -> tuple[Decision, ...]:
+        """Those who vote; none where nobody does."""
+        return self.decision.members if isinstance(self.decision, Voting) else ()
+
+    def explain(
+        self,
+        prediction: Prediction,
+        method: str,
+        target: str | None = None,
+        *,
+        member: int | None = None,
+        samples: int = SAMPLES,
+        progress: Progress | None = None,
+    ) -> HeatMap:
         """Show where the model looked; see `Prediction.explain`."""
         if method not in METHODS:
             raise CxrlensError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
@@ -286,27 +333,20 @@ class Predictor:
             raise CxrlensError(
                 f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
             )
+        if member is not None and not 0 <= member < len(self.members):
+            raise CxrlensError(f"there is no member {member}: the model has {len(self.members)}")
         assert prediction.film is not None
-        height, width = prediction.film.shape
-        top, bottom, left, right = prediction.examination.cropped
-        seen = (height - top - bottom, width - left - right)
-        values = to_film(self._gradcam(prediction.examination.pixels, target), seen)
-        values = np.pad(values, ((top, bottom), (left, right)))
-        return HeatMap(values, prediction.film, method, target)
-
-    def _gradcam(self, pixels: NDArray[np.uint8], target: str) -> NDArray[np.float32]:
-        """Grad-CAM of a class, (h, w) in [0, 1]; where several networks stand for it, their mean."""
-        pairs = self.decision.leaves_for(self.classes.index(target))
-        if not pairs:
-            raise CxrlensError(
-                f"no score of this model stands for {target!r}: explain another class"
-            )
-        maps = [normalised(self.network.cam(pixels, leaf, output)) for leaf, output in pairs]
-        return normalised(np.mean(maps, axis=0))
-
-
-METHODS = ("gradcam",)
-"""Explaining methods by name."""
+        return explain(
+            self.network,
+            self.decision if member is None else self.members[member],
+            prediction.examination,
+            prediction.film,
+            method,
+            self.classes.index(target),
+            target,
+            samples=samples,
+            progress=progress,
+        )
 
 
 def load(model: str | Path, device: str = "cpu") -> Predictor:

@@ -1,0 +1,312 @@
+"""Exported bundles: a trained model that runs on onnxruntime and NumPy alone.
+
+A bundle is a folder that `cxrlens.serving.export` writes:
+
+``bundle.json``
+    what the model is, how its networks decide, and the SHA-256 digest of every other file.
+``model.onnx``
+    all its networks as one graph: films (N, S, S) uint8 in; for each network scores and feature maps out.
+``heads.safetensors``
+    what comes after the feature maps, so that a gradient needs no second graph.
+``card.json``, ``learnt.json``
+    the model's card; and digests of the films that it learnt from.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.errors import BundleError, CxrlensError
+from cxrlens.prediction.decision import Decision, decision_from_json
+from cxrlens.prediction.layers import Layer, gradient, layers_from_json
+from cxrlens.quality.chain import Chain
+
+if TYPE_CHECKING:
+    from cxrlens.recipes.recipe import Recipe
+
+FORMAT = 1
+"""Layout of bundles; a folder with a higher one was written by a later cxrlens."""
+
+MANIFEST = "bundle.json"
+GRAPH = "model.onnx"
+HEADS = "heads.safetensors"
+CARD = "card.json"
+LEARNT = "learnt.json"
+
+INPUT = "films"
+"""The graph's one input."""
+
+DIGITS = 16
+"""Of a training film's SHA-256, in hexadecimal, that a bundle keeps."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One network of the graph.
+
+    Attributes
+    ----------
+    scores, maps
+        Names of the graph's outputs; without `maps` there is no Grad-CAM.
+    layers
+        What turns pooled maps into scores.
+    """
+
+    scores: str
+    maps: str | None
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are all there and unchanged; `open_bundle` makes it.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    content
+        What ``bundle.json`` holds.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of their probabilities."""
+        return tuple(self.content["classes"])
+
+    @property
+    def side(self) -> int:
+        """Pixels of the square films that the graph takes."""
+        return int(self.content["side"])
+
+    @property
+    def decision(self) -> Decision:
+        """What the networks' scores amount to."""
+        return decision_from_json(self.content["decision"])
+
+    @cached_property
+    def recipe(self) -> "Recipe":
+        """The recipe of the run."""
+        from cxrlens.recipes.recipe import parse_recipe
+
+        return parse_recipe(self.content["recipe"], str(self.path / MANIFEST))
+
+    def chain(self) -> Chain:
+        """Make the quality chain of the training.
+
+        Raises
+        ------
+        BundleError
+            If the installed version's chain has other steps or thresholds.
+        """
+        told = self.content["chain"]
+        chain = Chain.named(told["name"], self.side)
+        if chain.version != told["version"]:
+            raise BundleError(
+                f"{self.path} was exported with the quality chain {told['version']}, this version has "
+                f"{chain.version}: use cxrlens {self.content['cxrlens']}, or train and export again"
+            )
+        return chain
+
+    def learnt(self, images: Iterable[str | Path]) -> list[tuple[str, str]]:
+        """Find films that the model learnt from or that chose its epoch, by their files' content.
+
+        Parameters
+        ----------
+        images
+            Files. One that cannot be read is passed over.
+
+        Returns
+        -------
+        list of tuple of str
+            Image and split, ``train`` or ``validation``. A copy in another format is not recognised,
+            nor is another film of the same patient.
+        """
+        try:
+            kept = json.loads((self.path / LEARNT).read_text(encoding="utf-8"))
+        except OSError:
+            return []
+        known = {digest: split for split in ("validation", "train") for digest in kept[split]}
+        found = []
+        for image in images:
+            try:
+                split = known.get(film_digest(Path(image)))
+            except OSError:
+                continue
+            if split:
+                found.append((str(image), split))
+        return found
+
+    @property
+    def unknown(self) -> int:
+        """Count films of training and validation whose files were gone at export."""
+        return int(self.content["learnt_unknown"])
+
+
+def is_bundle(path: Path) -> bool:
+    """Tell whether a folder is meant to be a bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle and check the digest of every file.
+
+    Raises
+    ------
+    BundleError
+        If it is no bundle, of a later version, or a file is missing or changed.
+    """
+    path = Path(path)
+    manifest = path / MANIFEST
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{manifest} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{manifest} is broken: export the run again") from error
+    written = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(written, int) or written > FORMAT:
+        by = content.get("cxrlens", "?") if isinstance(content, dict) else "?"
+        raise BundleError(
+            f"{path} was written by cxrlens {by} in a layout ({written}) that this version does not know: "
+            "use that version, or export the run again"
+        )
+    if content.get("digest") != manifest_digest(content):
+        raise BundleError(f"{manifest} was changed since it was exported: export the run again")
+    files = content["files"]
+    for name in (GRAPH, HEADS, *files):
+        if name not in files or Path(name).name != name:
+            raise BundleError(f"{manifest} does not fit its folder at {name}: export the run again")
+    for name, digest in files.items():
+        try:
+            same = file_digest(path / name) == digest
+        except FileNotFoundError as error:
+            raise BundleError(f"{path} lacks {name}: copy the whole bundle again") from error
+        except OSError as error:
+            raise BundleError(f"{path / name} cannot be read: {error.strerror}") from error
+        if not same:
+            raise BundleError(
+                f"{path / name} is not the file that was exported (its digest differs): "
+                "copy the bundle again, or export the run again"
+            )
+    return Bundle(path, content)
+
+
+def manifest_digest(content: Mapping[str, Any]) -> str:
+    """Digest what ``bundle.json`` holds, its own digest left out; SHA-256 in hexadecimal."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def film_digest(path: Path) -> str:
+    """Tell a film's file by its content; see `DIGITS`."""
+    return file_digest(path)[:DIGITS]
+
+
+class BundleNetwork:
+    """The graph of a bundle; see `cxrlens.prediction.network.Network`.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    device
+        ``cpu``, ``auto`` (the same), or ``cuda`` where onnxruntime has it.
+
+    Raises
+    ------
+    BundleError
+        If onnxruntime cannot run the graph.
+    CxrlensError
+        If there is no such device.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        import onnxruntime  # type: ignore[import-untyped]
+        from safetensors.numpy import load_file
+
+        provider = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA"}.get(device, device)
+        provider = f"{provider}ExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            raise CxrlensError(
+                f"the device {device!r} is none of this onnxruntime's: leave --device out for a bundle"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _threads()
+        options.log_severity_level = 3
+        graph = bundle.path / GRAPH
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=[provider])
+        except _faults(onnxruntime) as error:
+            raise BundleError(
+                f"{graph} cannot be run by onnxruntime {onnxruntime.__version__}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        tensors = load_file(bundle.path / HEADS)
+        self._leaves: Sequence[Leaf] = [
+            Leaf(leaf["scores"], leaf["maps"], layers_from_json(leaf["layers"], tensors))
+            for leaf in bundle.content["leaves"]
+        ]
+        self.side = bundle.side
+
+    def logits(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Score films (N, side, side): for each leaf (N, K)."""
+        return self._run([leaf.scores for leaf in self._leaves], pixels)
+
+    def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
+        """Compute the Grad-CAM map (h, w) of one leaf's score.
+
+        All of them average each map before anything else, so the gradient with respect to a map is
+        the same at each of its places, and a few matrix products give it.
+        """
+        of = self._leaves[leaf]
+        if of.maps is None:
+            raise CxrlensError(
+                "this bundle has no Grad-CAM, as was said when it was exported: explain the run itself, "
+                "or take another method"
+            )
+        (maps,) = self._run([of.maps], film[None])
+        pooled = maps[0].mean((1, 2))
+        weights = gradient(of.layers, pooled, output) / np.float32(maps[0, 0].size)
+        cam: NDArray[np.float32] = np.tensordot(weights, maps[0], 1).clip(min=0)
+        return cam
+
+    def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = self._session.run(
+            names, {INPUT: np.ascontiguousarray(pixels)}
+        )
+        return found
+
+
+def _threads() -> int:
+    """As many as the process may use; onnxruntime alone would take all of the machine."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told):
+        return int(told)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _faults(onnxruntime: Any) -> tuple[type[Exception], ...]:
+    """List what a session raises at a graph; they have no common parent but Exception."""
+    states = onnxruntime.capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
+    return (RuntimeError, *(getattr(states, name) for name in names))
