@@ -137,22 +137,43 @@ def explain(
     model: Model,
     films: Films,
     folder: OutFolder,
-    method: Annotated[str, typer.Option(help="gradcam.")] = "gradcam",
+    method: Annotated[
+        str, typer.Option(help="gradcam, lime, occlusion or inverted-occlusion.")
+    ] = "gradcam",
     target: Annotated[
         str | None,
         typer.Option("--class", help="The class to explain (default: the predicted one)."),
     ] = None,
-    palette: Annotated[str, typer.Option(help="ember, or report (blue to red).")] = "ember",
+    palette: Annotated[
+        str, typer.Option(help="ember, or report (the report's colours).")
+    ] = "ember",
+    members: Annotated[
+        bool, typer.Option("--members", help="Show each voting member's map on the sheets, too.")
+    ] = False,
+    samples: Annotated[int, typer.Option(help="Masked films that lime asks.")] = 1000,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
-    """Show where the model looked: a heat map beside each film, and one page with all."""
+    """Show where the model looked: heat maps beside the films, a sheet a class, one page with all."""
     from cxrlens.prediction import load
     from cxrlens.prediction.explained import explain_films
     from cxrlens.radiographs.read import find_films
 
     found = find_films(films)
-    result = explain_films(load(model, device), found, folder, method, target, palette, force)
+    predictor = load(model, device)
+    with stage("explain") as bar:
+        result = explain_films(
+            predictor,
+            found,
+            folder,
+            method,
+            target,
+            palette,
+            force,
+            members=members,
+            samples=samples,
+            progress=bar,
+        )
     done(f"{folder}: {len(result.pictures)} pictures. Open {result.page}.\n{NOTICE}")
     end_with(result.failures)
 

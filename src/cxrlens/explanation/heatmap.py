@@ -4,19 +4,65 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.writing import moved_into_place, refuse_existing
 
-PALETTES = {"ember": ("inferno", True), "report": ("jet", False)}
-"""Palettes by name: matplotlib's name, and whether the map fades out where it is low.
+Colour = tuple[int, int, int]
 
-The default is safe for colour-blind eyes and leaves the film untouched where nothing counts; the
-report's covers the film from blue to red.
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a heat map.
+
+    Attributes
+    ----------
+    rising
+        matplotlib's name of the colours from 0 to 1.
+    against, support
+        RGB for what speaks against the class, and for it.
+    diverging
+        Colours from -1 to 1.
+    fades
+        Whether the film stays as it is where the map is 0.
+    """
+
+    rising: str
+    against: Colour
+    support: Colour
+    diverging: Colormap
+    fades: bool
+
+
+_ORANGE, _BLUE = (235, 110, 0), (0, 125, 240)
+PALETTES = {
+    "ember": Palette(
+        "inferno",
+        _ORANGE,
+        _BLUE,
+        LinearSegmentedColormap.from_list(
+            "ember", [[part / 255 for part in rgb] for rgb in (_ORANGE, (246, 246, 246), _BLUE)]
+        ),
+        True,
+    ),
+    "report": Palette("jet", (220, 40, 40), (30, 180, 60), colormaps["RdBu"], False),
+}
+"""Palettes by name.
+
+The default is safe for colour-blind eyes (orange against, blue for) and leaves the film untouched where
+nothing counts. The report's covers the film: from blue to red where nothing is negative, else red against
+and blue for; regions are green for and red against.
 """
+
+SIGNED = frozenset({"lime", "occlusion", "inverted-occlusion"})
+"""Methods whose maps also say what speaks against the class."""
+
+STRONG = 0.25
+"""Share of the strongest value from which a part is drawn as speaking for or against the class."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +72,40 @@ class HeatMap:
     Attributes
     ----------
     values
-        (H, W) float32 in [0, 1] in the film's own geometry, 1 where it matters most.
+        (H, W) float32 in the film's own geometry, in [0, 1], 1 where it matters most. Where `signed`, in
+        [-1, 1]: parts below 0 speak against the class.
     film
         (H, W) uint8, the film as it was read.
     method
         The explaining method's name.
     target
         The class that is explained.
+    scale
+        What 1 stands for, on the scale of probabilities; none where that is not known.
+    note
+        What is to be known of how the map came about, a sentence; may be empty.
     """
 
     values: NDArray[np.float32]
     film: NDArray[np.uint8]
     method: str
     target: str
+    scale: float | None = None
+    note: str = ""
+
+    @property
+    def signed(self) -> bool:
+        """Whether values below 0 may stand in the map and mean something."""
+        return self.method in SIGNED
+
+    def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
+        """Draw the map alone, (H, W, 3) RGB."""
+        chosen = PALETTES[palette]
+        if self.signed:
+            drawn = chosen.diverging(self.values / 2 + 0.5)
+        else:
+            drawn = colormaps[chosen.rising](self.values)
+        return np.asarray(np.rint(drawn[..., :3] * 255), np.uint8)
 
     def overlay(self, palette: str = "ember", opacity: float = 0.6) -> NDArray[np.uint8]:
         """Lay the map over the film.
@@ -48,27 +115,61 @@ class HeatMap:
         palette
             A key of `PALETTES`.
         opacity
-            Of the map where it is highest, in [0, 1].
+            Of the map where it is strongest, in [0, 1].
 
         Returns
         -------
         ndarray of uint8
             (H, W, 3) RGB.
         """
-        name, fades = PALETTES[palette]
-        colours = matplotlib.colormaps[name](self.values)[..., :3] * 255
-        grey = np.repeat(self.film[..., None], 3, axis=2)
-        share = opacity * (self.values[..., None] if fades else 1.0)
-        mixed: NDArray[np.uint8] = np.rint(share * colours + (1 - share) * grey).astype(np.uint8)
+        chosen = PALETTES[palette]
+        colours = self.colours(palette).astype(np.float64)
+        if self.signed and chosen.fades:
+            # Fading towards the diverging colours' pale middle would veil the film.
+            colours = np.where(self.values[..., None] < 0, chosen.against, chosen.support)
+        share = opacity * (np.abs(self.values)[..., None] if chosen.fades else 1.0)
+        mixed: NDArray[np.uint8] = np.rint(share * colours + (1 - share) * self._grey()).astype(
+            np.uint8
+        )
         return mixed
 
     def beside(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Put the plain film and the overlay side by side, (H, 2 W, 3) RGB."""
-        grey = np.repeat(self.film[..., None], 3, axis=2)
-        return np.concatenate([grey, self.overlay(palette)], axis=1)
+        return np.concatenate([self._grey(), self.overlay(palette)], axis=1)
+
+    def regions(self, palette: str = "ember", opacity: float = 0.4) -> NDArray[np.uint8]:
+        """Draw on the film the parts that speak strongly for the class and against it, (H, W, 3) RGB.
+
+        Strongly is a quarter or more of the strongest value.
+        """
+        chosen = PALETTES[palette]
+        drawn = self._grey()
+        for part, colour in (
+            (self.values >= STRONG, chosen.support),
+            (self.values <= -STRONG, chosen.against),
+        ):
+            tinted = (1 - opacity) * drawn[part] + opacity * np.array(colour)
+            drawn[part] = np.rint(tinted).astype(np.uint8)
+            edges, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(drawn, edges, -1, colour, max(1, round(max(part.shape) / 256)))
+        return drawn
+
+    def panels(self, palette: str = "ember") -> NDArray[np.uint8]:
+        """Put three pictures side by side, as the report's Figures 14 to 16 do, (H, 3 W, 3) RGB.
+
+        The film; what speaks strongly for the class and against it; every part's weight.
+        """
+        return np.concatenate([self._grey(), self.regions(palette), self.colours(palette)], axis=1)
+
+    def picture(self, palette: str = "ember") -> NDArray[np.uint8]:
+        """Draw what suits the method: three panels for LIME, else the film and the overlay."""
+        return self.panels(palette) if self.method == "lime" else self.beside(palette)
+
+    def _grey(self) -> NDArray[np.uint8]:
+        return np.asarray(np.repeat(self.film[..., None], 3, axis=2), np.uint8)
 
     def save(self, path: str | Path, palette: str = "ember", force: bool = False) -> Path:
-        """Write the plain film and the overlay side by side as PNG.
+        """Write `picture` as PNG.
 
         Raises
         ------
@@ -77,28 +178,45 @@ class HeatMap:
         CxrlensError
             If the palette is unknown.
         """
-        path = Path(path)
-        if palette not in PALETTES:
-            raise CxrlensError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}")
-        refuse_existing(path, force)
-        with moved_into_place(path) as draft:
-            written, data = cv2.imencode(
-                ".png", cv2.cvtColor(self.beside(palette), cv2.COLOR_RGB2BGR)
-            )
-            assert written
-            draft.write_bytes(data.tobytes())
-        return path
+        check_palette(palette)
+        return write_png(Path(path), self.picture(palette), force)
 
 
-def to_film(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Bring a coarse map (h, w) to a film's geometry (H, W), linearly; the squash is undone."""
+def write_png(path: Path, picture: NDArray[np.uint8], force: bool = False) -> Path:
+    """Write a picture (H, W, 3) RGB as PNG.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and `force` is false, or it cannot be written.
+    """
+    refuse_existing(path, force)
+    with moved_into_place(path) as draft:
+        written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        assert written
+        draft.write_bytes(data.tobytes())
+    return path
+
+
+def check_palette(palette: str) -> None:
+    """Raise `CxrlensError` for a palette that is not known."""
+    if palette not in PALETTES:
+        raise CxrlensError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}")
+
+
+def to_film(
+    values: NDArray[np.float32], shape: tuple[int, int], smooth: bool = True
+) -> NDArray[np.float32]:
+    """Bring a map (h, w) to a film's geometry (H, W); the squash is undone.
+
+    Linearly, or, where `smooth` is false, so that regions keep their edges.
+    """
     height, width = shape
-    return np.asarray(
-        cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
-    )
+    way = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(values, (width, height), interpolation=way), np.float32)
 
 
 def normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide a map of values 0 or more by its maximum; one that is 0 everywhere stays so."""
-    highest = float(values.max())
+    """Divide a map by its largest absolute value; one that is 0 everywhere stays so."""
+    highest = float(np.abs(values).max())
     return np.asarray(values / highest if highest > 0 else values, np.float32)

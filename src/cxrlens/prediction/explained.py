@@ -1,11 +1,14 @@
-"""Explain films: a picture each, film and heat map side by side, and one page with all of them."""
+"""Explain films: a picture each, a sheet a class, and one page with all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxrlens.errors import FilmError
-from cxrlens.pages.page import FilmCard, Page
+from cxrlens.explanation.heatmap import SIGNED, HeatMap, check_palette, write_png
+from cxrlens.explanation.lime import SAMPLES
+from cxrlens.explanation.sheet import SheetRow, sheet
+from cxrlens.pages.page import FilmCard, Page, Plot
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.writing import refuse_existing
 
@@ -20,13 +23,20 @@ class Explained:
         ``explained.html``.
     pictures
         One PNG a film.
+    sheets
+        One PNG a class explained.
     failures
         Film and sentence of each that could not be read.
     """
 
     page: Path
     pictures: list[Path]
+    sheets: list[Path]
     failures: dict[str, str]
+
+
+SHEET_FILMS = 8
+"""Films on a sheet at most: the first of each class."""
 
 
 def explain_films(
@@ -37,6 +47,10 @@ def explain_films(
     target: str | None = None,
     palette: str = "ember",
     force: bool = False,
+    *,
+    members: bool = False,
+    samples: int = SAMPLES,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Explained:
     """Predict films and show where the model looked.
 
@@ -47,13 +61,18 @@ def explain_films(
     films
         Files.
     folder
-        Gets ``STEM-METHOD-CLASS.png`` for each film, and ``explained.html``.
-    method, target
+        Gets ``NNN-STEM-METHOD-CLASS.png`` for each film, ``sheet-METHOD-CLASS.png`` for each class that is
+        explained (its first `SHEET_FILMS` films), and ``explained.html``.
+    method, target, samples
         See `cxrlens.prediction.predictor.Prediction.explain`.
     palette
         A key of `cxrlens.explanation.heatmap.PALETTES`.
     force
         Replace files that exist.
+    members
+        Put the map of each voting member on the sheets, too.
+    progress
+        Called with films done and films in all.
 
     Raises
     ------
@@ -64,37 +83,66 @@ def explain_films(
     """
     page_path = folder / "explained.html"
     refuse_existing(page_path, force)
-    page = Page(
-        "Where the model looked",
-        f"{method}; the brighter the colour, the more that part raises the class's score",
-    )
-    page.section("Films")
-    cards: list[FilmCard] = []
+    check_palette(palette)
+    voters = range(len(predictor.members) if members else 0)
+    cards: dict[str, list[FilmCard]] = {}
+    rows: dict[str, list[SheetRow]] = {}
     pictures: list[Path] = []
     failures: dict[str, str] = {}
-    for path, outcome in zip(films, predictor.predict_many(films), strict=True):
+    for done, (path, outcome) in enumerate(
+        zip(films, predictor.predict_many(films), strict=True), 1
+    ):
         if isinstance(outcome, FilmError):
             failures[str(path)] = str(outcome)
             continue
-        heat = outcome.explain(method, target)
+        heat = outcome.explain(method, target, samples=samples)
         name = f"{len(pictures) + 1:03d}-{path.stem}-{method}-{heat.target}.png"
         pictures.append(heat.save(folder / name, palette, force))
-        cards.append(
+        cards.setdefault(heat.target, []).append(
             FilmCard(
-                heat.beside(palette),
+                heat.picture(palette),
                 path.name,
                 f"{path.name}: the film and, beside it, its {method} map for {heat.target}",
-                _words(outcome, heat.target),
+                _words(outcome, heat),
                 outcome.probabilities,
             )
         )
-    page.films(cards)
+        listed = rows.setdefault(heat.target, [])
+        if len(listed) < SHEET_FILMS:
+            theirs = [
+                outcome.explain(method, heat.target, member=voter, samples=samples)
+                for voter in voters
+            ]
+            said = f"{path.stem[:24]}\n{outcome.predicted} {outcome.probabilities[outcome.predicted]:.2f}"
+            listed.append(SheetRow(said, [heat, *theirs]))
+        if progress:
+            progress(done, len(films))
+    page = Page("Where the model looked", f"{method}; {_legend(method, palette)}")
+    sheets = []
+    for label in sorted(rows):
+        page.section(label.capitalize())
+        drawn = sheet(
+            rows[label], f"{label}: {method}", [f"member {voter + 1}" for voter in voters], palette
+        )
+        sheets.append(write_png(folder / f"sheet-{method}-{label}.png", drawn, force))
+        alt = f"{len(rows[label])} films, a row each, with their {method} maps for {label}"
+        page.figures([Plot(drawn, alt, f"{method} for {label}")], longest=2048)
+        page.films(cards[label])
     for sentence in failures.values():
         page.warning(sentence)
-    return Explained(page.write(page_path, force), pictures, failures)
+    return Explained(page.write(page_path, force), pictures, sheets, failures)
 
 
-def _words(prediction: Prediction, target: str) -> list[str]:
+def _legend(method: str, palette: str) -> str:
+    if method not in SIGNED:
+        return "the brighter the colour, the more that part raises the class's score"
+    support, against = ("blue", "orange") if palette == "ember" else ("blue or green", "red")
+    return f"{support} speaks for the class, {against} against it"
+
+
+def _words(prediction: Prediction, heat: HeatMap) -> list[str]:
+    words = [f"Predicted {prediction.predicted}; the map is for {heat.target}"]
+    if heat.note:
+        words.append(heat.note)
     found = [name for name, present in prediction.findings.items() if present]
-    words = [f"Predicted {prediction.predicted}; the map is for {target}"]
     return [*words, f"Quality: {', '.join(found)}"] if found else words
