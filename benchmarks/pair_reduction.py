@@ -3,9 +3,10 @@
     python benchmarks/pair_reduction.py FOLDER [--films N]
 
 FOLDER/report-like-1 takes the set of make_report_like.py with seed 1, and -5, -6, ... smaller ones for the
-rare kinds; none of them was read while the rule was made (pair_calibrate.py reads seed 2). Then damage
-by other makers (pair_damage.py) on films of mendeley and nih, which the regression did not read, on their
-untouched originals, and on groups of five copies. Writes results/pair_reduction.json and .md.
+rare kinds. The rule was made on seed 2, whose films come from the same collection, so films recur with other
+damage. Then damage by other makers (pair_damage.py) on films of mendeley and nih, which the regression did
+not read (its hand-set weights saw some in seed 2), on their untouched originals (a third of which was looked
+at once while the rule was made), and on groups of five copies. Writes results/pair_reduction.json and .md.
 """
 
 from __future__ import annotations
