@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.dicom import decode_dicom, is_dicom
+from cxrlens.radiographs.dicom_mark import is_dicom
 from cxrlens.radiographs.raster import decode_raster
 
 FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"})
@@ -125,6 +125,9 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
     if not data:
         raise FilmError(f"{name} is empty: copy it again")
     if is_dicom(data):
+        # pydicom and its decoders take a while to load; most films are none of theirs.
+        from cxrlens.radiographs.dicom import decode_dicom
+
         return decode_dicom(data, name, max_pixels)
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):

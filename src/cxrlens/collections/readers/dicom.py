@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 from cxrlens.collections.readers.age import years
 from cxrlens.collections.readers.reading import Reading, table_of
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.dicom import is_dicom
+from cxrlens.radiographs.dicom_mark import is_dicom
 from cxrlens.radiographs.quiet import quietly
 from cxrlens.radiographs.read import find_films
 
