@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from cxrlens.errors import CxrlensError, FilmError, MissingExtraError, RunError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.lime import SAMPLES
+from cxrlens.prediction.bundle import BundleNetwork, is_bundle, open_bundle
 from cxrlens.prediction.decision import Decision, Shares, Voting
 from cxrlens.prediction.explaining import METHODS, Progress, explain
 from cxrlens.prediction.network import Network
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.findings import Examination
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.runs.run import Run
+
+if TYPE_CHECKING:
+    from cxrlens.runs.run import Run
 
 _BATCH = 32
 
@@ -139,16 +142,28 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
-        """Load a run folder.
+        """Load a run folder, or a bundle that was exported from one.
 
         Raises
         ------
         RunError
             If it is no finished run, or its weights do not fit its recipe.
+        BundleError
+            If it is a bundle of which a file is missing or changed, or of a later version.
         MissingExtraError
-            If PyTorch is not installed.
+            If it is a run folder and PyTorch is not installed.
         """
-        run = Run(Path(path))
+        if is_bundle(Path(path)):
+            bundle = open_bundle(path)
+            network = BundleNetwork(bundle, device)
+            return cls(network, bundle.decision, bundle.chain(), bundle.classes)
+        return cls._of_run(Path(path), device)
+
+    @classmethod
+    def _of_run(cls, path: Path, device: str) -> Self:
+        from cxrlens.runs.run import Run
+
+        run = Run(path)
         recipe = run.recipe
         network, decision = _networks(run, device)
         chain = Chain.named(recipe.quality, recipe.side)
