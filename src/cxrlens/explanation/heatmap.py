@@ -5,8 +5,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import Colormap, LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
@@ -25,8 +23,9 @@ class Palette:
         matplotlib's name of the colours from 0 to 1.
     against, support
         RGB for what speaks against the class, and for it.
-    diverging
-        Colours from -1 to 1.
+    through
+        matplotlib's name of the colours from -1 to 1; without one they run from `against` over a pale
+        grey to `support`.
     fades
         Whether the film stays as it is where the map is 0.
     """
@@ -34,22 +33,31 @@ class Palette:
     rising: str
     against: Colour
     support: Colour
-    diverging: Colormap
+    through: str
     fades: bool
 
+    def raised(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Colour values in [0, 1]: (…) to (…, 4), red, green, blue and opacity in [0, 1]."""
+        # matplotlib takes long to load, and a prediction without a picture needs none of it.
+        from matplotlib import colormaps
 
-_ORANGE, _BLUE = (235, 110, 0), (0, 125, 240)
+        return np.asarray(colormaps[self.rising](values), np.float64)
+
+    def diverging(self, values: float | NDArray[np.floating]) -> NDArray[np.float64]:
+        """Colour values in [0, 1], 0.5 being neither for nor against, as `raised` does."""
+        from matplotlib import colormaps
+        from matplotlib.colors import LinearSegmentedColormap
+
+        if self.through:
+            return np.asarray(colormaps[self.through](values), np.float64)
+        ends = [[part / 255 for part in rgb] for rgb in (self.against, _PALE, self.support)]
+        return np.asarray(LinearSegmentedColormap.from_list("own", ends)(values), np.float64)
+
+
+_PALE = (246, 246, 246)
 PALETTES = {
-    "ember": Palette(
-        "inferno",
-        _ORANGE,
-        _BLUE,
-        LinearSegmentedColormap.from_list(
-            "ember", [[part / 255 for part in rgb] for rgb in (_ORANGE, (246, 246, 246), _BLUE)]
-        ),
-        True,
-    ),
-    "report": Palette("jet", (220, 40, 40), (30, 180, 60), colormaps["RdBu"], False),
+    "ember": Palette("inferno", (235, 110, 0), (0, 125, 240), "", True),
+    "report": Palette("jet", (220, 40, 40), (30, 180, 60), "RdBu", False),
 }
 """Palettes by name.
 
@@ -101,10 +109,8 @@ class HeatMap:
     def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Draw the map alone, (H, W, 3) RGB."""
         chosen = PALETTES[palette]
-        if self.signed:
-            drawn = chosen.diverging(self.values / 2 + 0.5)
-        else:
-            drawn = colormaps[chosen.rising](self.values)
+        signed, values = self.signed, self.values
+        drawn = chosen.diverging(values / 2 + 0.5) if signed else chosen.raised(values)
         return np.asarray(np.rint(drawn[..., :3] * 255), np.uint8)
 
     def overlay(self, palette: str = "ember", opacity: float = 0.6) -> NDArray[np.uint8]:
