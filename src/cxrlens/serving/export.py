@@ -94,6 +94,10 @@ def export(
     if is_bundle(Path(model)):
         raise BundleError(f"{model} is a bundle already: name the run that it was exported from")
     run = Run(Path(model))
+    if run.recipe.baseline:
+        raise BundleError(
+            f"{model} is a baseline, which runs without PyTorch as it is: copy the run"
+        )
     predictor = Predictor.load(run.path)
     try:
         from cxrlens.serving.graph import leaf_layers, write_graph
@@ -159,9 +163,9 @@ def _write_manifest(folder: Path, content: dict[str, Any]) -> Bundle:
 
 
 def _write_heads(tensors: dict[str, NDArray[np.float32]], path: Path) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path)
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
 def _learnt(run: Run, say: Progress) -> tuple[dict[str, list[str]], int]:
