@@ -142,7 +142,8 @@ def lime(
     intercept = float(near @ rest / near.sum())
     spread = near @ (answers - near @ answers / near.sum()) ** 2
     missed = near @ (rest - intercept) ** 2
-    r_squared = 1 - float(missed / spread) if spread > 0 else 0.0
+    # Answers that differ by rounding alone are the same answer.
+    r_squared = 1 - float(missed / spread) if spread > 1e-18 * near.sum() else 0.0
     return Lime(regions_of, weights, intercept, r_squared, samples)
 
 

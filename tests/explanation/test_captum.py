@@ -1,0 +1,67 @@
+"""Grad-CAM against captum's, an independent library."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cxrlens.explanation.gradcam import gradcam
+from cxrlens.models.backbones import build_backbone
+from cxrlens.models.classifier import FilmClassifier
+from cxrlens.models.heads import feed_forward
+
+captum = pytest.importorskip("captum.attr")
+
+FILM = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+
+
+def perturbed(name: str) -> FilmClassifier:
+    """Fresh timm networks zero their last norms, which would hide faults."""
+    torch.manual_seed(1)
+    backbone = build_backbone(name, "none", (8, 16))
+    model = FilmClassifier(backbone, feed_forward(backbone.channels, 8, 3)).eval()
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.data.normal_(0, 0.1)
+            part.running_var.data.uniform_(0.5, 1.5)
+    for weights in model.parameters():
+        if weights.ndim == 1:
+            weights.data += torch.randn_like(weights) * 0.3
+    return model
+
+
+def last_layer(model: FilmClassifier) -> nn.Module:
+    network = model.backbone.network
+    for name in ("bn2", "stages", "blocks"):
+        if hasattr(network, name):
+            return getattr(network, name)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet",
+        "convnext_atto",
+        "tf_efficientnet_lite0",
+        *(f"tf_efficientnetv2_b{size}" for size in range(4)),
+    ],
+)
+def test_it_is_captum_s(name: str) -> None:
+    model = perturbed(name)
+    films = torch.from_numpy(FILM)[None].float()
+    highest = 0.0
+    for target in range(3):
+        theirs = captum.LayerGradCam(model, last_layer(model)).attribute(
+            films, target=target, relu_attributions=True
+        )
+        theirs = theirs[0, 0].detach().numpy()
+        ours = gradcam(model, FILM, target)
+        assert ours.shape == theirs.shape
+        if theirs.max() > 0:
+            assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] >= 0.999
+            assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4 * float(theirs.max()))
+        else:
+            assert ours.max() == 0
+        highest = max(highest, float(theirs.max()))
+    assert highest > 0
