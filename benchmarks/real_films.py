@@ -4,7 +4,8 @@
 
 Needs the shared radiographs beside the project. Runs that exist in the folder are measured as they are,
 interrupted ones are resumed, missing ones are trained; what was measured before stays in
-results/real_films.json. Everything together takes some hours on two cores.
+results/real_films.json; `--only` without a name makes the page anew of what was measured, with what
+report_tables.py, transfers.py and chains_matter.py wrote. Everything together takes some hours on two cores.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from cxrlens.main_job import evaluate, go_on, train
 from cxrlens.prediction import load
 from cxrlens.runs import Run
 from cxrlens.writing import write_text
-from record import DOCS, keep, kept, markdown, stamp
+from record import DOCS, RESULTS, keep, kept, markdown, stamp
 
 SHARED = Path(__file__).parents[1] / "../shared"
 CXR = SHARED / "data/cxr"
@@ -224,6 +225,14 @@ def page(content: dict[str, Any]) -> str:
             "these”: whatever it is given, it names a class.",
             markdown(pd.DataFrame(content["not_films"])),
         ]
+    for heading, name in (
+        ("The report's systems on the report-like set", "report_rows"),
+        ("Does a score travel between sources", "transfers"),
+        ("Does the quality chain matter", "chains_matter"),
+    ):
+        written = RESULTS / f"{name}.md"
+        if written.exists():
+            parts += [f"## {heading}", written.read_text().strip()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -244,8 +253,9 @@ def main() -> None:
             known: content["runs"][known] for known in RUNS if known in content["runs"]
         }
         keep("real_films", content)
-        write_text(DOCS / "results.md", page(kept("real_films")))
-        print(f"{name}: wrote results/real_films.json and docs/results.md")
+        print(f"{name}: wrote results/real_films.json")
+    write_text(DOCS / "results.md", page(kept("real_films")))
+    print("wrote docs/results.md")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Needs the shared radiographs beside the project. Rows that are finished are left
 ones are resumed. No ImageNet weights of the report's own backbones can be had without a model hub: rows on
 EfficientNet-Lite carry its name, rows of the report's backbones start from random weights and are marked.
 Where time is short a row trains fewer epochs than the report's: `max_epochs` says how many.
-`results_tables.py` makes docs/results.md of what lies there.
+`report_tables.py` makes tables of what lies there.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Run folder: recipe, and what was changed in it."""
 
+BASELINES: dict[str, tuple[str, tuple[str, ...]]] = {
+    name: (name, ()) for name in ("thumbnail-ridge", "pca-svm", "hog-svm")
+}
+
 NAMED_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     f"named-{recipe}": (recipe, NAMED)
     for recipe in (
@@ -52,12 +56,18 @@ NAMED_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
         "effnet-one-vs-all",
         "effnet-svm-voting",
     )
+} | {
+    f"named-{backbone}": (
+        "convnext-plain",
+        (f"model.backbone={backbone}", *NAMED, "side=96"),
+    )
+    for backbone in ("resnet50", "inception_v3")
 }
 """The report's own backbones from random weights, trained only far enough to show that each row works."""
 
 
 def finish(name: str, folder: Path) -> None:
-    recipe, settings = (ROWS | NAMED_ROWS)[name]
+    recipe, settings = (ROWS | BASELINES | NAMED_ROWS)[name]
     out = folder / "rows" / name
     if (out / "predictions-test.csv").exists():
         return
