@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from safetensors.numpy import load as read_bytes
 from safetensors.numpy import load_file
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
@@ -54,6 +55,9 @@ def test_folded_weights_score_as_scikit_learn_s_pipeline(kind):
     assert tried[chosen][0] == best
     scores = described[1] @ fitted.weight.T.astype(float) + fitted.bias
     np.testing.assert_allclose(scores, tried[chosen][1], atol=2e-3)
+    kept = read_bytes(fitted.to_bytes())
+    np.testing.assert_array_equal(kept["weight"], fitted.weight)
+    np.testing.assert_array_equal(kept["bias"], fitted.bias)
 
 
 def test_of_equal_values_the_one_that_regularises_most_is_taken():
@@ -95,6 +99,9 @@ def test_a_baseline_is_a_run_like_any_other(baseline_run):
     predictor = load(baseline_run.path)
     again = predictor.predict(predictions["image"].iloc[0])
     assert again.predicted == predictions["predicted"].iloc[0]
+    chosen = baseline_run.versions()["baseline"]["validation_macro_f1"]
+    measured = baseline_run.metrics()["validation"]["macro_f1"]
+    assert measured == pytest.approx(max(chosen.values()), abs=1e-6)
     assert sum(again.probabilities.values()) == pytest.approx(1)
     scores = predictor.network.logits(again.examination.pixels[None])[0][0].astype(float)
     softmax = np.exp(scores) / np.exp(scores).sum()

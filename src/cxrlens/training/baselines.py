@@ -46,7 +46,9 @@ class Fitted:
 
     def to_bytes(self) -> bytes:
         """Pack the arrays as safetensors."""
-        return save({"weight": self.weight, "bias": self.bias})
+        # safetensors writes the memory as it lies: scikit-learn's transposed arrays would be scrambled.
+        arrays = {"weight": self.weight, "bias": self.bias}
+        return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def fit_baseline(settings: Baseline, seed: int, train: Films, validation: Films) -> Fitted:
