@@ -14,6 +14,7 @@ from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.evaluation.assess import assess, assess_run
 from cxrlens.evaluation.metrics import Metrics, write_metrics
 from cxrlens.evaluation.report import write_films_report, write_report
+from cxrlens.prediction.bundle import Bundle, is_bundle, open_bundle
 from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.predictor import load
 from cxrlens.recipes.recipe import Recipe, read_recipe
@@ -95,12 +96,12 @@ def evaluate_on(
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluated:
-    """Measure a run on labelled films that it was not made from.
+    """Measure a model on labelled films that it was not made from.
 
     Parameters
     ----------
     model
-        A run folder.
+        A run folder, or an exported bundle.
     films
         A collection with labels, or the path of its table. All its films count, whatever their split.
     out
@@ -115,7 +116,8 @@ def evaluate_on(
     CollectionError
         If a film has no label, or a film of the run's own training stands among them.
     """
-    run, out = Run(Path(model)), Path(out)
+    out = Path(out)
+    run = open_bundle(model) if is_bundle(Path(model)) else Run(Path(model))
     for name in ("predictions.csv", "metrics.json", "report.html"):
         refuse_existing(out / name, force)
     collection = films if isinstance(films, Collection) else read_collection(films)
@@ -142,10 +144,14 @@ def evaluate_on(
     return Evaluated(table, metrics, cached.failures)
 
 
-def _refuse_trained(run: Run, collection: Collection) -> None:
-    own = run.collection()
-    trained = {os.path.realpath(image) for image in own.split("train")["image"]}
-    again = [image for image in collection.films["image"] if os.path.realpath(image) in trained]
+def _refuse_trained(model: Run | Bundle, collection: Collection) -> None:
+    images = collection.films["image"]
+    if isinstance(model, Bundle):
+        again = [image for image, split in model.learnt(images) if split == "train"]
+    else:
+        own = model.collection().split("train")["image"]
+        trained = {os.path.realpath(image) for image in own}
+        again = [image for image in images if os.path.realpath(image) in trained]
     if again:
         raise CollectionError(
             f"{len(again)} of the films trained the model, the first is {again[0]}: a model is not "

@@ -12,7 +12,10 @@ Films = Annotated[
     list[Path], typer.Argument(metavar="FILM|DIR...", help="Films, or folders of films.")
 ]
 Model = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run folder, as `cxrlens train` makes it.")
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A run folder of `cxrlens train`, or a bundle of `export`."
+    ),
 ]
 OutFile = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")]
 OutFolder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write.")]

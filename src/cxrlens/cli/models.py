@@ -8,6 +8,7 @@ import typer
 
 from cxrlens.cli.arguments import Cache, Device, Films, Force, Model, OutFolder
 from cxrlens.cli.say import NOTICE, done, end_with, fault, out, stage, stages
+from cxrlens.errors import CxrlensError
 
 
 def demo(
@@ -116,8 +117,11 @@ def evaluate(
     predictions.csv, metrics.json and report.html of those films.
     """
     import cxrlens.main_job as job
+    from cxrlens.prediction.bundle import is_bundle
     from cxrlens.runs.run import Run
 
+    if films is None and is_bundle(model):
+        raise CxrlensError(f"{model} is a bundle, which has no films of its own: name FILMS.CSV")
     if films is None:
         run = Run(model)
         job.evaluate(run)

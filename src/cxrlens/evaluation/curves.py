@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
 
 from cxrlens.evaluation.metrics import Metrics, probabilities
+from cxrlens.evaluation.ranking import roc_curve
 from cxrlens.evaluation.wording import percent
 from cxrlens.pages.figures import CELL, HUES, QUIET, REFERENCE, class_line, figure
 
@@ -68,7 +68,7 @@ def roc_curves(predictions: pd.DataFrame, metrics: Metrics) -> Figure:
             auc = metrics.by_class[name].auc
             if auc is None:
                 continue
-            wrongly, rightly, _ = roc_curve(label == name, scores[:, i])
+            wrongly, rightly = roc_curve(label == name, scores[:, i])
             line = class_line(name) | {"marker": ""}
             axes.plot(wrongly, rightly, label=f"{name}, AUC {auc:.3f}", **line)
         axes.set(

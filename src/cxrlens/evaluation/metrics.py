@@ -1,6 +1,6 @@
 """Confusion matrix, accuracy, precision, recall, F1 and one-vs-rest AUC of a table of predictions.
 
-All of them are scikit-learn's. What this module adds is what happens at the edges: a class without
+All of them are as in scikit-learn. What this module adds is what happens at the edges: a class without
 films, a class that is never predicted, a table without a column. A value that cannot be measured is
 None, never a number that looks like one.
 """
@@ -14,15 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cxrlens.errors import CollectionError, MissingExtraError, RunError
+from cxrlens.errors import CollectionError, RunError
+from cxrlens.evaluation.ranking import confusion_matrix, roc_auc
 from cxrlens.writing import refuse_existing, write_text
-
-try:
-    from sklearn import metrics as sk  # type: ignore[import-untyped]
-except ImportError as error:  # pragma: no cover - the tests have it
-    raise MissingExtraError(
-        "evaluation needs scikit-learn: install it with pip install 'cxrlens[train]'"
-    ) from error
 
 TOLERANCE = 0.01
 """How far from 1 the probabilities of a film may sum: tables may be rounded to two decimals."""
@@ -254,12 +248,13 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
     label = predictions["label"].astype(str).to_numpy()
     predicted = predictions["predicted"].astype(str).to_numpy()
     scores = probabilities(predictions, classes)
-    confusion = sk.confusion_matrix(label, predicted, labels=names)
-    precision, recall, f1, films = sk.precision_recall_fscore_support(
-        label, predicted, labels=names, zero_division=0.0
-    )
+    confusion = confusion_matrix(label, predicted, names)
+    films, called, right = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+    # What is 0 of 0 counts as 0 here; below it becomes None where it cannot be measured.
+    precision = right / np.maximum(called, 1)
+    recall = right / np.maximum(films, 1)
+    f1 = 2 * right / np.maximum(films + called, 1)
     present = films > 0
-    called = confusion.sum(axis=0)
     aucs = [_auc(label == name, scores[:, i]) for i, name in enumerate(names)]
     measured = [auc for auc in aucs if auc is not None]
     return Metrics(
@@ -267,7 +262,7 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
         films=len(predictions),
         patients=int(np.unique(patient_codes(predictions)).size),
         confusion=confusion.tolist(),
-        accuracy=float(sk.accuracy_score(label, predicted)),
+        accuracy=float(right.sum() / len(predictions)),
         macro_precision=float(precision[present].mean()),
         macro_recall=float(recall[present].mean()),
         macro_f1=float(f1[present].mean()),
@@ -289,7 +284,7 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
 def _auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float | None:
     if positive.all() or not positive.any():
         return None
-    return float(sk.roc_auc_score(positive, score))
+    return roc_auc(positive, score)
 
 
 def write_metrics(path: str | Path, metrics: Mapping[str, Metrics], force: bool = False) -> Path:

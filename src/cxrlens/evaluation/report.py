@@ -23,6 +23,7 @@ from cxrlens.evaluation.provenance import (
 from cxrlens.evaluation.sources import source_warning
 from cxrlens.evaluation.wording import estimate, listed, outcomes, percent, range_in_words
 from cxrlens.pages.page import Page, Plot, Tile
+from cxrlens.prediction.bundle import Bundle
 from cxrlens.runs.run import Run
 
 SHOWN = 8
@@ -94,14 +95,14 @@ def write_report(
 
 
 def write_films_report(
-    run: Run, predictions: pd.DataFrame, tested: Metrics, path: Path, force: bool = False
+    run: Run | Bundle, predictions: pd.DataFrame, tested: Metrics, path: Path, force: bool = False
 ) -> Path:
-    """Write the report of a run on films that are none of its own.
+    """Write the report of a model on films that are none of its own.
 
     Parameters
     ----------
     run
-        The run that predicted them.
+        The run or the bundle that predicted them.
     predictions
         The films' predictions with their labels.
     tested
@@ -112,16 +113,18 @@ def write_films_report(
     Returns
     -------
     Path
-        `path`. Its page warns if films or patients of the run's own training stand in the table.
+        `path`. Its page warns if films or patients of the model's own training stand in the table; of
+        a bundle only films can be recognised, and the page says so.
 
     Raises
     ------
     OutputError
         If the file exists and `force` is not set, or it cannot be written.
     """
+    kind = "bundle" if isinstance(run, Bundle) else "run"
     page = Page(
         f"{run.recipe.name} on other films",
-        f"The run “{run.path.resolve().name}”, measured on {tested.films:,} films "
+        f"The {kind} “{run.path.resolve().name}”, measured on {tested.films:,} films "
         f"of {tested.patients:,} patients from another table",
         population=population.describe(predictions, run.classes),
     )
@@ -132,6 +135,8 @@ def write_films_report(
             f"{seen:,} of these films, or other films of their patients, were learnt from or chose "
             "the epoch: the figures flatter."
         )
+    if isinstance(run, Bundle):
+        page.text(_unseen(run))
     _results(page, tested, predictions, {"other": tested})
     if tested.by_source:
         _sources(page, tested)
@@ -148,8 +153,24 @@ def _films(run: Run) -> pd.DataFrame:
         return pd.read_csv(run.path / "collection.csv", dtype={"patient": "string"})
 
 
-def _learnt_from(run: Run, predictions: pd.DataFrame) -> int:
-    """Count films that stand in the run's training or validation set, or whose patients do."""
+def _unseen(bundle: Bundle) -> str:
+    """Say what a bundle cannot know of the films that it learnt from."""
+    gone = (
+        f" {bundle.unknown:,} films of its training were gone when it was exported and are not "
+        "recognised at all."
+        if bundle.unknown
+        else ""
+    )
+    return (
+        "An exported bundle recognises the films that it learnt from only by their files' exact content: "
+        f"copies in another format, and other films of the same patients, are not found.{gone}"
+    )
+
+
+def _learnt_from(run: Run | Bundle, predictions: pd.DataFrame) -> int:
+    """Count films that stand in the model's training or validation set, or whose patients do."""
+    if isinstance(run, Bundle):
+        return len(run.learnt(predictions["image"]))
     films = _films(run)
     used = films[films["split"].isin(["train", "validation"])]
     seen = pd.Series(False, index=predictions.index)
@@ -357,7 +378,7 @@ def _found(metrics: Metrics, label: str) -> str:
     return f"{percent(one.recall, 1)} of {one.films:,}"
 
 
-def _mistakes(page: Page, run: Run, predictions: pd.DataFrame) -> None:
+def _mistakes(page: Page, run: Run | Bundle, predictions: pd.DataFrame) -> None:
     page.section("Its worst mistakes", "mistakes")
     wrong = mistakes(predictions, run.classes)
     if wrong.empty:

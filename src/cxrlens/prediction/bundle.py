@@ -30,6 +30,8 @@ from cxrlens.prediction.layers import Layer, gradient, layers_from_json
 from cxrlens.quality.chain import Chain
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cxrlens.recipes.recipe import Recipe
 
 FORMAT = 1
@@ -118,6 +120,11 @@ class Bundle:
                 f"{chain.version}: use cxrlens {self.content['cxrlens']}, or train and export again"
             )
         return chain
+
+    def labels(self, of: "pd.Series") -> "pd.Series":
+        """Say labels in the model's own classes, as `cxrlens.runs.run.Run.labels` does."""
+        first, second = self.classes[0], self.classes[1]
+        return of.where(of == first, second) if self.recipe.target else of
 
     def learnt(self, images: Iterable[str | Path]) -> list[tuple[str, str]]:
         """Find films that the model learnt from or that chose its epoch, by their files' content.

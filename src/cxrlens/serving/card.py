@@ -203,7 +203,9 @@ def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
             films=int(row["films"]),
             patients=int(row["patients"]) if "patients" in row else None,
             sources=_sources(learnt, str(row["class"])),
-            **{key: row[key] for key in ("age", "female", "views") if row.get(key)},
+            **{
+                key: row[key] for key in ("age", "female", "views") if isinstance(row.get(key), str)
+            },
         )
         for row in rows
     ]
