@@ -93,6 +93,27 @@ def test_a_map_in_json_is_the_predictor_s(
     assert found == pytest.approx(expected.values, abs=0.01)
 
 
+@pytest.mark.parametrize("method", ["lime", "occlusion"])
+def test_slow_methods_are_jobs(client: httpx.Client, film: bytes, method: str) -> None:
+    data = {"method": method, "target": "normal"}
+    asked = client.post("/explain", files={"film": film}, data=data)
+    assert asked.status_code == 202
+    place = asked.headers["location"]
+    said = client.get(place).json()
+    while said["status"] in ("waiting", "running"):
+        early = client.get(f"{place}/result")
+        assert early.status_code in (200, 409)
+        said = client.get(place).json()
+    assert (said["status"], said["done"] > 1, said["done"]) == ("done", True, said["of"])
+    found = client.get(f"{place}/result").json()
+    assert (found["method"], found["target"], found["signed"]) == (method, "normal", True)
+    assert pixels_of(base64.b64decode(found["png"])).shape == (64, 64)
+    assert client.get(f"{place}/result?as=overlay").headers["content-type"] == "image/png"
+    client.delete(place)
+    assert client.get(f"{place}/result").status_code == 409
+    assert client.get("/jobs/none").status_code == 404
+
+
 def bomb(side: int) -> bytes:
     """A PNG of side × side black pixels in a few kilobytes."""
 

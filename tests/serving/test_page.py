@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 
 from cxrlens.collections.collection import Collection
-from cxrlens.prediction import Predictor
+from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.prediction import Prediction, Predictor
 from cxrlens.serving.api import create_app
 from cxrlens.serving.card import ModelCard
+from cxrlens.serving.jobs import Jobs, Progress
+from cxrlens.serving.limits import Limits
 from cxrlens.serving.page import page_files
 from tests.radiographs.dicom_films import native
 from tests.serving.live_server import live
@@ -220,6 +224,37 @@ def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[
     page.keyboard.press("Escape")
     page.keyboard.press("i")
     expect(page.locator("#invert")).to_have_attribute("aria-pressed", "false")
+
+
+@in_browser
+def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
+    browser: "sync_api.Browser", predictor: Predictor, card: ModelCard, films: list[Path]
+) -> None:
+    steps = threading.Semaphore(0)
+
+    def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
+        def watched(done: int, of: int) -> None:
+            progress(done, of)
+            assert steps.acquire(timeout=20)
+
+        return prediction.explain(method, target, progress=watched)
+
+    app = create_app(predictor, card)
+    app.state.service.jobs = Jobs(explain, Limits())
+    with live(app) as address:
+        page = browser.new_page()
+        page.goto(address)
+        give(page, films[:1])
+        page.locator("#methods label", has_text="LIME").click()
+        expect(page.locator("#job-words")).to_contain_text(re.compile(r"LIME for \w+: [1-9]"))
+        page.click("#cancel")
+        expect(page.locator("#job")).to_be_hidden()
+        expect(page.locator("#live")).to_have_text("LIME was given up")
+        steps.release(10_000)
+        page.locator("#methods label", has_text=re.compile("^Occlusion")).click()
+        expect(page.locator("#live")).to_contain_text("Occlusion map for", timeout=20_000)
+        expect(page.locator("#heat-words")).to_contain_text("Blue speaks for the class")
+        page.close()
 
 
 @in_browser

@@ -14,7 +14,8 @@ from starlette.middleware.cors import CORSMiddleware
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
-from cxrlens.prediction.predictor import METHODS, Prediction, Predictor
+from cxrlens.prediction.explaining import METHODS
+from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.serving.answers import (
     Abilities,
     Fault,
@@ -312,9 +313,7 @@ def _shown(prediction: Prediction, heat: HeatMap, form: str, palette: str) -> Re
     if form == "overlay":
         return Response(png(heat.overlay(palette)), media_type="image/png")
     if form == "map":
-        return Response(
-            png(map_pixels(heat)), media_type="image/png"
-        )
+        return Response(png(map_pixels(heat)), media_type="image/png")
     return JSONResponse(heat_answer(prediction, heat).model_dump(mode="json"))
 
 

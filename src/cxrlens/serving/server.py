@@ -111,6 +111,7 @@ def serve(
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
+    bound.listen(config.backlog)  # from here on nobody is turned away
     scheme = "https" if certificate else "http"
     name = f"[{host}]" if ":" in host else host
     _log.info(

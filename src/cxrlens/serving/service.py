@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.prediction.predictor import METHODS, Prediction, Predictor
+from cxrlens.prediction.explaining import METHODS
+from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.radiographs.read import decode_radiograph
 from cxrlens.serving.batching import Batcher
 from cxrlens.serving.card import ModelCard
@@ -187,7 +188,7 @@ class Service:
 
 def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
     """Explain a prediction, telling of each step."""
-    return prediction.explain(method, target)
+    return prediction.explain(method, target, progress=progress)
 
 
 def _unwatched(done: int, of: int) -> None:
