@@ -114,6 +114,9 @@ def explain_films(
                 for voter in voters
             ]
             said = f"{path.stem[:24]}\n{outcome.predicted} {outcome.probabilities[outcome.predicted]:.2f}"
+            if heat.scale is not None:
+                # Each map is scaled by itself: without this a change of nothing looks like much.
+                said += f"; strongest {heat.scale:.1g}"
             listed.append(SheetRow(said, [heat, *theirs]))
         if progress:
             progress(done, len(films))
