@@ -64,7 +64,7 @@ function showScale() {
   const words = signed
     ? "Blue speaks for the class, orange against it. It does not outline a disease."
     : "Brighter raised the score of the class more. It does not outline a disease.";
-  byId("heat-words").textContent = map?.note ? `${words} ${map.note}` : words;
+  byId("heat-words").textContent = map?.note ? `${words} ${map.note.replace(/[.]?$/, ".")}` : words;
 }
 
 function activate(slot) {

@@ -68,7 +68,7 @@ function qualityOf(entry, card, onSeen, seen) {
     })));
   }
   if (clear.length) {
-    const names = clear.map(({ defect }) => (DEFECTS[defect]?.[0] ?? defect).toLowerCase());
+    const names = clear.map(({ defect }) => DEFECTS[defect]?.[2] ?? (DEFECTS[defect]?.[0] ?? defect).toLowerCase());
     parts.push(make("p", { class: "small quiet" }, `${found.length ? "Also looked" : "Looked"} for, not found: ${listed(names)}.`));
   }
   parts.push(make("p", {}, repaired(answer, card)));

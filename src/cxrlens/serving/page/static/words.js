@@ -1,5 +1,6 @@
 /** Words for the model's names: defects, repairs, methods. */
 
+/** Name, what it means, and how it stands among what was not found. */
 export const DEFECTS = {
   negative: ["Negative", "white and black are swapped"],
   underexposed: ["Underexposed", "too dark"],
@@ -7,7 +8,7 @@ export const DEFECTS = {
   blurred: ["Blurred", "motion or poor focus"],
   padded: ["Padded", "black or white borders"],
   patched: ["Patched", "covered areas"],
-  not_a_chest: ["No frontal chest", "perhaps no frontal chest film at all"],
+  not_a_chest: ["Perhaps no frontal chest film", "", "other things than a frontal chest"],
 };
 
 export const REPAIRS = {
