@@ -19,9 +19,10 @@ from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.predictor import load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run, write_predictions
-from cxrlens.training.fit import Progress, resume
-from cxrlens.training.fit import train as fit
 from cxrlens.writing import refuse_existing
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, steps done and steps in all."""
 
 
 def train(
@@ -55,6 +56,9 @@ def train(
     Run
         A finished run.
     """
+    # Lightning takes long to load, and measuring a bundle needs none of it.
+    from cxrlens.training.fit import train as fit
+
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, settings)
     films = films if isinstance(films, Collection) else read_collection(films)
     run = fit(recipe, films, Path(out), device=device, cache=cache, force=force, progress=progress)
@@ -64,6 +68,8 @@ def train(
 
 def go_on(out: str | Path, *, cache: Path | None = None, progress: Progress | None = None) -> Run:
     """Finish a training that was interrupted; see `cxrlens.training.fit.resume`."""
+    from cxrlens.training.fit import resume
+
     run = resume(Path(out), cache=cache, progress=progress)
     evaluate(run)
     return run
