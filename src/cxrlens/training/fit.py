@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from cxrlens.collections.cache import CachedFilms, cache_films
@@ -276,10 +277,9 @@ def _training_part(
 def _part(recipe: Recipe, collection: Collection, cached: CachedFilms, name: str) -> CachedBatches:
     films = collection.films
     chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
-    if recipe.target:
-        labels = films["label"].ne(recipe.target).astype("int64").to_numpy(np.int64)
-    else:
-        labels = films["label"].map(LABELS.index).to_numpy(np.int64)
+    label = films["label"]
+    numbers = label.ne(recipe.target) if recipe.target else label.map(LABELS.index)
+    labels: NDArray[np.int64] = np.asarray(numbers, np.int64)
     return CachedBatches(cached.pixels, cached.rows[chosen], labels[chosen])
 
 
