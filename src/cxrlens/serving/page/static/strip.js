@@ -43,5 +43,6 @@ export function addToStrip(entry, onChoose, onRemove) {
 function verdictOf(entry) {
   if (entry.error) return "not read";
   if (!entry.answer) return entry.film ? "predicting" : "reading";
-  return `${share(entry.answer.probabilities[entry.answer.predicted], 2)} ${entry.answer.predicted}`;
+  // The class first: on a thin strip the end is cut off.
+  return `${entry.answer.predicted} ${share(entry.answer.probabilities[entry.answer.predicted], 2)}`;
 }
