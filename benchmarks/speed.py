@@ -77,7 +77,7 @@ def cache_against_decode(films: list[Path]) -> dict[str, Any]:
 def input_against_network(recipe_name: str, side: int, films: int = 240) -> dict[str, float]:
     """Time an epoch's batches out of a memory map alone, and the same with training steps."""
     recipe = read_recipe(recipe_name)
-    part = recipe.model
+    part = recipe.network
     model = build_model(part.model_copy(update={"weights": "none"}), 3).train()
     loss = build_loss(Loss(), [1, 1, 1])
     optimiser = torch.optim.Adam(model.parameters())

@@ -302,7 +302,7 @@ def _keys(parents: list[str]) -> list[str]:
 
 
 def _inner(annotation: Any) -> Any:
-    """What an optional part holds: its annotation is a union with None."""
+    """Take what an optional part holds: its annotation is a union with None."""
     if type(None) in get_args(annotation):
         return next(of for of in get_args(annotation) if of is not type(None))
     return annotation
