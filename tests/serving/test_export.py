@@ -100,12 +100,12 @@ def test_timm_s_networks_answer_alike(backbone: str, head: str, tmp_path: Path) 
         scores, maps = session.run(["scores_0", "maps_0"], {"films": batch})
         expected = own.logits(batch)[0]
         assert np.ptp(expected) > 1e-2
-        assert scores == pytest.approx(expected, rel=1e-4, abs=1e-4 * np.abs(expected).max())
+        assert scores == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(np.abs(expected).max()))
     for output in range(3):
         weights = gradient(layers, maps[0].mean((1, 2)), output) / maps[0, 0].size
         cam = np.tensordot(weights, maps[0], 1).clip(min=0)
         expected = own.cam(films[0], 0, output)
-        assert cam == pytest.approx(expected, abs=1e-4 * max(expected.max(), 1e-3))
+        assert cam == pytest.approx(expected, abs=1e-4 * max(float(expected.max()), 1e-3))
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])
