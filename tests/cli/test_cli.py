@@ -62,7 +62,7 @@ def test_from_a_folder_to_a_split(tmp_path: Path) -> None:
     assert len(pd.read_csv(clean)) == 40
     assert len(left) == len(table) - 40 > 0
     assert "copies left" in said
-    assert left["reason"].str.startswith("report: score").all()
+    assert left["reason"].str.startswith("robust: ").all()
     assert "Next: cxrlens train" in cxrlens("split", clean, "-o", dealt, "--folds", 3)
     split = pd.read_csv(dealt)
     assert set(split["split"]) == {"train", "validation", "test"}
@@ -126,7 +126,7 @@ def test_predict_explain_and_evaluate_a_run(
         "--palette",
         "report",
     )
-    assert len(list((tmp_path / "e").glob("*-gradcam-normal.png"))) == 1
+    assert len(list((tmp_path / "e").glob("0*-gradcam-normal.png"))) == 1
     assert "macro F1" in cxrlens("evaluate", small_run.path)
     other = write_phantoms(tmp_path / "other", 12, side=64, seed=9)
     assert "macro F1" in cxrlens("evaluate", small_run.path, other, "-o", tmp_path / "ev")
