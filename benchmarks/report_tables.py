@@ -78,7 +78,7 @@ def order(comparison: Comparison) -> str:
     told = ", ".join(f"{pair.first} from {pair.second}" for pair in apart) or "none"
     return (
         f"By macro F1 the report's order of these rows is {' > '.join(ranked[0])}; ours is {' > '.join(ranked[1])}. "
-        f"Pairs that our test films tell apart (bootstrap of the difference, Holm, 5 %): {told}. The rest of the order is "
+        f"Pairs that our test films tell apart (McNemar's mid-p, Holm, 5 %): {told}. The rest of the order is "
         "within chance, and the epochs are few: no claim about losses or heads follows from it. What all rows have in "
         "common weighs more: on NIH every row finds few of the pneumonia labels, of which a third of those that were read "
         "again is not opaque, so no model should be praised for learning them."

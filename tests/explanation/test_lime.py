@@ -15,7 +15,7 @@ ROWS = np.arange(SIDE) * GRID // SIDE
 SEGMENTS = (ROWS[:, None] * GRID + ROWS[None]).astype(np.int32)
 REGIONS = GRID * GRID
 PULL = RNG.normal(size=REGIONS)
-PROBES = [np.argmax((SEGMENTS == region) * np.abs(FILM - 127.5)) for region in range(REGIONS)]
+PROBES = [np.argmax((region == SEGMENTS) * np.abs(FILM - 127.5)) for region in range(REGIONS)]
 """A pixel of each region that is far from the region's mean."""
 
 

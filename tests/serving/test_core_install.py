@@ -35,8 +35,9 @@ def test_a_bundle_runs_on_the_core_installation(
         assert said.returncode == 0, f"{words}\n{said.stdout}{said.stderr}"
         return said.stdout
 
-    done(sys.executable, "-m", "venv", "--without-pip", place)
-    pip = (sys.executable, "-m", "pip", "--python", place)
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    done(python, "-m", "venv", "--without-pip", place)
+    pip = (python, "-m", "pip", "--python", place)
     done(*pip, "install", "-q", "-c", "constraints.txt", ".")
     installed = {entry["name"] for entry in json.loads(done(*pip, "list", "--format=json"))}
     assert not installed & {"torch", "timm", "lightning", "scikit-learn", "scikit-image", "onnx"}
