@@ -48,6 +48,27 @@ def test_without_a_modality_the_class_decides():
     np.testing.assert_array_equal(read(native(EIGHT, 8, Modality="")), EIGHT)
 
 
+def test_a_slice_called_a_film_is_refused_and_a_maker_s_own_class_is_not():
+    with pytest.raises(FilmError, match=r"^film\.dcm is a DICOM object of another kind"):
+        read(native(EIGHT, 8, Modality="CR", kind=uid.CTImageStorage))
+    private = uid.UID("1.2.392.200036.9125.1.1.2")
+    np.testing.assert_array_equal(read(native(EIGHT, 8, Modality="CR", kind=private)), EIGHT)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"ViewPosition": "LL"}, r"not a frontal film \(view LL\)"),
+        ({"BodyPartExamined": "HAND"}, r"a film of another body part \(HAND\)"),
+    ],
+)
+def test_other_views_and_parts_are_refused(tags, words):
+    with pytest.raises(FilmError, match=rf"^film\.dcm is by its header {words}"):
+        read(native(EIGHT, 8, **tags))
+    film = native(EIGHT, 8, ViewPosition="PA", BodyPartExamined="CHEST")
+    np.testing.assert_array_equal(read(film), EIGHT)
+
+
 def test_several_frames_are_refused():
     film = dataset_of(EIGHT, 8, NumberOfFrames=3)
     with pytest.raises(FilmError, match=r"^film\.dcm is a DICOM film of 3 frames"):

@@ -10,6 +10,12 @@ from cxrlens.collections.collection import Collection
 from cxrlens.prediction import Predictor
 from cxrlens.runs import Run
 from cxrlens.serving.card import ModelCard, card_of
+from cxrlens.serving.export import export
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(small_run.path, tmp_path_factory.mktemp("exported") / "bundle").path
 
 
 @pytest.fixture(scope="session")

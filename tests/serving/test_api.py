@@ -73,6 +73,30 @@ def test_dicom_is_shown_and_predicted(client: httpx.Client, film: bytes) -> None
     assert client.post("/predict", files={"film": dicom}).status_code == 200
 
 
+def test_a_lateral_film_is_refused(client: httpx.Client, film: bytes) -> None:
+    answer = client.post("/predict", files={"film": native(pixels_of(film), 8, ViewPosition="LL")})
+    assert "not a frontal film (view LL)" in answer.text
+    assert "probabilities" not in answer.text
+
+
+def test_a_bundle_serves_as_its_run(
+    client: httpx.Client, small_bundle: Path, film: bytes, card: ModelCard
+) -> None:
+    bundled = Predictor.load(small_bundle)
+    with (
+        live(create_app(bundled, card_of(small_bundle))) as address,
+        httpx.Client(base_url=address) as other,
+    ):
+        own, its = (
+            one.post("/predict", files={"film": film}).json()["films"][0]["probabilities"]
+            for one in (client, other)
+        )
+        assert its == pytest.approx(own, abs=1e-4)
+        answer = other.post("/explain", files={"film": film}, data={"as": "map"})
+        assert pixels_of(answer.content).shape == (64, 64)
+        assert other.get("/model").json()["name"]
+
+
 @pytest.mark.parametrize(("form", "shape"), [("overlay", (64, 64, 3)), ("map", (64, 64))])
 def test_grad_cam_comes_at_once(
     client: httpx.Client, film: bytes, form: str, shape: tuple[int, ...]

@@ -117,11 +117,11 @@ def test_a_resend_is_the_same_instance(small_run, tmp_path: Path) -> None:
         assert json.loads(receipt.read_text())["made"] == first["made"]
 
 
-def test_results_go_out_by_stow(small_run, tmp_path: Path) -> None:
+def test_results_of_a_bundle_go_out_by_stow(small_bundle: Path, tmp_path: Path) -> None:
     port = free_port()
     with Orthanc(tmp_path / "orthanc", port) as orthanc:
         to = StowServer(f"{orthanc.url}/dicom-web")
-        with node(small_run.path, tmp_path / "spool", port, to):
+        with node(small_bundle, tmp_path / "spool", port, to):
             orthanc.forward(orthanc.take(film_bytes(1)))
             until(lambda: len(orthanc.results()) == 2, what="results")
             as_expected(orthanc, films=1)

@@ -33,11 +33,6 @@ SMALL = (
 )
 
 
-@pytest.fixture(scope="module")
-def small_bundle(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(small_run.path, tmp_path_factory.mktemp("exported") / "bundle").path
-
-
 @pytest.fixture(scope="module", params=["folds", "one-vs-all"])
 def run_of_members(
     request: pytest.FixtureRequest, phantoms: Collection, tmp_path_factory: pytest.TempPathFactory

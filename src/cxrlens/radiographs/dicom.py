@@ -1,6 +1,6 @@
 """DICOM radiographs (CR, DX, secondary captures) to grey, by pydicom and its decoders.
 
-Only the tags that pixels need are parsed: a patient's name is never looked at.
+Only the tags that pixels, kind and view need are parsed: a patient's name is never looked at.
 """
 
 import io
@@ -22,8 +22,10 @@ from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import bare_lossless_jpeg, coded_size, ends_well
 from cxrlens.radiographs.quiet import hush, quietly
 from cxrlens.radiographs.shades import shades
+from cxrlens.radiographs.view import VIEW_TAGS, unsuitable
 
 _TAGS = [
+    *VIEW_TAGS,
     "SOPClassUID",
     "Modality",
     "SamplesPerPixel",
@@ -79,6 +81,9 @@ _RADIOGRAPH_CLASSES = frozenset(
         uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
     }
 )
+
+_STANDARD = "1.2.840.10008."
+"""Root of all UIDs that DICOM itself defines."""
 
 _PLAIN = frozenset(
     {
@@ -171,8 +176,13 @@ def _refuse_others(dataset: FileDataset, name: str) -> None:
         # The value is not quoted: whatever stands there could be private.
         what = _OTHERS.get(modality, "an image of another kind")
         raise FilmError(f"{name} is {what}, not a radiograph: {accepted}")
-    if not modality and kind and kind not in _RADIOGRAPH_CLASSES:
+    # A maker's private class may well be a film's; a standard one of another kind is none, whatever
+    # modality was typed.
+    standard = kind is not None and str(kind).startswith(_STANDARD)
+    if kind and kind not in _RADIOGRAPH_CLASSES and (standard or not modality):
         raise FilmError(f"{name} is a DICOM object of another kind than a radiograph: {accepted}")
+    if what := unsuitable(dataset):
+        raise FilmError(f"{name} is by its header {what}: frontal chest films are read")
     if "PixelData" not in dataset:
         if "SOPClassUID" in dataset and "Rows" not in dataset:
             raise FilmError(f"{name} is a DICOM file without an image: name the film's own file")

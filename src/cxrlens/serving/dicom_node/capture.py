@@ -59,13 +59,18 @@ def secondary_capture(result: Result, film: NDArray[np.uint8], heat: HeatMap | N
         return encoded(dataset, result)
 
 
+def _share(share: float) -> str:
+    """Write a probability with three digits, never as 1 or 0 by rounding."""
+    return "> 0.999" if 0.9995 <= share < 1 else "< 0.001" if 0 < share < 0.0005 else f"{share:.3f}"
+
+
 def _lines(result: Result, heat: HeatMap | None) -> list[str]:
     model = result.model
     ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
     present = [name.replace("_", " ") for name, found in result.findings.items() if found]
     lines = [
         f"Predicted {result.predicted}; probabilities: "
-        + " · ".join(f"{name} {share:.3f}" for name, share in ranked),
+        + " · ".join(f"{name} {_share(share)}" for name, share in ranked),
         "Quality findings: " + (", ".join(present) or "none"),
         f"Model {model.name}, version {model.version}, cxrlens {model.program}",
         f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"

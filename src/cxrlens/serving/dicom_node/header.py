@@ -15,6 +15,7 @@ from pydicom.uid import UID
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.quiet import quietly
+from cxrlens.radiographs.view import VIEW_TAGS, first_text, unsuitable
 
 _DATE = r"(19|20|18)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"
@@ -48,28 +49,11 @@ _TAGS = [
     *_REPEATED,
     "SpecificCharacterSet",
     "Modality",
-    "ViewPosition",
-    "ViewCodeSequence",
-    "BodyPartExamined",
+    *VIEW_TAGS,
     "PatientOrientation",
     "InstanceNumber",
     "BurnedInAnnotation",
 ]
-
-_NOT_FRONTAL = frozenset(
-    {"LL", "RL", "LAT", "LATERAL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO"}
-)
-"""View positions of lateral, decubitus and oblique films."""
-
-_NOT_FRONTAL_WORDS = re.compile(r"\b(lateral|oblique|decubitus)\b", re.IGNORECASE)
-_FRONTAL_WORDS = re.compile(r"\b(postero-?anterior|antero-?posterior)\b", re.IGNORECASE)
-
-_ELSEWHERE = re.compile(
-    "ABDOMEN|ANKLE|ARM|BREAST|CALCANEUS|CALF|CLAVICLE|COCCYX|[CLST]?SPINE|ELBOW|FEMUR|FINGER|FOOT|FOREARM"
-    "|HAND|HEAD|HIP|HUMERUS|JAW|KNEE|LEG|MANDIBLE|MAXILLA|NECK|ORBIT|PATELLA|PELVIS|SACRUM|SCAPULA"
-    "|SHOULDER|SKULL|THIGH|THUMB|TIBIA|TIBIAFIBULA|TOE|WRIST|ZYGOMA"
-)
-"""Body parts (PS3.16 annex L) of films that show no lungs."""
 
 
 @dataclass(frozen=True)
@@ -126,39 +110,29 @@ def _read(film: Dataset) -> FilmHeader:
     repeated = Dataset()
     repeated.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _UIDS:
-        uid = UID(_text(film, keyword))
+        uid = UID(first_text(film, keyword))
         if not uid or not uid.is_valid:
             raise FilmError(f"the film has no valid {keyword}: its results would belong nowhere")
         setattr(repeated, keyword, uid)
     for keyword, (form, length) in _REPEATED.items():
-        text = _text(film, keyword)[:length].strip()
+        text = first_text(film, keyword)[:length].strip()
         if keyword.endswith("Name"):
             text = "=".join(spelling[:64] for spelling in text.split("=")[:3])
         if not re.fullmatch(form, text):
             text = ""
         if text or keyword in _ALWAYS:
             setattr(repeated, keyword, text)
-    number = _text(film, "InstanceNumber")
+    number = first_text(film, "InstanceNumber")
     is_number = number.isdigit() and 0 < int(number) < 2**31
     repeated.InstanceNumber = int(number) if is_number else 1
-    annotation = _text(film, "BurnedInAnnotation").upper()
+    annotation = first_text(film, "BurnedInAnnotation").upper()
+    other = unsuitable(film)
     return FilmHeader(
         repeated,
         _orientation(film.get("PatientOrientation")),
         annotation if annotation in ("YES", "NO") else None,
-        _unsuitable(film),
+        f"Not predicted: by its header this is {other}." if other else "",
     )
-
-
-def _text(film: Dataset, keyword: str) -> str:
-    """Give the first value as text without control characters; a name's three spellings stay together."""
-    try:
-        value: Any = film.get(keyword)
-    except (ValueError, TypeError, OverflowError, LookupError):  # no value of its kind: as if empty
-        return ""
-    if isinstance(value, pydicom.multival.MultiValue):
-        value = value[0] if value else ""
-    return re.sub(r"[\x00-\x1f\x7f\\]", " ", str(value if value is not None else "")).strip()
 
 
 def _orientation(value: Any) -> tuple[str, str] | None:
@@ -166,18 +140,3 @@ def _orientation(value: Any) -> tuple[str, str] | None:
         return None
     rows, columns = str(value[0]), str(value[1])
     return (rows, columns) if {rows, columns} <= {"L", "R", "F", "H", "A", "P"} else None
-
-
-def _unsuitable(film: Dataset) -> str:
-    part = _text(film, "BodyPartExamined").upper()
-    if _ELSEWHERE.fullmatch(part):
-        return f"Not predicted: by its header this is a film of another body part ({part})."
-    view = _text(film, "ViewPosition").upper()
-    if view in _NOT_FRONTAL:
-        return f"Not predicted: by its header this is not a frontal film (view {view})."
-    meanings = [_text(code, "CodeMeaning") for code in film.get("ViewCodeSequence") or []]
-    if any(
-        _NOT_FRONTAL_WORDS.search(text) and not _FRONTAL_WORDS.search(text) for text in meanings
-    ):
-        return "Not predicted: by its header this is not a frontal film (its view code)."
-    return ""
