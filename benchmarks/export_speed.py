@@ -291,8 +291,8 @@ def write() -> None:
             record.markdown(pd.DataFrame(rows)),
             "int8 on 1,000 test films of the 160-pixel run:",
             record.markdown(small),
-            f"{record.stamp(kept['machine'])}; {kept['threads']} threads; other work ran beside it (load "
-            f"{kept['load_before']:.1f} before, {kept['load_after']:.1f} after).",
+            f"{record.stamp(kept['machine'])}; {kept['threads']} threads; load average "
+            f"{kept['load_before']:.1f} before, {kept['load_after']:.1f} after.",
         ]
     )
     (record.RESULTS / "export.md").write_text(text + "\n", encoding="utf-8")

@@ -103,6 +103,22 @@ def said(found: dict[str, Any]) -> str:
     return estimate(found["auc"], interval)
 
 
+def verdict(entry: dict[str, Any]) -> str:
+    """Say in a sentence whether a score travels; lost is what falls below half of the way to chance."""
+    own, there = entry["own"]["auc"], entry["there"]["auc"]
+    way = f"{entry['target']}, {entry['source']} → {entry['other']}"
+    interval = entry["there"]["interval"]
+    if interval and interval["high"] < 0.5:
+        said = "does not transfer: there it ranks films the wrong way round"
+    elif interval and interval["low"] <= 0.5:
+        said = "does not transfer: there it cannot be told from chance"
+    elif there - 0.5 < (own - 0.5) / 2:
+        said = "does not transfer: more than half of what lay above chance is lost"
+    else:
+        said = "transfers in part" if own - there > 0.01 else "transfers"
+    return f"{way}: AUC {own:.3f} {said} ({there:.3f})."
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -137,10 +153,10 @@ if __name__ == "__main__":
         )
         print(rows[-1], flush=True)
     keep("transfers", {"settings": SETTINGS, "ways": content})
+    verdicts = "\n".join(f"- {verdict(entry)}" for entry in content)
     write_text(
         RESULTS / "transfers.md",
         f"Written by `benchmarks/transfers.py` on {stamp(kept('transfers')['machine'])}: EfficientNet-Lite0 with ImageNet "
         "weights, first half frozen, 160 pixels, 4 epochs, binary focal loss.\n\n"
-        + markdown(pd.DataFrame(rows))
-        + "\n",
+        + f"{markdown(pd.DataFrame(rows))}\n\n{verdicts}\n",
     )
