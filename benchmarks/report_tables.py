@@ -49,9 +49,11 @@ def verdict(comparison: Comparison, folder: Path) -> str:
     films = Run(folder / "rows" / best.name).predictions("test")
     others = films[films["source"] != "nih"]
     rest = f1_score(others["label"], others["predicted"], average="macro")
+    bound = films["predicted"].where(films["source"] == "nih", films["label"])
+    most = f1_score(films["label"], bound, average="macro")
     return (
         f"The validation films choose `{best.name}`: on the test films, {' and '.join(words)}. Without the {len(films) - len(others)} "
-        f"films of NIH its macro F1 is {rest:.4f}."
+        f"films of NIH its macro F1 is {rest:.4f}; were every film but NIH's answered rightly, it would be {most:.4f}."
     )
 
 
