@@ -61,8 +61,8 @@ SECOND: dict[str, tuple[str, tuple[str, ...]]] = {
             "folds=5",
             "quality=robust",
             "side=160",
-            "training.max_epochs=3",
-            "training.cycle=3",
+            "training.max_epochs=4",
+            "training.cycle=4",
         ),
     ),
 }

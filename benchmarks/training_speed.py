@@ -96,7 +96,7 @@ def page(content: dict[str, Any]) -> str:
                 "network": name,
                 "float32, films/s": f"{max(found['float32']):.1f}",
                 "bfloat16, films/s": f"{max(found['bfloat16']):.1f}",
-                "depthwise in float32, films/s": f"{max(layered):.1f}" if layered else "–",
+                "depthwise gradient split, films/s": f"{max(layered):.1f}" if layered else "–",
                 "against plain bfloat16": ratio(layered, found["bfloat16"]) if layered else "–",
             }
         )
@@ -115,7 +115,7 @@ def page(content: dict[str, Any]) -> str:
     return (
         f"Written by `benchmarks/training_speed.py` with {content['threads']} threads on "
         f"{stamp(content['machine'])}. {SIDE} pixels, batch {BATCH}, channels-last, all layers trained unless said; "
-        "the best of three turns, the ratio of the same turn (median, least–most). The machine did other work.\n\n"
+        "the best of three turns, the ratio of the same turn (median, least–most).\n\n"
         + markdown(pd.DataFrame(rows))
         + f"\n\nLoss curves of EfficientNet-Lite0 over {STEPS} steps of 16 drawn films, mean of the last ten steps, and the "
         f"mean distance step by step: {said}.\n"

@@ -88,7 +88,7 @@ class Training(_Part):
     learning_rate_high: float = Field(1e-4, gt=0)
     cycle: int = Field(8, ge=1)
     """Epochs of one triangle: half of it up, half of it down."""
-    precision: Literal["auto", "float32", "bfloat16", "bfloat16-depthwise-float32"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "bfloat16-split-depthwise"] = "auto"
     """``auto`` times each for a moment, takes the fastest, and keeps the timing in the run."""
 
     @model_validator(mode="after")

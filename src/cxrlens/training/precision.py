@@ -1,9 +1,9 @@
 """Which arithmetic is faster here, layer by layer: a short measurement, kept in the run.
 
 On CPUs with bf16 instructions, bf16 autocast with channels-last activations trains 2 to 3 times faster
-than float32; on others it is slower. Depthwise convolutions are the exception: their gradient in bf16 is
-several times slower than in float32, so a third choice keeps these layers in float32. Results differ
-within rounding, so a resumed run keeps the choice of its first start.
+than float32; on others it is slower. Depthwise convolutions are the exception: most of their gradient in bf16
+is many times slower than in float32, so a third choice takes it another way (`cxrlens.training.depthwise`).
+Results differ within rounding, so a resumed run keeps the choice of its first start.
 """
 
 import copy
@@ -13,22 +13,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cxrlens.training.depthwise import is_depthwise, split_gradients
 from cxrlens.training.losses import LossFunction
 
-DEPTHWISE = "bfloat16-depthwise-float32"
+DEPTHWISE = "bfloat16-split-depthwise"
 
 PRECISIONS = ("float32", "bfloat16", DEPTHWISE)
-"""By name: everything in float32, bf16 autocast, and the same with depthwise convolutions in float32."""
-
-
-class _InFloat32:
-    """Mixed into a convolution's class: autocast does not reach it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve in float32 and hand on what autocast's other layers hand on."""
-        with torch.autocast(x.device.type, enabled=False):
-            y: Tensor = super().forward(x.float())  # type: ignore[misc]
-        return y.to(x.dtype)
+"""By name: everything in float32, bf16 autocast, and the same with depthwise gradients in fast parts."""
 
 
 def apply_precision(name: str, model: nn.Module) -> Literal["32-true", "bf16-mixed"]:
@@ -39,19 +30,14 @@ def apply_precision(name: str, model: nn.Module) -> Literal["32-true", "bf16-mix
     name
         One of `PRECISIONS`.
     model
-        Its depthwise convolutions are changed in place where they stay in float32; weights and their
+        Its depthwise convolutions are changed in place where the precision says so; weights and their
         names stay as they are.
     """
     if name == DEPTHWISE:
         for layer in model.modules():
-            if _depthwise(layer) and not isinstance(layer, _InFloat32):
-                kind = type(layer)
-                layer.__class__ = type(f"Float32{kind.__name__}", (_InFloat32, kind), {})
+            if is_depthwise(layer):
+                split_gradients(layer)
     return "32-true" if name == "float32" else "bf16-mixed"
-
-
-def _depthwise(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels
 
 
 def measure_precisions(
@@ -78,7 +64,7 @@ def measure_precisions(
     device = next(model.parameters()).device
     speeds = {}
     for name in PRECISIONS:
-        if name == DEPTHWISE and not any(_depthwise(layer) for layer in model.modules()):
+        if name == DEPTHWISE and not any(is_depthwise(layer) for layer in model.modules()):
             continue
         trial = copy.deepcopy(model).train()
         apply_precision(name, trial)
