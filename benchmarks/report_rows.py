@@ -26,6 +26,16 @@ LITE = (
 )
 NAMED = ("model.weights=none", "model.frozen=''", "side=64", "training.max_epochs=1")
 
+MILD = {
+    "shift": 0.05,
+    "scale": 0.1,
+    "rotation": 10,
+    "brightness": 0.1,
+    "contrast": 0.2,
+    "clahe": 0.2,
+}
+"""The changes of films that the recipe convnext-augmented has."""
+
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lite0-svm": ("effnet-svm", (*LITE, "training.max_epochs=8")),
     "lite0-plain": ("convnext-plain", (*LITE, "training.max_epochs=8")),
@@ -65,10 +75,20 @@ SECOND: dict[str, tuple[str, tuple[str, ...]]] = {
             "training.cycle=4",
         ),
     ),
+    "lite0-ffn-voting-224": (
+        "lite0-ffn",
+        (
+            "folds=5",
+            "quality=robust",
+            "training.max_epochs=5",
+            "training.cycle=5",
+            *(f"augmentation.{key}={value}" for key, value in MILD.items()),
+        ),
+    ),
 }
 """A second round, set after the first was seen: the first rows know their training films by heart and do no better
 for it, so these have ten times the rate and the robust chain; one has 224 pixels and changed films, one trains
-all layers and lets five folds vote."""
+all layers and lets five folds vote; the last, set after these two, has both."""
 
 BASELINES: dict[str, tuple[str, tuple[str, ...]]] = {
     name: (name, ()) for name in ("thumbnail-ridge", "pca-svm", "hog-svm")
@@ -85,7 +105,7 @@ NAMED_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
         "effnet-svm-voting",
     )
 } | {
-    f"named-{backbone}": (
+    f"named-{backbone.replace('_', '-')}": (
         "convnext-plain",
         (f"model.backbone={backbone}", *NAMED, "side=96"),
     )

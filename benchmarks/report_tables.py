@@ -98,7 +98,8 @@ def page(rows: Comparison, named: Comparison | None, missing: list[str], folder:
         "pixels where the name says no other; every row met the test films once. Rows named `lite0-…` are the report's rows on EfficientNet-Lite0 with "
         "ImageNet weights, its first half frozen, since no model hub could be reached; epochs are far fewer than the "
         "report's, because two shared cores are what there was. "
-        "`lite0-augmented-224` and `lite0-ffn-voting` (all layers trained) are a second round, set after the first was seen. The report's own numbers, of other films, are in "
+        "`lite0-augmented-224` and `lite0-ffn-voting` (all layers trained) are a second round, set after the first was "
+        "seen, and `lite0-ffn-voting-224`, which has the changed films, the pixels and the votes, a third. The report's own numbers, of other films, are in "
         "`cxrlens compare --published`.",
         verdict(rows, folder),
         order(rows),
