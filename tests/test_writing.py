@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.writing import moved_into_place, refuse_existing, write_text
+from cxrlens.writing import moved_into_place, refuse_existing, refuse_filled, write_text
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_existing_files_are_refused(tmp_path: Path) -> None:
         refuse_existing(tmp_path / "a")
     refuse_existing(tmp_path / "a", force=True)
     (tmp_path / "empty").mkdir()
-    refuse_existing(tmp_path / "empty")
+    refuse_filled(tmp_path / "empty")
 
 
 def test_a_path_through_a_file_is_one_sentence(tmp_path: Path) -> None:

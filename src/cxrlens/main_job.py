@@ -19,7 +19,7 @@ from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.predictor import load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run, write_predictions
-from cxrlens.writing import refuse_existing
+from cxrlens.writing import refuse_existing, refuse_filled
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, steps done and steps in all."""
@@ -204,7 +204,7 @@ def demo(out: str | Path, *, force: bool = False, progress: Progress | None = No
         If the folder exists and `force` is false, or it cannot be written.
     """
     out = Path(out)
-    refuse_existing(out, force)
+    refuse_filled(out, force)
     say = (lambda done, of: progress("draw films", done, of)) if progress else None
     table = write_phantoms(out / "films", DEMO_FILMS, seed=0, force=force, progress=say)
     run = train(

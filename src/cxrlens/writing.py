@@ -26,13 +26,34 @@ _REASONS = {
 
 
 def refuse_existing(path: Path, force: bool = False) -> None:
-    """Raise `OutputError` if `path` exists and the user did not say that it may be replaced.
+    """Raise `OutputError` if a file exists and the user did not say that it may be replaced.
 
-    An empty folder counts as free.
+    A folder is never replaced by a file.
     """
-    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    if occupied and not force:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: name a file in it")
+    if path.exists() and not force:
         raise OutputError(f"{path} exists already: choose another place, or say --force")
+
+
+def refuse_filled(folder: Path, force: bool = False) -> None:
+    """Raise `OutputError` if a folder holds something and the user did not say that it may be replaced."""
+    occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if occupied and not force:
+        raise OutputError(f"{folder} exists already: choose another place, or say --force")
+
+
+def short_stem(path: Path, longest: int = 120) -> str:
+    """Give a file's name without its suffix, cut so that names made of it fit any file system.
+
+    Parameters
+    ----------
+    path
+        The file.
+    longest
+        Bytes of UTF-8.
+    """
+    return path.stem.encode(errors="replace")[:longest].decode(errors="ignore")
 
 
 @contextlib.contextmanager

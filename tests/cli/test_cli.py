@@ -214,6 +214,17 @@ def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_
         (["explain", "{run}", "{film}", "-o", "e", "--method", "gradcan"], "known are gradcam"),
         (["check", "{film}", "--csv", "x.csv", "--chain", "raport"], "did you mean 'report'"),
         (["check", "nowhere", "--csv", "x.csv"], "nowhere does not exist"),
+        (["check", ".", "--csv", "x.csv"], "there is no film below ."),
+        (["predict", "{run}", "{film}", "--csv", "."], ". is a folder: name a file in it"),
+        (["repair", "{film}", "-o", "r", "--side", "100000"], "less than or equal to 4096"),
+        (
+            ["serve", "{run}", "--tls-certificate", "no.pem", "--tls-key", "no.pem"],
+            "no.pem cannot be read: No such file or directory",
+        ),
+        (
+            ["serve", "{run}", "--tls-certificate", "{film}", "--tls-key", "{film}"],
+            "are no certificate and its key",
+        ),
     ],
 )
 def test_faults_are_one_sentence(

@@ -101,6 +101,54 @@ def test_an_interrupted_table_is_taken_up(
     )
 
 
+def test_rows_of_two_models_are_not_mixed(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"][:6]]
+    table = predict_films(predictor, films[:3], tmp_path / "a.csv").table
+    assert set(table["digest"]) == {predictor.digest}
+    other = Predictor(
+        predictor.network, predictor.decision, predictor.chain, predictor.classes, "0123456789ab"
+    )
+    before = (tmp_path / "a.csv").read_bytes()
+    with pytest.raises(OutputError, match="rows of another model"):
+        predict_films(other, films, tmp_path / "a.csv", resume=True)
+    assert (tmp_path / "a.csv").read_bytes() == before
+    assert len(predict_films(predictor, films, tmp_path / "a.csv", resume=True).table) == 6
+
+
+def test_an_interrupted_table_is_not_thrown_away_unasked(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"][:2]]
+    part = tmp_path / "a.csv.part"
+    part.write_text("image\n")
+    with pytest.raises(OutputError, match=r"a\.csv\.part is left .* --resume"):
+        predict_films(predictor, films, tmp_path / "a.csv")
+    assert part.read_text() == "image\n"
+    predict_films(predictor, films, tmp_path / "a.csv", force=True)
+    assert not part.exists()
+
+
+def test_a_table_without_a_film_has_its_columns(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    predict_films(predictor, [broken], tmp_path / "none.csv")
+    predict_films(predictor, [Path(phantoms.films["image"].iloc[0])], tmp_path / "one.csv")
+    none, one = (pd.read_csv(tmp_path / name) for name in ("none.csv", "one.csv"))
+    assert (len(none), list(none)) == (0, list(one))
+
+
+def test_a_film_with_the_longest_name_is_explained(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    film = tmp_path / f"{'x' * 250}.png"
+    film.write_bytes(Path(phantoms.films["image"].iloc[0]).read_bytes())
+    assert explain_films(predictor, [film], tmp_path / "out").pictures[0].is_file()
+
+
 def test_explained_films_are_pictures_and_a_page(
     predictor: Predictor, phantoms: Collection, tmp_path: Path
 ) -> None:

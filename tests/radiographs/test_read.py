@@ -97,6 +97,18 @@ def test_name_with_null_character():
     assert refusal("film\0.png").startswith("cannot be read")
 
 
+def test_name_that_is_no_utf8(tmp_path):
+    path = os.fsencode(tmp_path) + b"/film\xff.png"
+    with open(path, "wb") as file:
+        file.write(PNG)
+    with pytest.raises(
+        FilmError, match=r"film\\xff\.png has a name that is no UTF-8: rename it"
+    ) as told:
+        read_radiograph(os.fsdecode(path))
+    assert str(told.value).encode()
+    assert find_films([tmp_path]) == [Path(os.fsdecode(path))]
+
+
 def test_empty_file(tmp_path):
     path = tmp_path / "film.png"
     path.touch()

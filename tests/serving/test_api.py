@@ -370,11 +370,27 @@ def test_forms_that_are_none(client: httpx.Client, film: bytes) -> None:
         (head, b"nothing", 400),
         (head, b'--x\r\ncontent-disposition: form-data; name="film"; filename="a"\r\n\r\nab', 400),
         (head, b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n', 400),
+        (
+            head,
+            b'--x\r\ncontent-disposition: form-data; name="a"; filename="a"\r\n\r\nb\r\n--x--\r\n',
+            400,
+        ),
         ({"content-type": "multipart/form-data"}, film, 415),
     ]
     for headers, content, status in sent:
         answer = client.post("/predict", content=content, headers=headers)
         assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+@pytest.mark.parametrize("route", ["/explain", "/film"])
+def test_one_film_at_a_time(client: httpx.Client, film: bytes, route: str) -> None:
+    answer = client.post(route, files=[("film", film), ("film", film)])
+    assert (answer.status_code, "one film at a time" in answer.json()["error"]) == (400, True)
+
+
+def test_an_address_that_is_none(client: httpx.Client) -> None:
+    for answer, status in ((client.get("/nowhere"), 404), (client.get("/predict"), 405)):
+        assert (answer.status_code, "/docs" in answer.json()["error"]) == (status, True)
 
 
 def test_limits_of_bytes_and_films(predictor: Predictor, card: ModelCard, film: bytes) -> None:

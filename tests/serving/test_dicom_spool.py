@@ -65,6 +65,25 @@ def test_one_spool_is_one_node_s(tmp_path: Path) -> None:
     Spool(tmp_path).close()
 
 
+def test_a_folder_of_other_files_is_no_spool(tmp_path: Path) -> None:
+    theirs = tmp_path / "incoming" / "film.dcm"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
+    (tmp_path / "lock").write_text("of another program")
+    with pytest.raises(OutputError, match="holds incoming and is no spool"):
+        Spool(tmp_path)
+    assert theirs.read_bytes() == b"theirs"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["incoming", "lock"]
+
+
+def test_the_rooms_of_a_spool_are_its_owner_s_whatever_they_were(tmp_path: Path) -> None:
+    Spool(tmp_path).close()
+    for room in ("waiting", "failed"):
+        (tmp_path / room).chmod(0o755)
+    Spool(tmp_path).close()
+    assert {p.stat().st_mode & 0o777 for p in tmp_path.iterdir() if p.is_dir()} == {0o700}
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
     with Spool(tmp_path, reserve=0) as spool:

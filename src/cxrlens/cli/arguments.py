@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cxrlens.errors import FilmError
+
 Table = Annotated[
     Path, typer.Argument(metavar="FILMS.CSV", help="A collection, as `cxrlens collect` makes it.")
 ]
@@ -27,3 +29,22 @@ Cache = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 ChainName = Annotated[str, typer.Option("--chain", help="The quality chain that looks.")]
+
+
+def films_in(paths: list[Path]) -> list[Path]:
+    """List the films that were named, those in folders included.
+
+    Raises
+    ------
+    FilmError
+        If there is none, or a path does not exist or may not be searched.
+    """
+    from cxrlens.radiographs.read import find_films
+
+    films = find_films(paths)
+    if not films:
+        named = ", ".join(map(str, paths))
+        raise FilmError(
+            f"there is no film below {named}: name a folder of PNG, JPEG, TIFF or DICOM files"
+        )
+    return films

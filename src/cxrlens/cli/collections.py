@@ -118,7 +118,8 @@ def pairs(
         collection.write(out, force)
         done(
             f"{out}: all {len(collection)} films; the table has no column 'acquisition', so no film is known "
-            "to be a copy and nothing changed"
+            "to be a copy and nothing changed",
+            f"cxrlens split {out} -o split.csv",
         )
         return
     with stage("compare copies") as bar:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrlens.cli.arguments import Cache, Device, Films, Force, Model, OutFolder
+from cxrlens.cli.arguments import Cache, Device, Films, Force, Model, OutFolder, films_in
 from cxrlens.cli.say import NOTICE, done, end_with, fault, out, stage, stages
 from cxrlens.errors import CxrlensError
 
@@ -133,7 +133,10 @@ def evaluate(
     with stage("predict") as bar:
         result = job.evaluate_on(model, films, folder, cache=cache, force=force, progress=bar)
     _say_metrics({"other films": result.metrics.model_dump()})
-    done(f"{folder}: wrote predictions.csv, metrics.json and report.html")
+    done(
+        f"{folder}: wrote predictions.csv, metrics.json and report.html",
+        f"open {folder / 'report.html'}",
+    )
     end_with(result.failures)
 
 
@@ -161,9 +164,8 @@ def explain(
     """Show where the model looked: heat maps beside the films, a sheet a class, one page with all."""
     from cxrlens.prediction import load
     from cxrlens.prediction.explained import explain_films
-    from cxrlens.radiographs.read import find_films
 
-    found = find_films(films)
+    found = films_in(films)
     predictor = load(model, device)
     with stage("explain") as bar:
         result = explain_films(
@@ -196,14 +198,13 @@ def predict(
     """Predict films: probabilities, and what is wrong with their pixels."""
     from cxrlens.prediction import load
     from cxrlens.prediction.table import predict_films
-    from cxrlens.radiographs.read import find_films
 
     if csv and json:
         raise typer.BadParameter("one of --csv and --json at a time")
     path = csv or json
     if json and json.suffix != ".json":
         raise typer.BadParameter("the file after --json must end in .json")
-    found = find_films(films)
+    found = films_in(films)
     predictor = load(model, device)
     with stage("predict") as bar:
         result = predict_films(predictor, found, path, resume=resume, force=force, progress=bar)
@@ -211,7 +212,10 @@ def predict(
         columns = ["image", "predicted", *predictor.classes]
         out.print(result.table[columns].to_string(index=False) if len(result.table) else "no film")
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
-    done(f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}")
+    done(
+        f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}",
+        f"cxrlens explain {model} FILM... -o explained",
+    )
     end_with(result.failures)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrlens.cli.arguments import ChainName, Films, Force, OutFolder
+from cxrlens.cli.arguments import ChainName, Films, Force, OutFolder, films_in
 from cxrlens.cli.say import done, end_with, stage
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ def check(
     """Say what is wrong with films: negative, underexposed, noisy, blurred, with a score each."""
     from cxrlens.quality.batch import check_films
     from cxrlens.quality.chain import Chain
-    from cxrlens.radiographs.read import find_films
     from cxrlens.writing import moved_into_place, refuse_existing
 
     refuse_existing(csv, force)
+    found = films_in(films)
     with stage("check") as bar:
-        findings, failures = check_films(find_films(films), Chain.named(chain), bar)
+        findings, failures = check_films(found, Chain.named(chain), bar)
     with moved_into_place(csv) as draft:
         findings.to_csv(draft, index=False)
     done(f"{csv}: {_counts(findings)}", f"cxrlens repair {films[0]} -o repaired")
@@ -39,24 +39,25 @@ def repair(
     films: Films,
     out: OutFolder,
     chain: ChainName = DEFAULT_CHAIN,
-    side: Annotated[int, typer.Option(min=32, help="Pixels of the square copies.")] = 224,
+    side: Annotated[int, typer.Option(min=32, max=4096, help="Pixels of the square copies.")] = 224,
     force: Force = False,
 ) -> None:
     """Write repaired square copies of films into a folder, and findings.csv beside them."""
     from cxrlens.quality.batch import repair_films
     from cxrlens.quality.chain import Chain
-    from cxrlens.radiographs.read import find_films
     from cxrlens.writing import moved_into_place, refuse_existing
 
     table = out / "findings.csv"
     refuse_existing(table, force)
+    found = films_in(films)
     with stage("repair") as bar:
-        findings, failures = repair_films(
-            find_films(films), Chain.named(chain, side), out, force, bar
-        )
+        findings, failures = repair_films(found, Chain.named(chain, side), out, force, bar)
     with moved_into_place(table) as draft:
         findings.to_csv(draft, index=False)
-    done(f"{out}: {_counts(findings)}; what was found and done is in {table}")
+    done(
+        f"{out}: {_counts(findings)}; what was found and done is in {table}",
+        f"look at the copies beside the films, then cxrlens predict MODEL {out} --csv predictions.csv",
+    )
     end_with(failures)
 
 

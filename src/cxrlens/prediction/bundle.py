@@ -88,6 +88,11 @@ class Bundle:
         return tuple(self.content["classes"])
 
     @property
+    def digest(self) -> str:
+        """The digest of the run that was exported; see `cxrlens.runs.run.Run.digest`."""
+        return str(json.loads((self.path / CARD).read_text(encoding="utf-8"))["digest"])
+
+    @property
     def side(self) -> int:
         """Pixels of the square films that the graph takes."""
         return int(self.content["side"])

@@ -10,7 +10,7 @@ from cxrlens.explanation.lime import SAMPLES
 from cxrlens.explanation.sheet import SheetRow, sheet
 from cxrlens.pages.page import FilmCard, Page, Plot
 from cxrlens.prediction.predictor import Prediction, Predictor
-from cxrlens.writing import refuse_existing
+from cxrlens.writing import refuse_existing, short_stem
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def explain_films(
             failures[str(path)] = str(outcome)
             continue
         heat = outcome.explain(method, target, samples=samples)
-        name = f"{len(pictures) + 1:03d}-{path.stem}-{method}-{heat.target}.png"
+        name = f"{len(pictures) + 1:03d}-{short_stem(path)}-{method}-{heat.target}.png"
         pictures.append(heat.save(folder / name, palette, force))
         cards.setdefault(heat.target, []).append(
             FilmCard(

@@ -129,16 +129,24 @@ class Predictor:
         The quality chain of the training.
     classes
         In the order of the probabilities.
+    digest
+        Tells this model from others; see `cxrlens.runs.run.Run.digest`.
     """
 
     def __init__(
-        self, network: Network, decision: Decision, chain: Chain, classes: Sequence[str]
+        self,
+        network: Network,
+        decision: Decision,
+        chain: Chain,
+        classes: Sequence[str],
+        digest: str = "",
     ) -> None:
         self.network = network
         self.decision = decision
         self.chain = chain
         self.checker = chain if chain.steps else Chain.named(CHECKER)
         self.classes = tuple(classes)
+        self.digest = digest
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
@@ -156,7 +164,7 @@ class Predictor:
         if is_bundle(Path(path)):
             bundle = open_bundle(path)
             network = BundleNetwork(bundle, device)
-            return cls(network, bundle.decision, bundle.chain(), bundle.classes)
+            return cls(network, bundle.decision, bundle.chain(), bundle.classes, bundle.digest)
         return cls._of_run(Path(path), device)
 
     @classmethod
@@ -173,7 +181,7 @@ class Predictor:
                 f"{run.path} was trained on films from the quality chain {trained_with}, this version has "
                 f"{chain.version}: use the cxrlens {run.versions()['cxrlens']} that wrote it, or train again"
             )
-        return cls(network, decision, chain, run.classes)
+        return cls(network, decision, chain, run.classes, run.digest())
 
     def shares(self, pixels: NDArray[np.uint8]) -> Shares:
         """Score films and decide; see `probabilities`."""

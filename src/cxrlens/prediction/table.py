@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from cxrlens.errors import FilmError
+from cxrlens.errors import FilmError, OutputError
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.writing import explained, moved_into_place, refuse_existing
 
@@ -54,25 +55,30 @@ def predict_films(
     films
         Files.
     path
-        Where to write, JSON if it ends so and CSV otherwise. While it grows it is called ``NAME.part``.
+        Where to write, JSON if it ends so and CSV otherwise. While it grows it is called ``NAME.part``. Each
+        row names the model by its `digest`.
     resume
         Keep the rows of an interrupted call's ``NAME.part`` and predict the other films.
     force
-        Replace a file that exists.
+        Replace a file that exists, or an interrupted call's.
     progress
         Called with films done and films in all.
 
     Raises
     ------
     OutputError
-        If the file exists and neither `force` nor `resume` is set, or it cannot be written.
+        If the file, or an interrupted call's, exists and neither `force` nor `resume` is set; if the rows
+        to keep are another model's; or if it cannot be written.
     """
     if path is None:
         rows, failures = _predict(predictor, films, None, progress)
-        return Predicted(pd.DataFrame(rows), failures)
-    if not resume:
-        refuse_existing(path, force)
+        return Predicted(_table(rows, predictor), failures)
+    refuse_existing(path, force or resume)
     part = path.with_name(path.name + ".part")
+    if part.exists() and not (force or resume):
+        raise OutputError(
+            f"{part} is left of an interrupted call: say --resume to go on, or --force to begin anew"
+        )
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not resume:
@@ -80,6 +86,10 @@ def predict_films(
         elif path.is_file() and not part.exists() and path.suffix != ".json":
             part.write_bytes(path.read_bytes())
         before = _whole_rows(part)
+        if len(before) and set(before.get("digest", [""])) != {predictor.digest}:
+            raise OutputError(
+                f"{part if part.exists() else path} has rows of another model: name another file"
+            )
         known = set(before["image"]) if len(before) else set()
         with part.open("w", newline="", encoding="utf-8") as file:
             if len(before):
@@ -92,7 +102,9 @@ def predict_films(
                 progress,
                 not len(before),
             )
-        table = pd.concat([before, pd.DataFrame(rows)], ignore_index=True)
+        table = pd.concat(
+            [before, _table(rows, predictor)] if len(before) else [_table(rows, predictor)]
+        )
         with moved_into_place(path) as draft:
             if path.suffix == ".json":
                 records = json.loads(table.to_json(orient="records"))
@@ -117,7 +129,7 @@ def _predict(
         if isinstance(outcome, FilmError):
             failures[str(path)] = str(outcome)
         else:
-            row = outcome.row()
+            row = {**outcome.row(), "digest": predictor.digest}
             if write:
                 if header:
                     write(row)
@@ -129,6 +141,14 @@ def _predict(
     return rows, failures
 
 
+def _table(rows: Sequence[dict[str, object]], predictor: Predictor) -> pd.DataFrame:
+    """Rows as a table, which has its columns even if no film could be read."""
+    if rows:
+        return pd.DataFrame(rows)
+    blank = np.zeros((predictor.chain.side, predictor.chain.side), np.uint8)
+    return pd.DataFrame(columns=[*predictor.predict(blank).row(), "digest"])
+
+
 def _whole_rows(part: Path) -> pd.DataFrame:
     """Rows of an interrupted table, without a last one that was cut off."""
     if not part.is_file():
@@ -137,4 +157,6 @@ def _whole_rows(part: Path) -> pd.DataFrame:
     whole = text[: text.rfind("\n") + 1]
     if whole.count("\n") < 2:
         return pd.DataFrame()
-    return pd.read_csv(io.StringIO(whole), dtype={"image": "string", "repairs": "string"})
+    return pd.read_csv(
+        io.StringIO(whole), dtype=dict.fromkeys(("image", "repairs", "digest"), "string")
+    )

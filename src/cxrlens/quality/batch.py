@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain as chain_of
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pandas as pd
 
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.findings import Examination
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import moved_into_place
+from cxrlens.writing import moved_into_place, short_stem
 
 Progress = Callable[[int, int], None]
 
@@ -36,7 +38,7 @@ def check_films(
     Returns
     -------
     findings : DataFrame
-        ``image`` and the findings columns, a row a film that could be read.
+        ``image`` and the findings columns, a row a film that could be read. Without a row, the columns alone.
     failures : dict
         Film and sentence of each that could not.
     """
@@ -46,7 +48,7 @@ def check_films(
             failures[str(path)] = str(outcome)
         else:
             rows.append({"image": str(path), **outcome.row(), "repairs": ""})
-    return pd.DataFrame(rows), failures
+    return pd.DataFrame(rows, columns=["image", *_columns(chain)]), failures
 
 
 def repair_films(
@@ -70,9 +72,16 @@ def repair_films(
     Raises
     ------
     OutputError
-        If a copy exists and `force` is false, or the folder cannot be written.
+        If a copy exists and `force` is false, if it would take the place of one of the films, or if the
+        folder cannot be written.
     """
     names = _names(films)
+    originals = {film.resolve() for film in films}
+    for name in names:
+        if (folder / name).resolve() in originals:
+            raise OutputError(
+                f"{folder / name} is one of the films themselves: choose another folder for the copies"
+            )
     taken = [name for name in names if (folder / name).exists()]
     if taken and not force:
         raise OutputError(
@@ -87,15 +96,23 @@ def repair_films(
             _, data = cv2.imencode(".png", outcome.pixels)
             draft.write_bytes(data.tobytes())
         rows.append({"image": str(path), "repaired": str(folder / name), **outcome.row()})
-    return pd.DataFrame(rows), failures
+    return pd.DataFrame(rows, columns=["image", "repaired", *_columns(chain)]), failures
+
+
+def _columns(chain: Chain) -> list[str]:
+    return list(chain.check(np.zeros((chain.side, chain.side), np.uint8)).row())
 
 
 def _names(films: Sequence[Path]) -> list[str]:
-    seen: dict[str, int] = {}
+    """Name the copies; names that differ in capitals alone are one name on many file systems."""
+    taken: set[str] = set()
     names = []
     for path in films:
-        count = seen[path.stem] = seen.get(path.stem, 0) + 1
-        names.append(f"{path.stem}.png" if count == 1 else f"{path.stem}-{count}.png")
+        stem = short_stem(path)
+        tries = chain_of([f"{stem}.png"], (f"{stem}-{n}.png" for n in count(2)))
+        name = next(one for one in tries if one.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
     return names
 
 

@@ -74,8 +74,14 @@ def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises
     ------
     FilmError
-        If the file is missing, cannot be read, or is larger than any film.
+        If the file is missing, cannot be read, is larger than any film, or its name is no UTF-8.
     """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        # Neither a table nor a page could name such a film.
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise FilmError(f"{shown} has a name that is no UTF-8: rename it") from error
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size

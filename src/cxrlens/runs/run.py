@@ -10,6 +10,7 @@
     one-vs-all and voting: each member is such a folder, and its parent has no weights of its own.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -56,7 +57,10 @@ class Run:
 
     def __post_init__(self) -> None:
         if not (self.path / "versions.json").is_file():
-            raise RunError(f"{self.path} is no run folder (it has no versions.json)")
+            raise RunError(
+                f"{self.path} is no run folder (it has no versions.json), "
+                "nor a whole bundle (it has no bundle.json)"
+            )
         written = self.versions().get("format")
         if not isinstance(written, int) or written > FORMAT:
             raise RunError(
@@ -197,6 +201,21 @@ class Run:
         except ValueError as error:
             raise RunError(f"{self.path / 'versions.json'} is no JSON") from error
         return content
+
+    def digest(self) -> str:
+        """Digest the weights and the recipe, so that two answers can be told to be of one model.
+
+        Returns
+        -------
+        str
+            12 hexadecimal digits of a SHA-256; files of the members count too.
+        """
+        found = hashlib.sha256()
+        names = ("recipe.yaml", "weights.safetensors")
+        for file in sorted(file for name in names for file in self.path.rglob(name)):
+            found.update(file.relative_to(self.path).as_posix().encode() + b"\0")
+            found.update(hashlib.sha256(file.read_bytes()).digest())
+        return found.hexdigest()[:12]
 
     def _text(self, name: str) -> str:
         try:

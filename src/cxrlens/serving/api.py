@@ -187,7 +187,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         DICOM is shown as its tags say. The film's own size stands in X-Film-Width and X-Film-Height.
         """
         with service.places.hold():
-            _, data = (await service.read(request)).films[0]
+            data, _ = await service.read_one(request)
             pixels = await service.unless_gone(request, service.decode(data, "the film"))
             picture = await asyncio.to_thread(lambda: png(within(pixels, max_side)))
         height, width = pixels.shape
@@ -234,15 +234,14 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
     async def explain(request: Request) -> Response:
         """Show where the model looked: Grad-CAM at once, slower methods as a job (202)."""
         with service.places.hold():
-            upload = await service.read(request)
-            fields = upload.fields
+            data, fields = await service.read_one(request)
             method = fields.get("method") or "gradcam"
             form, palette = fields.get("as") or "json", fields.get("palette") or "ember"
             service.check(method, fields.get("target") or None)
             _check_form(form, palette)
 
             async def work() -> Response:
-                prediction = await service.predict(upload.films[0][1], "the film")
+                prediction = await service.predict(data, "the film")
                 target = fields.get("target") or prediction.predicted
                 if method not in QUICK:
                     return _job_answer(service.start(prediction, method, target), 202)
@@ -348,6 +347,13 @@ def _add_facts(app: FastAPI, service: Service, guard: Guard) -> None:
         return Response(service.measures.text(), media_type=CONTENT_TYPE)
 
 
+_PLAIN = {
+    "Not Found": "there is nothing at this address: /docs lists what there is",
+    "Method Not Allowed": "this address takes another method: /docs says which",
+}
+"""For the words that Starlette has for a status and nothing else."""
+
+
 def _add_faults(app: FastAPI) -> None:
     def fault(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
         return JSONResponse({"error": sentence}, status, headers)
@@ -379,7 +385,8 @@ def _add_faults(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> Response:
-        return fault(error.status_code, str(error.detail), dict(error.headers or {}))
+        said = _PLAIN.get(str(error.detail), str(error.detail))
+        return fault(error.status_code, said, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:

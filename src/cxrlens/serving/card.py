@@ -4,7 +4,6 @@
 since it has no table of films and no scikit-learn to describe one.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -148,7 +147,7 @@ def card_of(path: str | Path) -> ModelCard:
         about=recipe.about,
         backbone=backbone,
         weights=str(versions.get("weights", "unknown")),
-        digest=model_digest(path)[:12],
+        digest=run.digest(),
         cxrlens=str(versions.get("cxrlens", __version__)),
         side=recipe.side,
         quality=quality,
@@ -159,27 +158,6 @@ def card_of(path: str | Path) -> ModelCard:
         warnings=[*warnings, NOT_CALIBRATED],
         tested=_tested(run.metrics()),
     )
-
-
-def model_digest(path: Path) -> str:
-    """Digest a model's weights and settings, so that two answers can be told to be of one model.
-
-    Parameters
-    ----------
-    path
-        A run folder; its members' files count too.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal.
-    """
-    found = hashlib.sha256()
-    names = ("recipe.yaml", "weights.safetensors")
-    for file in sorted(file for name in names for file in path.rglob(name)):
-        found.update(file.relative_to(path).as_posix().encode() + b"\0")
-        found.update(hashlib.sha256(file.read_bytes()).digest())
-    return found.hexdigest()
 
 
 def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:

@@ -24,7 +24,7 @@ from cxrlens.prediction.layers import layers_to_json
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.runs.run import Run
 from cxrlens.serving.card import card_of, write_card
-from cxrlens.writing import explained, moved_into_place, refuse_existing
+from cxrlens.writing import explained, moved_into_place, refuse_filled
 
 TOLERANCE = 1e-4
 """How far probabilities, and Grad-CAM maps as shares of their highest value, may be from the run's."""
@@ -88,7 +88,7 @@ def export(
         If PyTorch or onnx is not installed.
     """
     out = Path(out)
-    refuse_existing(out, force)
+    refuse_filled(out, force)
     if out.exists() and not is_bundle(out) and (out.is_file() or any(out.iterdir())):
         raise OutputError(f"{out} exists and is no bundle, so it stays: choose another place")
     if is_bundle(Path(model)):

@@ -4,6 +4,7 @@ import logging
 import logging.config
 import os
 import socket
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def serve(
     TokenError
         If others can reach the address and there is no token.
     CxrlensError
-        If the model cannot be loaded or the address is taken.
+        If the model cannot be loaded, the address is taken, or the TLS files are none.
     MissingExtraError
         If FastAPI and uvicorn are not installed.
     """
@@ -87,6 +88,7 @@ def serve(
             f"serving needs the extra 'serve' ({error.name} is missing): "
             "pip install -c constraints.txt 'cxrlens[serve]'"
         ) from error
+    _check_tls(certificate, key)
     logging.config.dictConfig(_LOGGING)
     bound = _bind(host, port)
     card = card_of(model)
@@ -119,6 +121,30 @@ def serve(
         ", token needed" if token else "",
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[bound])
+
+
+def _check_tls(certificate: Path | None, key: Path | None) -> None:
+    """Raise `CxrlensError` where TLS would fail at the first visitor, or with a traceback at the start."""
+    if certificate is None or key is None:
+        return
+    for path in (certificate, key):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise CxrlensError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate, key, password=_no_password
+        )
+    except (ssl.SSLError, ValueError) as error:
+        raise CxrlensError(
+            f"{certificate} and {key} are no certificate and its key: "
+            "both must be PEM without a password, and of one pair"
+        ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
 
 
 def _bind(host: str, port: int) -> socket.socket:

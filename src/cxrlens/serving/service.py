@@ -113,6 +113,21 @@ class Service:
             raise UploadError(400, "the form holds no film: send one as a file, field 'film'")
         return upload
 
+    async def read_one(self, request: Request) -> tuple[bytes, dict[str, str]]:
+        """Read a form of one film, as `read`; give the film and the other fields.
+
+        Raises
+        ------
+        UploadError
+            As `read`, and if there are more films.
+        """
+        upload = await self.read(request)
+        if len(upload.films) > 1:
+            raise UploadError(
+                400, "this takes one film at a time: send each in a request of its own"
+            )
+        return upload.films[0][1], upload.fields
+
     async def decode(self, data: bytes, name: str) -> NDArray[np.uint8]:
         """Decode a film in a thread; see `cxrlens.radiographs.read.decode_radiograph`."""
         work = partial(decode_radiograph, data, name, self.limits.film_pixels)

@@ -14,6 +14,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from cxrlens.serving.limits import Limits
 
 _NAME_LENGTH = 120
+FILM = "film"
+"""The field that films come in."""
+
 _VALUE_LENGTH = 1000
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -144,6 +147,10 @@ class _Form:
         _, options = parse_options_header(self.headers.get(b"content-disposition"))
         self.field = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" in options:
+            if self.field != FILM:
+                raise UploadError(
+                    400, f"a file came in field {self.field[:40]!r}: send films in field 'film'"
+                )
             self.film = plain_name(options[b"filename"].decode("utf-8", "replace"))
             if len(self.upload.films) == self.limits.films:
                 raise UploadError(

@@ -33,7 +33,7 @@ from cxrlens.training.members import members_of
 from cxrlens.training.module import KeepEpochs, TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
 from cxrlens.training.progress_files import SafetensorsCheckpoints
-from cxrlens.writing import moved_into_place, refuse_existing
+from cxrlens.writing import moved_into_place, refuse_filled
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -316,7 +316,7 @@ def _cached(
 
 
 def _make_room(out: Path, force: bool) -> None:
-    refuse_existing(out, force)
+    refuse_filled(out, force)
     if out.exists() and any(out.iterdir()):
         if not (out / "versions.json").is_file():
             raise OutputError(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from cxrlens.collections.phantom.defects import Damaged, Defect, described, draw_defect
 from cxrlens.collections.phantom.draw import LABELS, Phantom, draw_phantom
-from cxrlens.writing import explained, moved_into_place, refuse_existing
+from cxrlens.writing import explained, moved_into_place, refuse_filled
 
 SHARES: Mapping[str, float] = {"normal": 0.4, "pneumonia": 0.3, "tuberculosis": 0.3}
 _FOLLOW_UPS = 0.12  # share of patients with a second film
@@ -108,7 +108,7 @@ def write_phantoms(
     if not (0 <= defects <= 1 and 0 <= copies <= 1):
         raise ValueError(f"defects is {defects} and copies {copies}: both are shares, 0 to 1")
     folder = Path(folder)
-    refuse_existing(folder, force)
+    refuse_filled(folder, force)
     plans = _plans(count, seed, side, shares, defects, copies, masks)
     with moved_into_place(folder) as draft, explained(folder):
         (draft / "images").mkdir(parents=True)

@@ -38,6 +38,10 @@ _TAGS = [
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
+class NoDicomError(FilmError):
+    """A file of another kind."""
+
+
 def read_dicom(folder: Path, salt: str | None = None) -> Reading:
     """List the radiographs of a tree of DICOM files; there are no labels in them.
 
@@ -70,11 +74,17 @@ def read_dicom(folder: Path, salt: str | None = None) -> Reading:
     for film in find_films([folder.resolve()]):
         try:
             tags = tags_of(film)
-        except FilmError:
+        except NoDicomError:
             left_out["no DICOM file"] += 1
             continue
-        if tags["Modality"] not in MODALITIES or not tags["Rows"]:
-            left_out["no radiograph, or broken"] += 1
+        except FilmError:
+            left_out["broken"] += 1
+            continue
+        if tags["Modality"] not in MODALITIES:
+            left_out["of another modality"] += 1
+            continue
+        if not tags["Rows"]:
+            left_out["without an image, or cut off before it"] += 1
             continue
         whose = tags["PatientID"] or tags["StudyInstanceUID"] or tags["SOPInstanceUID"] or str(film)
         rows.append(
@@ -95,12 +105,12 @@ def tags_of(path: Path) -> dict[str, str]:
     Raises
     ------
     FilmError
-        If the file is no DICOM file, or is broken.
+        If the file is no DICOM file (`NoDicomError`), or is broken.
     """
     try:
         with path.open("rb") as file:
             if not is_dicom(file.read(132)):
-                raise FilmError(f"{path} is no DICOM file")
+                raise NoDicomError(f"{path} is no DICOM file")
             file.seek(0)
             with quietly():
                 dataset = pydicom.dcmread(

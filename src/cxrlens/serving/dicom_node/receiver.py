@@ -156,7 +156,11 @@ class Receiver:
 
     def _rejected(self, event: evt.Event) -> None:
         caller = event.assoc.requestor
-        log.warning("refused a caller: %s at %s", plain(caller.ae_title), caller.address)
+        called = plain(getattr(caller.primitive, "called_ae_title", None) or "")
+        if called == self._node.ae_title:
+            log.warning("refused a caller: %s at %s", plain(caller.ae_title), caller.address)
+        else:
+            log.warning("refused a caller at %s: it asked for %s", caller.address, called)
 
 
 def checked_aet(title: str) -> str:

@@ -10,6 +10,8 @@
     a receipt; the film and its results are gone.
 ``failed/KEY.dcm`` or ``failed/KEY/``, with ``failed/KEY.txt``
     a film, or results, that cannot go on, and one sentence that says why.
+``lock``
+    held while a node works here; its content marks the folder as a spool.
 
 KEY is a digest of the film's SOP Instance UID: it says nothing of the patient, and no UID, however
 odd, can name a path. What is in two places after a crash counts as in the later one.
@@ -34,9 +36,12 @@ from cxrlens.writing import explained
 RESERVE = 256 * 2**20
 """Bytes that stay free for results, so that a flood of films cannot stop its own end."""
 
-
 RECEIPT = "receipt.json"
 """Beside the results: what their receipt will say."""
+
+
+MARK = "a spool of cxrlens dicom-node\n"
+"""What the lock of a spool says."""
 
 
 class SpoolFullError(OutputError):
@@ -54,14 +59,15 @@ class Spool:
     Parameters
     ----------
     folder
-        Made if it does not exist, readable by its owner only. All of it on one local file system.
+        Made if it does not exist; empty, or a spool. What lies in it is readable by its owner only. All of it
+        on one local file system.
     reserve
         Films are refused while fewer bytes are free on its disk.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or another process works on it.
+        If it cannot be written, another process works on it, or it holds other files.
     """
 
     def __init__(self, folder: Path, reserve: int = RESERVE) -> None:
@@ -71,9 +77,10 @@ class Spool:
         self.results, self.done = folder / "results", folder / "done"
         self.failed = folder / "failed"
         with explained(folder):
-            for place in (self.incoming, self.waiting, self.results, self.done, self.failed):
-                place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = (folder / "lock").open("w")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = folder / "lock"
+            _refuse_strangers(folder, lock)
+            self._lock = lock.open("a", encoding="utf-8")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -81,6 +88,12 @@ class Spool:
                 raise OutputError(
                     f"{folder} is in use by another node: give each its own spool"
                 ) from error
+            if not lock.stat().st_size:
+                self._lock.write(MARK)
+                self._lock.flush()
+            for place in (self.incoming, self.waiting, self.results, self.done, self.failed):
+                place.mkdir(exist_ok=True)
+                place.chmod(0o700)
             for left in self.incoming.iterdir():
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             sync_folder(folder)
@@ -272,6 +285,16 @@ class Spool:
         draft.unlink(missing_ok=True)
         write_durably(draft, data)
         move_durably(draft, target)
+
+
+def _refuse_strangers(folder: Path, lock: Path) -> None:
+    """Raise `OutputError` for a folder with files in it that is no spool: films would be mixed with them."""
+    others = [path for path in folder.iterdir() if path.name not in ("lock", "lost+found")]
+    marked = lock.is_file() and lock.read_bytes() == MARK.encode()
+    if others and not marked:
+        raise OutputError(
+            f"{folder} holds {others[0].name} and is no spool: name an empty or a new folder"
+        )
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
