@@ -150,14 +150,19 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
     expect(page.locator("#live")).to_have_text("Grad-CAM map for tuberculosis is shown")
     page.keyboard.press("b")
     expect(page.locator(".corner.size").first).to_contain_text("model’s view, 64 × 64")
-    page.keyboard.press("j")
+    with page.expect_response("**/explain"):
+        page.keyboard.press("j")
     expect(page.locator(".corner.name").first).to_contain_text("b.dcm")
     page.keyboard.press("c")
     expect(page.locator(".viewport")).to_have_count(2)
 
     page.keyboard.press("c")
-    page.pdf()
     report = page.locator("#report .sheet")
+    for _ in range(50):  # the map may still be on its way from the answer to the screen
+        page.pdf()
+        if report.locator("img").count() == 2:
+            break
+        page.wait_for_timeout(100)
     expect(report).to_have_count(1)
     expect(report).to_contain_text("Research use, not a diagnosis")
     expect(report.locator("img")).to_have_count(2)
