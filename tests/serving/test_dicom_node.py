@@ -66,13 +66,17 @@ def key(film) -> str:
 # who may send, and what
 
 
-def test_known_callers_are_answered_and_others_refused(spool: Spool) -> None:
+def test_known_callers_are_answered_and_others_refused(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
     with receiving(spool) as port:
         with calling(port) as association:
             assert association.send_c_echo().Status == 0x0000
         for names in ({"own": "STRANGER"}, {"theirs": "SOMEBODY"}):
             with calling(port, **names) as association:
                 assert association.is_rejected
+    assert "refused a caller: STRANGER at" in caplog.text
+    assert "it asked for SOMEBODY" in caplog.text
 
 
 def test_a_film_is_on_the_disk_when_it_is_acknowledged(spool: Spool) -> None:
