@@ -218,6 +218,10 @@ def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_
         (["predict", "{run}", "{film}", "--csv", "."], ". is a folder: name a file in it"),
         (["repair", "{film}", "-o", "r", "--side", "100000"], "less than or equal to 4096"),
         (
+            ["serve", "{run}", "--host", "nobody.invalid", "--token-file", "token"],
+            "nobody.invalid is no address of this machine",
+        ),
+        (
             ["serve", "{run}", "--tls-certificate", "no.pem", "--tls-key", "no.pem"],
             "no.pem cannot be read: No such file or directory",
         ),
@@ -236,6 +240,7 @@ def test_faults_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "token").write_text("a-token-of-some-length")
     film = next((phantom_table.parent / "images").iterdir())
     places = {"films": phantom_table, "run": small_run.path, "film": film}
     said = cxrlens(*(argument.format(**places) for argument in arguments), code=2)

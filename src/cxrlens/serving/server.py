@@ -155,6 +155,10 @@ def _bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+    except socket.gaierror as error:
+        raise CxrlensError(
+            f"{host} is no address of this machine ({error.strerror}): choose another with --host"
+        ) from error
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CxrlensError(
