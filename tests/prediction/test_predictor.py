@@ -114,7 +114,21 @@ def test_rows_of_two_models_are_not_mixed(
     with pytest.raises(OutputError, match="rows of another model"):
         predict_films(other, films, tmp_path / "a.csv", resume=True)
     assert (tmp_path / "a.csv").read_bytes() == before
+    assert not (tmp_path / "a.csv.part").exists()
     assert len(predict_films(predictor, films, tmp_path / "a.csv", resume=True).table) == 6
+
+
+def test_a_finished_json_file_grows(
+    predictor: Predictor, phantoms: Collection, tmp_path: Path
+) -> None:
+    films = [Path(image) for image in phantoms.films["image"][:5]]
+    path = tmp_path / "a.json"
+    predict_films(predictor, films[:3], path)
+    predict_films(predictor, films[2:], path, resume=True)
+    assert [row["image"] for row in json.loads(path.read_text())] == [*map(str, films)]
+    path.write_text("no table")
+    with pytest.raises(OutputError, match="is no table of predictions"):
+        predict_films(predictor, films, path, resume=True)
 
 
 def test_an_interrupted_table_is_not_thrown_away_unasked(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.writing import explained, moved_into_place, refuse_existing
+from cxrlens.writing import explained, moved_into_place, refuse_existing, write_text
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,13 @@ def predict_films(
         )
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            part.unlink(missing_ok=True)
-        elif path.is_file() and not part.exists() and path.suffix != ".json":
-            part.write_bytes(path.read_bytes())
-        before = _whole_rows(part)
+        earlier = part if part.exists() else path
+        before = _whole_rows(earlier) if resume else pd.DataFrame()
         if len(before) and set(before.get("digest", [""])) != {predictor.digest}:
-            raise OutputError(
-                f"{part if part.exists() else path} has rows of another model: name another file"
-            )
+            raise OutputError(f"{earlier} has rows of another model: name another file")
         known = set(before["image"]) if len(before) else set()
-        with part.open("w", newline="", encoding="utf-8") as file:
-            if len(before):
-                before.to_csv(file, index=False)
+        write_text(part, before.to_csv(index=False) if len(before) else "")
+        with part.open("a", newline="", encoding="utf-8") as file:
             rest = [film for film in films if str(film) not in known]
             rows, failures = _predict(
                 predictor,
@@ -103,7 +97,8 @@ def predict_films(
                 not len(before),
             )
         table = pd.concat(
-            [before, _table(rows, predictor)] if len(before) else [_table(rows, predictor)]
+            [before, _table(rows, predictor)] if len(before) else [_table(rows, predictor)],
+            ignore_index=True,
         )
         with moved_into_place(path) as draft:
             if path.suffix == ".json":
@@ -149,11 +144,16 @@ def _table(rows: Sequence[dict[str, object]], predictor: Predictor) -> pd.DataFr
     return pd.DataFrame(columns=[*predictor.predict(blank).row(), "digest"])
 
 
-def _whole_rows(part: Path) -> pd.DataFrame:
-    """Rows of an interrupted table, without a last one that was cut off."""
-    if not part.is_file():
+def _whole_rows(path: Path) -> pd.DataFrame:
+    """Rows of an earlier table, without a last one that was cut off."""
+    if not path.is_file():
         return pd.DataFrame()
-    text = part.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        try:
+            return pd.DataFrame(json.loads(text))
+        except ValueError as error:
+            raise OutputError(f"{path} is no table of predictions: name another file") from error
     whole = text[: text.rfind("\n") + 1]
     if whole.count("\n") < 2:
         return pd.DataFrame()
