@@ -164,7 +164,7 @@ def table(content: dict[str, Any]) -> str:
     return (
         f"{markdown(pd.DataFrame(rows))}\n\nMedian (least–most) of {ROUNDS} rounds of {content['seconds']:g} s, the two "
         f"servers in turn; {content['films']}; model: {content['model']}. CPU time is the server's own, decoding and quality chain "
-        f"included. The machine did other work meanwhile, so that times of waiting are long. "
+        f"included. Where the spread is wide, the machine did other work meanwhile: measure again. "
         f"{stamp(content['machine'])}."
     )
 

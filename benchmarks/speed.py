@@ -129,7 +129,7 @@ def page(content: dict[str, Any]) -> str:
     training = steps.read_text() if steps.exists() else "Not measured yet: `training_speed.py`.\n"
     return (
         "# Speed\n\nWritten by `benchmarks/speed.py`: ratios, each measured in one run, median (least–most). "
-        "The machine did other work meanwhile: where the spread is wide, measure again. "
+        "Where the spread is wide, the machine did other work meanwhile: measure again. "
         f"{content['films']} films. {stamp(content['machine'])}.\n\n{markdown(pd.DataFrame(rows))}\n"
         f"\n## Training steps\n\n{training}"
     )
