@@ -94,7 +94,7 @@ def input_against_network(recipe_name: str, side: int, films: int = 240) -> dict
             for x, y in loader:
                 optimiser.zero_grad()
                 with torch.autocast("cpu", torch.bfloat16):
-                    value = loss(model(x), y)
+                    value = loss(model(x).scores, y)
                 value.backward()
                 optimiser.step()
 

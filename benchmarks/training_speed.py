@@ -63,7 +63,7 @@ def curve(
         chosen = torch.from_numpy(order[np.arange(step * 16, step * 16 + 16) % len(films)])
         optimiser.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=name != "float32"):
-            value = LOSS(trial(films[chosen]), labels[chosen])
+            value = LOSS(trial(films[chosen]).scores, labels[chosen])
         value.backward()
         optimiser.step()
         losses.append(float(value.detach()))

@@ -52,7 +52,7 @@ def test_it_is_captum_s(name: str) -> None:
     films = torch.from_numpy(FILM)[None].float()
     highest = 0.0
     for target in range(3):
-        theirs = captum.LayerGradCam(model, last_layer(model)).attribute(
+        theirs = captum.LayerGradCam(lambda x: model(x).scores, last_layer(model)).attribute(
             films, target=target, relu_attributions=True
         )
         theirs = theirs[0, 0].detach().numpy()

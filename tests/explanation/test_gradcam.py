@@ -32,7 +32,7 @@ def test_it_is_algorithm_1_with_gradients_by_hooks(backbone: str, weights: str) 
     highest = 0.0
     for target in range(3):
         model.backbone.pool = pool  # type: ignore[method-assign]
-        model(torch.from_numpy(FILM)[None])[0, target].backward()
+        model(torch.from_numpy(FILM)[None]).scores[0, target].backward()
         maps, gradient = kept["maps"][0].detach().numpy(), kept["maps"].grad[0].numpy()  # type: ignore[index]
         model.backbone.pool = original  # type: ignore[method-assign]
         cam = np.maximum(sum(gradient[k].mean() * maps[k] for k in range(len(maps))), 0)

@@ -158,7 +158,7 @@ def test_the_residual_network_is_the_report_s(blocks: tuple[int, ...]) -> None:
     films = torch.zeros(2, 224, 224, dtype=torch.uint8)
     with torch.inference_mode():
         assert model.maps(films).shape == (2, blocks[-1], *(2 * [56 // 2 ** len(blocks)]))
-        assert model(films).shape == (2, 3)
+        assert model(films).scores.shape == (2, 3)
 
 
 def test_films_are_standardised_as_the_weights_expect() -> None:

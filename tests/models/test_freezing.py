@@ -81,7 +81,7 @@ def test_convnext_is_frozen_inside_the_fourth_block_of_its_third_stage() -> None
 def test_a_frozen_batch_norm_stays_in_inference_mode() -> None:
     network = model("effnet-svm", "model.backbone=tf_efficientnet_lite0").train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    network(torch.randint(0, 256, (4, 64, 64), dtype=torch.uint8)).sum().backward()
+    network(torch.randint(0, 256, (4, 64, 64), dtype=torch.uint8)).scores.sum().backward()
     changed = {
         key
         for key, value in network.state_dict().items()

@@ -89,16 +89,11 @@ class Backbone(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """Turn standardised films (N, channels in, S, S) into the last feature maps (N, C, h, w)."""
-        if isinstance(self.network, ResNet):
-            y: Tensor = self.network(x)
-        else:
-            y = self.network.forward_features(x)  # type: ignore[operator]
+        y: Tensor = self.network.forward_features(x)  # type: ignore[operator]
         return y
 
     def pool(self, maps: Tensor) -> Tensor:
         """Average the maps over the film, (N, C, h, w) to (N, C), with the network's own last norm."""
-        if isinstance(self.network, ResNet):
-            return maps.mean((2, 3))
         y: Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
         return y
 

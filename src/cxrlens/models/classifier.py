@@ -1,5 +1,7 @@
 """One network over films: standardise, extract features, pool, score."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,22 @@ class Standardise(nn.Module):
         """Map films (N, S, S), uint8 or float in [0, 255], to float32 (N, channels, S, S)."""
         x = films.to(torch.float32).div(255).unsqueeze(1)
         return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+class Outputs(NamedTuple):
+    """What every network answers to N films.
+
+    Attributes
+    ----------
+    scores
+        (N, classes) float, before softmax or sigmoid.
+    map
+        Evidence for each of D diseases, place by place: (N, D, h, w) float, before the sigmoid; None from a
+        network that brings no map of its own.
+    """
+
+    scores: Tensor
+    map: Tensor | None
 
 
 class FilmClassifier(nn.Module):
@@ -51,6 +69,6 @@ class FilmClassifier(nn.Module):
         y: Tensor = self.head(self.backbone.pool(maps))
         return y
 
-    def forward(self, films: Tensor) -> Tensor:
-        """Scores before softmax (N, classes) of films (N, S, S) in [0, 255]."""
-        return self.scores(self.maps(films))
+    def forward(self, films: Tensor) -> Outputs:
+        """Answer films (N, S, S) in [0, 255]."""
+        return Outputs(self.scores(self.maps(films)), None)

@@ -84,7 +84,15 @@ class ResNet(nn.Module):
         )
         self.channels = widths[-1]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         """Map standardised grey films (N, 1, S, S) to features (N, C, h, w)."""
         y: Tensor = self.blocks(self.stem(x))
         return y
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = True) -> Tensor:
+        """Average features over the film, (N, C, h, w) to (N, C); `pre_logits` is timm's, and always true."""
+        return maps.mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map standardised grey films to pooled features (N, C)."""
+        return self.forward_head(self.forward_features(x))

@@ -36,7 +36,7 @@ class TorchNetwork:
         device = next(self.leaves[0].parameters()).device
         with torch.inference_mode():
             films = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-            return [leaf(films).float().cpu().numpy() for leaf in self.leaves]
+            return [leaf(films).scores.float().cpu().numpy() for leaf in self.leaves]
 
     def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
         """Compute the Grad-CAM map (h, w) of one leaf's score."""

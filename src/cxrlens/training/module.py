@@ -61,7 +61,7 @@ class TrainingModule(lightning.LightningModule):
 
     def _step(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         films, labels = batch
-        scores = self.model(films)
+        scores = self.model(films).scores
         loss = self.loss(scores, labels)
         getattr(self, f"{part}_loss").update(loss.detach(), len(films))
         # One score tells class 0, the target, from class 1, the rest: at 0 both are alike.

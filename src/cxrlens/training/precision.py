@@ -75,7 +75,7 @@ def measure_precisions(
             start = time.perf_counter()
             optimiser.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=name != "float32"):
-                value = loss(trial(films), labels)
+                value = loss(trial(films).scores, labels)
             value.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             if device.type == "cuda":
