@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
 from cxrlens.errors import CollectionError, OutputError, RunError
 from cxrlens.evaluation.assess import assess
@@ -74,17 +75,48 @@ def test_the_report_s_own_figures_come_out():
     assert found.macro_precision == pytest.approx(np.mean([90 / 95, 45 / 59, 1]))
 
 
-def test_a_class_without_films_is_unknown_and_not_zero():
+@pytest.mark.parametrize("seed", range(60))
+def test_classes_and_means_are_scikit_learn_s_whatever_classes_occur(seed):
+    random = np.random.default_rng(seed)
+    labels, calls = (
+        random.choice(random.choice(CLASSES, random.integers(1, 4), replace=False), films)
+        for films in [random.integers(1, 30)] * 2
+    )
+    table = pd.DataFrame({"label": labels, "predicted": calls})
+    table[list(CLASSES)] = random.dirichlet(np.ones(len(CLASSES)), len(table))
+    found = measure(table, CLASSES)
+    names = ("precision", "recall", "f1")
+    means = precision_recall_fscore_support(labels, calls, average="macro", zero_division=0)[:3]
+    ours = [getattr(found, f"macro_{name}") for name in names]
+    assert ours == pytest.approx(means, abs=1e-12)
+    each = precision_recall_fscore_support(labels, calls, labels=CLASSES, zero_division=np.nan)[:3]
+    for name, values in zip(names, each, strict=True):
+        ours = [getattr(found.by_class[label], name) for label in CLASSES]
+        assert [np.nan if v is None else v for v in ours] == pytest.approx(
+            list(values), abs=1e-12, nan_ok=True
+        )
+
+
+def test_a_class_without_films_has_no_recall_but_lowers_the_mean_if_it_is_called():
     table = draw()
     table = table[table["label"] != "tuberculosis"]
     found = measure(table, CLASSES)
     absent = found.by_class["tuberculosis"]
     assert absent.films == 0
     assert absent.predicted > 0
-    assert (absent.precision, absent.recall, absent.f1, absent.auc) == (None, None, None, None)
+    assert (absent.precision, absent.recall, absent.f1, absent.auc) == (0, None, 0, None)
     there = [found.by_class[name] for name in CLASSES[:2]]
-    assert found.macro_f1 == pytest.approx(np.mean([one.f1 for one in there]))
+    assert found.macro_f1 == pytest.approx(sum(one.f1 for one in there) / 3)
     assert found.macro_auc == pytest.approx(np.mean([one.auc for one in there]))
+
+
+def test_a_class_that_does_not_occur_is_in_no_mean():
+    table = draw()[["label", *CLASSES]]
+    table = table[table["label"] != "tuberculosis"]
+    found = measure(table.assign(predicted=table["label"]), CLASSES)
+    absent = found.by_class["tuberculosis"]
+    assert (absent.precision, absent.recall, absent.f1) == (None, None, None)
+    assert (found.macro_precision, found.macro_recall, found.macro_f1) == (1, 1, 1)
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_but_lowers_the_mean():
@@ -101,7 +133,9 @@ def test_films_of_one_class_have_no_auc():
     table = draw()
     found = measure(table[table["label"] == "normal"], CLASSES)
     assert found.macro_auc is None
-    assert found.macro_recall == found.accuracy
+    # Films of one class, some called otherwise: the other classes count 0, as in scikit-learn.
+    calls = len([one for one in found.by_class.values() if one.predicted])
+    assert found.macro_recall == pytest.approx(found.accuracy / calls)
 
 
 def test_films_without_a_patient_count_as_their_own():

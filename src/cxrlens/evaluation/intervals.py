@@ -52,7 +52,7 @@ def bootstrap(
         An entry for each name of `Metrics.flat`. It is None where fewer than two patients were
         given, or where less than half of the resamples can be measured (a class of one patient is
         missing from every third). Each figure follows the rules of `Metrics`, in every resample: a
-        mean over classes takes those that have films there.
+        mean over classes takes those that occur there.
 
     Raises
     ------
@@ -213,12 +213,11 @@ def _figures(
     confusion = (weights @ cells).reshape(-1, count, count)
     right = np.diagonal(confusion, axis1=1, axis2=2)
     films, called = confusion.sum(axis=2), confusion.sum(axis=1)
-    present = films > 0
-    precision = np.where(present, _ratio(right, called), np.nan)
+    precision = _ratio(right, called)
     recall = _ratio(right, films)
-    f1 = np.where(present, _ratio(2 * right, films + called), np.nan)
+    f1 = _ratio(2 * right, films + called)
     auc = np.stack([weighted_auc(weights, label == i, scores[:, i]) for i in range(count)], axis=1)
-    classes_there = present.sum(axis=1)
+    classes_there = (films + called > 0).sum(axis=1)
     aucs_there = np.isfinite(auc).sum(axis=1)
     figures = {
         "accuracy": right.sum(axis=1) / films.sum(axis=1),

@@ -34,11 +34,11 @@ class ClassMetrics(_Model):
     films, predicted
         Films with this label; films to which the model gave it.
     precision
-        Share of the films called so that are so. None if no film was called so, or none is.
+        Share of the films called so that are so. None if no film was called so.
     recall
         Share of the films that are so that were called so (sensitivity). None without such films.
     f1
-        Harmonic mean of both, 0 if no film was found. None without such films.
+        Harmonic mean of both, 0 if no film was found. None if no film is or was called so.
     auc
         Area under the ROC curve of the class's probability against all other films: the chance that
         a film of the class scores above one of the others. None without films of both kinds.
@@ -96,8 +96,8 @@ class Metrics(_Model):
     accuracy
         Share of films with the right prediction.
     macro_precision, macro_recall, macro_f1
-        Plain means over the classes that have films; a class that is never predicted has precision
-        0 in the mean, as in scikit-learn.
+        Plain means over the classes that occur, as a label or as a prediction; what cannot be
+        measured of such a class counts 0 there, as in scikit-learn with ``zero_division=0``.
     macro_auc
         Plain mean of the classes' AUCs, over those that have one.
     by_class
@@ -254,7 +254,7 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
     precision = right / np.maximum(called, 1)
     recall = right / np.maximum(films, 1)
     f1 = 2 * right / np.maximum(films + called, 1)
-    present = films > 0
+    occurs = films + called > 0
     aucs = [_auc(label == name, scores[:, i]) for i, name in enumerate(names)]
     measured = [auc for auc in aucs if auc is not None]
     return Metrics(
@@ -263,17 +263,17 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
         patients=int(np.unique(patient_codes(predictions)).size),
         confusion=confusion.tolist(),
         accuracy=float(right.sum() / len(predictions)),
-        macro_precision=float(precision[present].mean()),
-        macro_recall=float(recall[present].mean()),
-        macro_f1=float(f1[present].mean()),
+        macro_precision=float(precision[occurs].mean()),
+        macro_recall=float(recall[occurs].mean()),
+        macro_f1=float(f1[occurs].mean()),
         macro_auc=float(np.mean(measured)) if measured else None,
         by_class={
             name: ClassMetrics(
                 films=int(films[i]),
                 predicted=int(called[i]),
-                precision=float(precision[i]) if present[i] and called[i] else None,
-                recall=float(recall[i]) if present[i] else None,
-                f1=float(f1[i]) if present[i] else None,
+                precision=float(precision[i]) if called[i] else None,
+                recall=float(recall[i]) if films[i] else None,
+                f1=float(f1[i]) if occurs[i] else None,
                 auc=aucs[i],
             )
             for i, name in enumerate(names)

@@ -402,8 +402,8 @@ def _reading(page: Page, tested: Metrics) -> None:
     lines = [
         "Precision: of the films that were called so, the share that are so.",
         "Recall (sensitivity): of the films that are so, the share that were called so.",
-        "F1: the harmonic mean of the two. Macro: the plain mean over the classes, so that a rare "
-        "class counts as much as a common one.",
+        "F1: the harmonic mean of the two. Macro: the plain mean over the classes that occur, as a "
+        "label or as a prediction, so that a rare class counts as much as a common one.",
         "AUC: the chance that a film of the class gets a higher probability for it than a film of "
         "another class; 0.5 is guessing.",
     ]

@@ -260,13 +260,11 @@ def _run(
 
 
 def validation_macro_f1(run: Run) -> float:
-    """Measure the macro F1 of a run's validation films, over the classes that have films."""
+    """Measure the macro F1 of a run's validation films, over the classes that occur."""
     predictions = run.predictions("validation")
-    labels = sorted(predictions["label"].unique())
-    scores = f1_score(
-        predictions["label"], predictions["predicted"], labels=labels, average="macro"
+    return float(
+        f1_score(predictions["label"], predictions["predicted"], average="macro", zero_division=0)
     )
-    return float(scores)
 
 
 def _summarise(study: optuna.Study, recipe: Recipe, out: Path) -> Tuned:
