@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from cxrlens.collections.collection import Collection
-from cxrlens.evaluation.metrics import Interval
+from cxrlens.evaluation.measured import Interval
 from cxrlens.evaluation.wording import estimate
 from cxrlens.main_job import evaluate_on, go_on, train
 from cxrlens.quality.chain import CHAINS

@@ -23,7 +23,8 @@ from sklearn.metrics import roc_auc_score
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.evaluation.metrics import Interval, Metrics
+from cxrlens.evaluation.measured import Interval
+from cxrlens.evaluation.metrics import Metrics
 from cxrlens.evaluation.wording import estimate
 from cxrlens.main_job import evaluate, evaluate_on, go_on, train
 from cxrlens.quality.chain import Chain

@@ -34,13 +34,13 @@ def test_every_resample_is_measured_as_a_table_of_its_films_would_be(monkeypatch
     """Repeat the rows of each drawn patient, measure with scikit-learn, take the percentiles."""
     table = draw(films=60, patients=25)
     drawn = []
-    real = intervals._draw
+    real = intervals.draw
 
     def remembered(*arguments):
         drawn.append(real(*arguments))
         return drawn[-1]
 
-    monkeypatch.setattr(intervals, "_draw", remembered)
+    monkeypatch.setattr(intervals, "draw", remembered)
     found = bootstrap(table, CLASSES, resamples=40, seed=3)
     codes = pd.factorize(table["patient"])[0]
     weights = np.concatenate(drawn)
@@ -59,7 +59,7 @@ def test_every_resample_is_measured_as_a_table_of_its_films_would_be(monkeypatch
 
 def test_memory_is_bounded_by_drawing_in_parts(monkeypatch):
     table = draw()
-    monkeypatch.setattr(intervals, "_CELLS", 1000)
+    monkeypatch.setattr(intervals, "CELLS", 1000)
     parts = bootstrap(table, CLASSES, resamples=200)
     monkeypatch.undo()
     assert parts == bootstrap(table, CLASSES, resamples=200)

@@ -1,13 +1,17 @@
-"""Metrics with everything: intervals, the same again for each source, and all splits of a run."""
+"""Metrics with everything: intervals, each source, each disease against normal, all splits of a run."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import SPLITS
-from cxrlens.errors import RunError
+from cxrlens.errors import CollectionError, RunError
+from cxrlens.evaluation.against_normal import each_disease
+from cxrlens.evaluation.diseases import NORMAL, Judged
 from cxrlens.evaluation.intervals import bootstrap
-from cxrlens.evaluation.metrics import Metrics, measure, write_metrics
+from cxrlens.evaluation.metrics import Metrics, measure, patient_codes, write_metrics
+from cxrlens.evaluation.scores import Scores
 from cxrlens.runs.run import Run
 
 
@@ -17,6 +21,8 @@ def assess(
     resamples: int = 1000,
     seed: int = 0,
     by_source: bool = True,
+    validation: pd.DataFrame | None = None,
+    prevalence: float | None = None,
 ) -> Metrics:
     """Measure a table of predictions, with 95 % intervals, whole and source by source.
 
@@ -30,12 +36,17 @@ def assess(
     resamples, seed
         See `cxrlens.evaluation.intervals.bootstrap`; 0 resamples gives no intervals.
     by_source
-        Also measure the films of each source alone, if there are two sources or more.
+        Also measure the films of each source alone, if there are two sources or more, and each disease
+        against normal.
+    validation
+        Predictions of other films, which choose thresholds for these.
+    prevalence
+        In (0, 1): also give predictive values for it.
 
     Returns
     -------
     Metrics
-        With `intervals` and, in alphabetical order, `by_source`.
+        With `intervals` and, in alphabetical order, `by_source`; with `diseases` where normal is a class.
 
     Raises
     ------
@@ -53,11 +64,75 @@ def assess(
             for name, part in predictions.groupby("source", sort=True)
         }
         whole = whole.model_copy(update={"by_source": parts})
+    if by_source and NORMAL in classes:
+        diseases = each_disease(predictions, classes, validation, prevalence, resamples, seed)
+        whole = whole.model_copy(update={"diseases": diseases})
     return whole
+
+
+def assess_scores(
+    scores: Scores,
+    validation: Scores | None = None,
+    prevalence: float | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Metrics | Judged:
+    """Measure a table of scores of anybody's model; see `assess`.
+
+    Parameters
+    ----------
+    scores
+        The films to measure.
+    validation
+        Films that choose thresholds; they need the same classes.
+    prevalence, resamples, seed
+        See `assess`.
+
+    Returns
+    -------
+    Metrics or Judged
+        Without a score for each class there is only each disease against normal.
+
+    Raises
+    ------
+    CollectionError
+        If `validation` lacks a score that `scores` has, or shares a film or a patient with it.
+    """
+    table, classes = scores.table, scores.classes
+    other = validation.table if validation else None
+    if validation:
+        _refuse_shared(scores, validation)
+    if scores.whole:
+        return assess(table, classes, resamples, seed, validation=other, prevalence=prevalence)
+    return Judged(
+        films=len(table),
+        patients=int(np.unique(patient_codes(table)).size),
+        diseases=each_disease(table, classes, other, prevalence, resamples, seed),
+    )
+
+
+def _refuse_shared(scores: Scores, validation: Scores) -> None:
+    lacks = [name for name in scores.classes if name not in validation.classes]
+    if lacks:
+        raise CollectionError(
+            f"{validation.name} has no scores of {' and '.join(lacks)}, which {scores.name} has: thresholds "
+            "are chosen by the same scores"
+        )
+    for column, whose in (("image", "films"), ("patient", "patients")):
+        if column in scores.table and column in validation.table:
+            both = scores.table[column].isin(validation.table[column].dropna())
+            if both.any():
+                raise CollectionError(
+                    f"{scores.name} and {validation.name} share {whose} ({int(both.sum())} films so, "
+                    f"the first is {scores.table.loc[both, 'image'].iloc[0]}): "
+                    f"thresholds are chosen on other {whose}"
+                )
 
 
 def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metrics]:
     """Measure each split of a run that has predictions, and keep it as ``metrics.json``.
+
+    Thresholds for the other splits are chosen on the validation films.
 
     Parameters
     ----------
@@ -78,10 +153,20 @@ def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metr
     CollectionError
         If a table of predictions cannot be measured.
     """
-    found = {
-        split: assess(run.predictions(split), run.classes, resamples, seed)
+    predictions = {
+        split: run.predictions(split)
         for split in SPLITS
         if (run.path / f"predictions-{split}.csv").is_file()
+    }
+    found = {
+        split: assess(
+            table,
+            run.classes,
+            resamples,
+            seed,
+            validation=predictions.get("validation") if split != "validation" else None,
+        )
+        for split, table in predictions.items()
     }
     if not found:
         raise RunError(f"{run.path} has no predictions yet: cxrlens train --resume finishes it")

@@ -15,15 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.evaluation.measured import Interval
 from cxrlens.evaluation.metrics import (
-    Interval,
     Intervals,
     check_predictions,
     patient_codes,
     probabilities,
 )
 
-_CELLS = 4_000_000  # weights held at a time: 32 MB, whatever the size of the table
+CELLS = 4_000_000
+"""Weights held at a time: 32 MB, whatever the size of the table."""
 
 
 def bootstrap(
@@ -118,10 +119,10 @@ def resampled(
     scores = probabilities(predictions, classes)
 
     random = np.random.default_rng(seed)
-    chunk = max(1, _CELLS // max(patients, len(predictions)))
+    chunk = max(1, CELLS // max(patients, len(predictions)))
     drawn: dict[str, list[NDArray[np.float64]]] = {}
     for start in range(0, resamples, chunk):
-        weights = _draw(random, patients, min(chunk, resamples - start))
+        weights = draw(random, patients, min(chunk, resamples - start))
         for name, values in _figures(weights[:, codes], label, predicted, scores, classes).items():
             drawn.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in drawn.items()}
@@ -132,8 +133,8 @@ def _numbered(column: pd.Series, classes: Sequence[str]) -> NDArray[np.intp]:
     return np.array([numbers[str(name)] for name in column], dtype=np.intp)
 
 
-def _draw(random: np.random.Generator, patients: int, resamples: int) -> NDArray[np.float64]:
-    """How often each patient is drawn, (resamples, patients); every row sums to `patients`."""
+def draw(random: np.random.Generator, patients: int, resamples: int) -> NDArray[np.float64]:
+    """Draw patients with replacement, and count each: (resamples, patients), rows sum to `patients`."""
     picks = random.integers(0, patients, size=(resamples, patients))
     picks += np.arange(resamples)[:, None] * patients
     counts = np.bincount(picks.ravel(), minlength=resamples * patients)
@@ -190,13 +191,14 @@ def weighted_auc(
     rest = np.add.reduceat(sorted_weights * ~positive[order], starts, axis=1)
     below = np.cumsum(rest, axis=1) - rest / 2
     pairs = hits.sum(axis=1) * rest.sum(axis=1)
-    return _ratio((hits * below).sum(axis=1), pairs)
+    return ratio((hits * below).sum(axis=1), pairs)
 
 
-def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
-    ratio: NDArray[np.float64] = np.full(np.shape(top), np.nan)
-    np.divide(top, bottom, out=ratio, where=bottom > 0)
-    return ratio
+def ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide element by element; NaN where there is nothing to divide by."""
+    shares: NDArray[np.float64] = np.full(np.shape(top), np.nan)
+    np.divide(top, bottom, out=shares, where=bottom > 0)
+    return shares
 
 
 def _figures(
@@ -213,9 +215,11 @@ def _figures(
     confusion = (weights @ cells).reshape(-1, count, count)
     right = np.diagonal(confusion, axis1=1, axis2=2)
     films, called = confusion.sum(axis=2), confusion.sum(axis=1)
-    precision = _ratio(right, called)
-    recall = _ratio(right, films)
-    f1 = _ratio(2 * right, films + called)
+    precision = ratio(right, called)
+    recall = ratio(right, films)
+    others = films.sum(axis=1, keepdims=True) - films
+    specificity = ratio(others - (called - right), others)
+    f1 = ratio(2 * right, films + called)
     auc = np.stack([weighted_auc(weights, label == i, scores[:, i]) for i in range(count)], axis=1)
     classes_there = (films + called > 0).sum(axis=1)
     aucs_there = np.isfinite(auc).sum(axis=1)
@@ -224,10 +228,15 @@ def _figures(
         "macro_precision": np.nansum(precision, axis=1) / classes_there,
         "macro_recall": np.nansum(recall, axis=1) / classes_there,
         "macro_f1": np.nansum(f1, axis=1) / classes_there,
-        "macro_auc": _ratio(np.nansum(auc, axis=1), aucs_there.astype(np.float64)),
+        "macro_auc": ratio(np.nansum(auc, axis=1), aucs_there.astype(np.float64)),
     }
     for i, name in enumerate(classes):
-        for quantity, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+        for quantity, values in (
+            ("precision", precision),
+            ("recall", recall),
+            ("specificity", specificity),
+            ("f1", f1),
+        ):
             figures[f"{name}.{quantity}"] = values[:, i]
         figures[f"{name}.auc"] = auc[:, i]
     return figures

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from cxrlens.errors import CollectionError, RunError
+from cxrlens.evaluation.diseases import Disease, Judged
+from cxrlens.evaluation.measured import Interval, Measured
 from cxrlens.evaluation.ranking import confusion_matrix, roc_auc
 from cxrlens.writing import refuse_existing, write_text
 
@@ -22,11 +24,7 @@ TOLERANCE = 0.01
 """How far from 1 the probabilities of a film may sum: tables may be rounded to two decimals."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ClassMetrics(_Model):
+class ClassMetrics(Measured):
     """One class against the rest.
 
     Attributes
@@ -37,6 +35,8 @@ class ClassMetrics(_Model):
         Share of the films called so that are so. None if no film was called so.
     recall
         Share of the films that are so that were called so (sensitivity). None without such films.
+    specificity
+        Share of the other films that were not called so. None without other films.
     f1
         Harmonic mean of both, 0 if no film was found. None if no film is or was called so.
     auc
@@ -50,17 +50,10 @@ class ClassMetrics(_Model):
     recall: float | None
     f1: float | None
     auc: float | None
+    specificity: float | None = None
 
 
-class Interval(_Model):
-    """An interval, and the share of resamples in which its quantity could be measured."""
-
-    low: float
-    high: float
-    measured: float = 1.0
-
-
-class Intervals(_Model):
+class Intervals(Measured):
     """Bootstrap intervals; see `cxrlens.evaluation.intervals.bootstrap`.
 
     Attributes
@@ -82,7 +75,7 @@ class Intervals(_Model):
     by_name: dict[str, Interval | None]
 
 
-class Metrics(_Model):
+class Metrics(Measured):
     """How good the predictions of a table are.
 
     Attributes
@@ -106,6 +99,9 @@ class Metrics(_Model):
         If they were asked for.
     by_source
         The same for the films of each source alone, if asked for.
+    diseases
+        Each disease against normal films alone, if asked for; see
+        `cxrlens.evaluation.against_normal.each_disease`.
     """
 
     classes: tuple[str, ...]
@@ -119,7 +115,8 @@ class Metrics(_Model):
     macro_auc: float | None
     by_class: dict[str, ClassMetrics]
     intervals: Intervals | None = None
-    by_source: dict[str, "Metrics"] = {}
+    by_source: dict[str, "Metrics"] = Field(default_factory=dict)
+    diseases: dict[str, Disease] = Field(default_factory=dict)
 
     def flat(self) -> dict[str, float | None]:
         """Every quantity by name: ``accuracy``, ``macro_f1``, ``tuberculosis.recall`` and so on."""
@@ -128,7 +125,7 @@ class Metrics(_Model):
             for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_auc")
         }
         for label, one in self.by_class.items():
-            for name in ("precision", "recall", "f1", "auc"):
+            for name in ("precision", "recall", "specificity", "f1", "auc"):
                 values[f"{label}.{name}"] = getattr(one, name)
         return values
 
@@ -275,10 +272,16 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
                 recall=float(recall[i]) if films[i] else None,
                 f1=float(f1[i]) if occurs[i] else None,
                 auc=aucs[i],
+                specificity=_specificity(int(films[i]), int(called[i]), int(right[i]), len(label)),
             )
             for i, name in enumerate(names)
         },
     )
+
+
+def _specificity(films: int, called: int, right: int, of: int) -> float | None:
+    others = of - films
+    return (others - (called - right)) / others if others else None
 
 
 def _auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float | None:
@@ -287,7 +290,9 @@ def _auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float | Non
     return roc_auc(positive, score)
 
 
-def write_metrics(path: str | Path, metrics: Mapping[str, Metrics], force: bool = False) -> Path:
+def write_metrics(
+    path: str | Path, metrics: Mapping[str, Metrics | Judged], force: bool = False
+) -> Path:
     """Write metrics as JSON, ``{"test": {...}, ...}`` with a key for each split.
 
     Raises

@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.evaluation.intervals import percentiles, resampled
-from cxrlens.evaluation.metrics import Interval, measure
+from cxrlens.evaluation.measured import Interval
+from cxrlens.evaluation.metrics import measure
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from cxrlens.evaluation.metrics import Interval, Metrics
+from cxrlens.evaluation.measured import Interval
+from cxrlens.evaluation.metrics import Metrics
 from cxrlens.pages.page import MISSING
 
 _GAP = "\u00a0"  # a no-break space
