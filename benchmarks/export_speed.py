@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from cxrlens.prediction.bundle import GRAPH, BundleNetwork
 from numpy.typing import NDArray
 
 import record
@@ -32,7 +33,6 @@ from cxrlens.collections.phantom import draw_phantom, write_phantoms
 from cxrlens.collections.splits import split
 from cxrlens.errors import FilmError
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.bundle import GRAPH, BundleNetwork
 from cxrlens.radiographs.read import find_films, read_radiograph
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs.run import Run

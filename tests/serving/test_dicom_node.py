@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from cxrlens.serving.dicom_extra import require_dicom
 from typer.testing import CliRunner
 
 from cxrlens.cli.app import app
 from cxrlens.errors import CxrlensError, MissingExtraError
 from cxrlens.prediction import Predictor, load
 from cxrlens.serving import dicom_extra
-from cxrlens.serving.dicom_extra import require_dicom
 from cxrlens.serving.dicom_node.courier import Courier
 from cxrlens.serving.dicom_node.destination import StoreNode, StowServer
 from cxrlens.serving.dicom_node.identity import ModelIdentity

@@ -7,7 +7,7 @@ import sys
 
 from cxrlens.cli.app import app
 from cxrlens.cli.say import fault
-from cxrlens.errors import CxrlensError
+from cxrlens.errors import CxrlensError, missing
 
 
 def main() -> None:
@@ -18,14 +18,8 @@ def main() -> None:
         fault(str(error))
         sys.exit(2)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in TRAINING:
+        lacking = missing(error.name or "")
+        if lacking is None:
             raise
-        fault(
-            f"this verb needs the extra 'train' ({error.name} is missing): "
-            "pip install -c constraints.txt -e '.[train]'"
-        )
+        fault(str(lacking))
         sys.exit(2)
-
-
-TRAINING = {"lightning", "safetensors", "sklearn", "timm", "torch", "torchmetrics"}
-"""What the extra ``train`` brings."""

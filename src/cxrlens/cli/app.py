@@ -10,6 +10,7 @@ from cxrlens.cli.compare import compare
 from cxrlens.cli.dicom import dicom_node
 from cxrlens.cli.explore import explore
 from cxrlens.cli.export import export
+from cxrlens.cli.methods import ExplainCommand
 from cxrlens.cli.serve import serve
 from cxrlens.cli.tune import tune
 
@@ -52,7 +53,7 @@ app.command()(models.train)
 app.command()(tune)
 app.command()(models.evaluate)
 app.command()(compare)
-app.command()(models.explain)
+app.command(cls=ExplainCommand)(models.explain)
 app.command()(models.predict)
 app.command()(export)
 app.command()(serve)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlens.errors import FilmError
+from cxrlens.errors import CxrlensError, FilmError
 
 Table = Annotated[
     Path, typer.Argument(metavar="FILMS.CSV", help="A collection, as `cxrlens collect` makes it.")
@@ -14,10 +14,8 @@ Films = Annotated[
     list[Path], typer.Argument(metavar="FILM|DIR...", help="Films, or folders of films.")
 ]
 Model = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL", help="A run folder of `cxrlens train`, or a bundle of `export`."
-    ),
+    Path | None,
+    typer.Option(metavar="MODEL", help="A run folder of `cxrlens train`, or a bundle of `export`."),
 ]
 OutFile = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")]
 OutFolder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write.")]
@@ -31,15 +29,41 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 ChainName = Annotated[str, typer.Option("--chain", help="The quality chain that looks.")]
 
 
-def films_in(paths: list[Path]) -> list[Path]:
+def the_model(given: Path | None) -> Path:
+    """Name the model that was asked for.
+
+    Raises
+    ------
+    CxrlensError
+        If none was.
+    """
+    if given is None:
+        raise CxrlensError("name the model, a run folder or a bundle: --model runs/NAME")
+    return given
+
+
+def refuse_model(path: Path, verb: str, of: str) -> None:
+    """Raise `CxrlensError` if what stands where films should is a model; the sentence says how to call it."""
+    from cxrlens.runs.saved import is_model
+
+    if is_model(path):
+        raise CxrlensError(f"{path} is a model: cxrlens {verb} {of} --model {path}")
+
+
+def films_in(paths: list[Path], verb: str = "predict") -> list[Path]:
     """List the films that were named, those in folders included.
 
     Raises
     ------
     FilmError
         If there is none, or a path does not exist or may not be searched.
+    CxrlensError
+        If a path is a run or a bundle; the sentence shows how `verb` takes it.
     """
     from cxrlens.radiographs.read import find_films
+
+    for path in paths:
+        refuse_model(path, verb, "FILM")
 
     films = find_films(paths)
     if not films:

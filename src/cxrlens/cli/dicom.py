@@ -6,21 +6,22 @@ from typing import Annotated
 
 import typer
 
-from cxrlens.cli.arguments import Device, Model
+from cxrlens.cli.arguments import Device, Model, the_model
 from cxrlens.cli.say import NOTICE, done
+from cxrlens.errors import need
 
 TOKEN = "CXRLENS_STOW_TOKEN"
 """The environment variable with the bearer token of a DICOMweb server."""
 
 
 def dicom_node(
-    model: Model,
     spool: Annotated[
         Path, typer.Option(metavar="DIR", help="Where films and results wait; kept over restarts.")
     ],
     allow: Annotated[
         str, typer.Option(metavar="AET[,AET...]", help="Who may send films, by AE title.")
     ],
+    model: Model = None,
     to: Annotated[
         str | None, typer.Option(metavar="AET@HOST:PORT", help="Send results by C-STORE.")
     ] = None,
@@ -47,12 +48,11 @@ def dicom_node(
     CR and DX images come in by C-STORE; a Secondary Capture and a TID 1500 Structured Report go out.
     See docs/pacs.md.
     """
-    from cxrlens.serving.dicom_extra import require_dicom
-
-    require_dicom()
+    need("dicom", what="the DICOM node")
     if (to is None) == (stow is None):
         raise typer.BadParameter("say where results go, one of --to AET@host:port and --stow URL")
-    from cxrlens.prediction import load
+    from cxrlens.prediction.predictor import Predictor
+    from cxrlens.runs.saved import open_model
     from cxrlens.serving.dicom_node.destination import Destination, StoreNode, StowServer
     from cxrlens.serving.dicom_node.journal import open_journal
     from cxrlens.serving.dicom_node.node import Node, identify
@@ -63,11 +63,11 @@ def dicom_node(
         StoreNode.parse(to, aet) if to else StowServer(stow or "", os.environ.get(TOKEN))
     )
     allowed = [checked_aet(title) for title in allow.split(",")]
-    predictor = load(model, device)
+    saved = open_model(the_model(model))
     node = Node(
         Spool(spool, reserve * 2**20),
-        predictor,
-        identify(model, predictor),
+        Predictor.of(saved, device),
+        identify(saved),
         aet,
         allowed,
         destination,

@@ -34,5 +34,5 @@ def export(
     done(
         f"{result.path}: {result.bytes / 1e6:.1f} MB, probabilities within {result.difference:.1e} "
         "of the run's.",
-        f"cxrlens predict {result.path} FILM...",
+        f"cxrlens predict FILM... --model {result.path}",
     )

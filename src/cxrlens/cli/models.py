@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrlens.cli.arguments import Cache, Device, Films, Force, Model, OutFolder, films_in
+from cxrlens.cli.arguments import (
+    Cache,
+    Device,
+    Films,
+    Force,
+    Model,
+    OutFolder,
+    films_in,
+    refuse_model,
+    the_model,
+)
+from cxrlens.cli.methods import complete
 from cxrlens.cli.say import NOTICE, done, end_with, fault, out, stage, stages
 from cxrlens.errors import CxrlensError
 
@@ -28,7 +39,7 @@ def demo(
     done(
         f"{result.run.path}: macro AUC {result.macro_auc:.3f} on the drawn test films.\n"
         f"Open {result.run.path / 'report.html'} and {result.explained}.\n{NOTICE}",
-        f"cxrlens predict {result.run.path} {folder / 'films' / 'images'} --csv predictions.csv",
+        f"cxrlens predict {folder / 'films' / 'images'} --model {result.run.path} --csv predictions.csv",
     )
     if result.macro_auc < Demo.GOAL:
         fault(
@@ -95,16 +106,16 @@ def train(
     _say_metrics(run.metrics())
     done(
         f"{run.path}: open {run.path / 'report.html'}",
-        f"cxrlens explain {run.path} FILM... -o explained",
+        f"cxrlens explain FILM... --model {run.path} -o explained",
     )
     end_with(run.skipped())
 
 
 def evaluate(
-    model: Model,
     films: Annotated[
         Path | None, typer.Argument(metavar="[FILMS.CSV]", help="Other films than the run's own.")
     ] = None,
+    model: Model = None,
     folder: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="DIR", help="Needed with FILMS.CSV.")
     ] = None,
@@ -117,12 +128,14 @@ def evaluate(
     predictions.csv, metrics.json and report.html of those films.
     """
     import cxrlens.main_job as job
-    from cxrlens.prediction.bundle import is_bundle
-    from cxrlens.runs.run import Run
+    from cxrlens.runs.run import Run, is_run
 
-    if films is None and is_bundle(model):
-        raise CxrlensError(f"{model} is a bundle, which has no films of its own: name FILMS.CSV")
+    if films is not None:
+        refuse_model(films, "evaluate", "[FILMS.CSV]")
+    model = the_model(model)
     if films is None:
+        if model.exists() and not is_run(model):
+            raise CxrlensError(f"{model} has no films of its own, as a run has: name FILMS.CSV")
         run = Run(model)
         job.evaluate(run)
         _say_metrics(run.metrics())
@@ -141,12 +154,17 @@ def evaluate(
 
 
 def explain(
-    model: Model,
     films: Films,
     folder: OutFolder,
+    model: Model = None,
     method: Annotated[
-        str, typer.Option(help="gradcam, lime, occlusion or inverted-occlusion.")
-    ] = "gradcam",
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            autocompletion=complete,
+            help="How to explain (default: what suits it).",
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option("--class", help="The class to explain (default: the predicted one)."),
@@ -157,7 +175,7 @@ def explain(
     members: Annotated[
         bool, typer.Option("--members", help="Show each voting member's map on the sheets, too.")
     ] = False,
-    samples: Annotated[int, typer.Option(help="Masked films that lime asks.")] = 1000,
+    samples: Annotated[int, typer.Option(help="Masked films that LIME asks.")] = 1000,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
@@ -165,8 +183,8 @@ def explain(
     from cxrlens.prediction import load
     from cxrlens.prediction.explained import explain_films
 
-    found = films_in(films)
-    predictor = load(model, device)
+    found = films_in(films, "explain")
+    predictor = load(the_model(model), device)
     with stage("explain") as bar:
         result = explain_films(
             predictor,
@@ -185,8 +203,8 @@ def explain(
 
 
 def predict(
-    model: Model,
     films: Films,
+    model: Model = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV table to write.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="A JSON file to write.")] = None,
     resume: Annotated[
@@ -205,6 +223,7 @@ def predict(
     if json and json.suffix != ".json":
         raise typer.BadParameter("the file after --json must end in .json")
     found = films_in(films)
+    model = the_model(model)
     predictor = load(model, device)
     with stage("predict") as bar:
         result = predict_films(predictor, found, path, resume=resume, force=force, progress=bar)
@@ -214,7 +233,7 @@ def predict(
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
     done(
         f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}",
-        f"cxrlens explain {model} FILM... -o explained",
+        f"cxrlens explain FILM... --model {model} -o explained",
     )
     end_with(result.failures)
 

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from cxrlens.cli.arguments import Device, Model
+from cxrlens.cli.arguments import Device, Model, the_model
 from cxrlens.cli.say import NOTICE, err
 
 _MIB = 1024 * 1024
 
 
 def serve(
-    model: Model,
+    model: Model = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token_file: Annotated[
@@ -68,7 +68,7 @@ def serve(
     )
     err.print(NOTICE)
     serve(
-        model,
+        the_model(model),
         host,
         port,
         token_file=token_file,

@@ -7,6 +7,7 @@ import typer
 
 from cxrlens.cli.arguments import Cache, Device, Table
 from cxrlens.cli.say import done, out, stages
+from cxrlens.errors import need
 
 
 def tune(
@@ -32,6 +33,7 @@ def tune(
     The same command goes on with a study that was interrupted. Several processes may run it on one
     folder at once. No trial meets the test films.
     """
+    need("train", "tune", what="tuning")
     from cxrlens.collections.collection import read_collection
     from cxrlens.recipes.recipe import read_recipe
     from cxrlens.training.tuning import tune

@@ -1,7 +1,7 @@
 """Decode and repair every film once, into a memory-mapped array that training reads at memory speed.
 
-A film's place is keyed by the bytes of its file and by the chain's version and side, so a changed
-file or setting is noticed, and copies and several collections share the work. The store only grows:
+A film's place is keyed by the bytes of its file and by the version of the chain and its detectors, so a
+changed file or setting is noticed, and copies and several collections share the work. The store only grows:
 pixels are appended first, then the line of the index that makes them count, so a build that is
 interrupted anywhere goes on where it stopped.
 """
@@ -41,7 +41,7 @@ class CachedFilms:
     rows
         For each film that was asked for, its row in `pixels`; -1 where it could not be read.
     findings
-        One row a film that was asked for: the findings columns; empty without a chain.
+        One row a film that was asked for: the findings columns.
     failures
         Image and sentence of each film that could not be read.
     """
@@ -87,7 +87,7 @@ def cache_films(
         If the store cannot be written. A film that cannot be read is no error: see
         `CachedFilms.failures`.
     """
-    store = _Store((folder or default_folder()) / chain.version, chain)
+    store = _Store((folder or default_folder()) / chain.findings_version, chain)
     rows = np.full(len(images), -1, dtype=np.int64)
     findings: list[Mapping[str, object]] = [{} for _ in images]
     failures: dict[str, str] = {}

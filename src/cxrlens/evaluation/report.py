@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrlens.errors import CollectionError, RunError
+from cxrlens.errors import RunError
 from cxrlens.evaluation import population
 from cxrlens.evaluation.assess import assess_run
 from cxrlens.evaluation.curves import confusion_plot, reliability, roc_curves
@@ -23,8 +23,8 @@ from cxrlens.evaluation.provenance import (
 from cxrlens.evaluation.sources import source_warning
 from cxrlens.evaluation.wording import estimate, listed, outcomes, percent, range_in_words
 from cxrlens.pages.page import Page, Plot, Tile
-from cxrlens.prediction.bundle import Bundle
 from cxrlens.runs.run import Run
+from cxrlens.runs.saved import SavedModel
 
 SHOWN = 8
 """How many films of each kind of mistake are shown."""
@@ -75,7 +75,7 @@ def write_report(
         raise RunError(f"{run.path} has no predictions for {split}, only for {listed([*metrics])}")
     tested = metrics[split]
     predictions = run.predictions(split)
-    films = _films(run)
+    films = run.films()
     page = Page(
         f"{run.recipe.name}: report of the run “{run.path.resolve().name}”",
         f"Measured on {tested.films:,} {split} films of {tested.patients:,} patients",
@@ -95,7 +95,7 @@ def write_report(
 
 
 def write_films_report(
-    run: Run | Bundle, predictions: pd.DataFrame, tested: Metrics, path: Path, force: bool = False
+    run: SavedModel, predictions: pd.DataFrame, tested: Metrics, path: Path, force: bool = False
 ) -> Path:
     """Write the report of a model on films that are none of its own.
 
@@ -121,10 +121,9 @@ def write_films_report(
     OutputError
         If the file exists and `force` is not set, or it cannot be written.
     """
-    kind = "bundle" if isinstance(run, Bundle) else "run"
     page = Page(
         f"{run.recipe.name} on other films",
-        f"The {kind} “{run.path.resolve().name}”, measured on {tested.films:,} films "
+        f"The {run.kind} “{run.path.resolve().name}”, measured on {tested.films:,} films "
         f"of {tested.patients:,} patients from another table",
         population=population.describe(predictions, run.classes),
     )
@@ -135,8 +134,8 @@ def write_films_report(
             f"{seen:,} of these films, or other films of their patients, were learnt from or chose "
             "the epoch: the figures flatter."
         )
-    if isinstance(run, Bundle):
-        page.text(_unseen(run))
+    if run.cannot_recognise:
+        page.text(run.cannot_recognise)
     _results(page, tested, predictions, {"other": tested})
     if tested.by_source:
         _sources(page, tested)
@@ -145,38 +144,11 @@ def write_films_report(
     return page.write(path, force)
 
 
-def _films(run: Run) -> pd.DataFrame:
-    """Read the run's table, even where its images have gone since."""
-    try:
-        return run.collection().films
-    except CollectionError:
-        return pd.read_csv(run.path / "collection.csv", dtype={"patient": "string"})
-
-
-def _unseen(bundle: Bundle) -> str:
-    """Say what a bundle cannot know of the films that it learnt from."""
-    gone = (
-        f" {bundle.unknown:,} films of its training were gone when it was exported and are not "
-        "recognised at all."
-        if bundle.unknown
-        else ""
-    )
-    return (
-        "An exported bundle recognises the films that it learnt from only by their files' exact content: "
-        f"copies in another format, and other films of the same patients, are not found.{gone}"
-    )
-
-
-def _learnt_from(run: Run | Bundle, predictions: pd.DataFrame) -> int:
+def _learnt_from(model: SavedModel, predictions: pd.DataFrame) -> int:
     """Count films that stand in the model's training or validation set, or whose patients do."""
-    if isinstance(run, Bundle):
-        return len(run.learnt(predictions["image"]))
-    films = _films(run)
-    used = films[films["split"].isin(["train", "validation"])]
-    seen = pd.Series(False, index=predictions.index)
-    for column in ("image", "patient"):
-        if column in used and column in predictions:
-            seen |= predictions[column].isin(used[column].dropna())
+    seen = predictions["image"].isin([image for image, _ in model.learnt(predictions["image"])])
+    if "patient" in predictions:
+        seen |= predictions["patient"].isin(model.patients_learnt)
     return int(seen.sum())
 
 
@@ -378,7 +350,7 @@ def _found(metrics: Metrics, label: str) -> str:
     return f"{percent(one.recall, 1)} of {one.films:,}"
 
 
-def _mistakes(page: Page, run: Run | Bundle, predictions: pd.DataFrame) -> None:
+def _mistakes(page: Page, run: SavedModel, predictions: pd.DataFrame) -> None:
     page.section("Its worst mistakes", "mistakes")
     wrong = mistakes(predictions, run.classes)
     if wrong.empty:

@@ -66,9 +66,6 @@ nothing counts. The report's covers the film: from blue to red where nothing is 
 and blue for; regions are green for and red against.
 """
 
-SIGNED = frozenset({"lime", "occlusion", "inverted-occlusion"})
-"""Methods whose maps also say what speaks against the class."""
-
 STRONG = 0.25
 """Share of the strongest value from which a part is drawn as speaking for or against the class."""
 
@@ -92,6 +89,10 @@ class HeatMap:
         What 1 stands for, on the scale of probabilities; none where that is not known.
     note
         What is to be known of how the map came about, a sentence; may be empty.
+    signed
+        Whether values below 0 may stand in the map and mean something.
+    regional
+        Whether it consists of regions with edges.
     """
 
     values: NDArray[np.float32]
@@ -100,11 +101,8 @@ class HeatMap:
     target: str
     scale: float | None = None
     note: str = ""
-
-    @property
-    def signed(self) -> bool:
-        """Whether values below 0 may stand in the map and mean something."""
-        return self.method in SIGNED
+    signed: bool = False
+    regional: bool = False
 
     def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Draw the map alone, (H, W, 3) RGB."""
@@ -168,8 +166,8 @@ class HeatMap:
         return np.concatenate([self._grey(), self.regions(palette), self.colours(palette)], axis=1)
 
     def picture(self, palette: str = "ember") -> NDArray[np.uint8]:
-        """Draw what suits the method: three panels for LIME, else the film and the overlay."""
-        return self.panels(palette) if self.method == "lime" else self.beside(palette)
+        """Draw what suits the map: three panels for regions, else the film and the overlay."""
+        return self.panels(palette) if self.regional else self.beside(palette)
 
     def _grey(self) -> NDArray[np.uint8]:
         return np.asarray(np.repeat(self.film[..., None], 3, axis=2), np.uint8)

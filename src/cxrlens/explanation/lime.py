@@ -5,7 +5,6 @@ answers, nearer films counting more. What is fitted, and on which masks, is that
 how it is estimated is not: see `lime`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,17 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
+from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Progress, Question
 from cxrlens.explanation.segments import superpixels
 from cxrlens.explanation.surrogate import fit_surrogate
-
-Probabilities = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
-"""Films (N, S, S) uint8 to probabilities (N, C)."""
-
-Progress = Callable[[int, int], object]
-"""Called with films asked and films in all; an exception that it raises ends the work."""
-
-SAMPLES = 1000
-"""Masked films by default: see docs/explanation.md for how far two seeds then agree."""
 
 REGIONS = 50
 KERNEL_WIDTH = 0.25
@@ -216,3 +207,33 @@ def _hide(
     shown *= film - cover
     shown += cover
     return shown
+
+
+def _explain(question: Question) -> Answer:
+    found = lime(
+        question.probabilities,
+        question.pixels,
+        question.target,
+        samples=question.samples,
+        seed=question.seed,
+        progress=question.progress,
+    )
+    scale = float(np.abs(found.weights).max())
+    return Answer(
+        found.map(),
+        scale,
+        f"LIME over {len(found.weights)} regions and {found.samples} masked films; the linear model's "
+        f"weighted R² is {found.r_squared:.2f}; the strongest region counts {scale:.2g}",
+    )
+
+
+METHOD = Method(
+    name="lime",
+    title="LIME",
+    about="regions for and against, from random halves of the film",
+    needs="scores",
+    quick=False,
+    signed=True,
+    explain=_explain,
+    regional=True,
+)

@@ -1,12 +1,13 @@
 """Occlusion: what happens to a class when a patch is hidden, or when all but the patch is."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
-from cxrlens.explanation.lime import Probabilities, Progress
+from cxrlens.explanation.method import Answer, Method, Probabilities, Progress, Question
 
 GREY = 128
 """What stands where the film is hidden."""
@@ -118,3 +119,43 @@ def occlusion(
     reference = float(probabilities(below[None])[0, target])
     shape = (len(places), len(places))
     return Occlusion(scores.reshape(shape), reference, places, patch, side, inverted)
+
+
+def _explain(question: Question, inverted: bool = False) -> Answer:
+    slid = occlusion(
+        question.probabilities,
+        question.pixels,
+        question.target,
+        inverted=inverted,
+        progress=question.progress,
+    )
+    values = slid.map()
+    scale = float(np.abs(values).max())
+    change = "the largest rise over a grey film's" if inverted else "the largest drop or rise"
+    return Answer(
+        values,
+        scale,
+        f"A patch of {slid.patch} of {slid.side} pixels; {change} probability ({slid.reference:.2g}) "
+        f"is {scale:.2g}",
+    )
+
+
+METHOD = Method(
+    name="occlusion",
+    title="Occlusion",
+    about="how far the probability falls where a grey patch hides the film",
+    needs="scores",
+    quick=False,
+    signed=True,
+    explain=_explain,
+)
+
+INVERTED = Method(
+    name="inverted-occlusion",
+    title="Inverted occlusion",
+    about="what probability is left where a patch alone is shown",
+    needs="scores",
+    quick=False,
+    signed=True,
+    explain=partial(_explain, inverted=True),
+)

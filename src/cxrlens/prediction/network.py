@@ -1,34 +1,46 @@
 """What a prediction needs of trained networks, whoever runs them."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.explanation.method import Slopes
+
+
+class Outputs(NamedTuple):
+    """What networks answer to N films.
+
+    Attributes
+    ----------
+    scores
+        For each leaf (N, K) float32, before softmax or sigmoid;
+        `cxrlens.prediction.decision` says what they amount to.
+    map
+        (N, D, h, w) float32: evidence for each of D diseases, place by place, before the sigmoid, the mean
+        of the leaves' maps; None where a leaf brings none. The diseases are the classes from the second on.
+    """
+
+    scores: list[NDArray[np.float32]]
+    map: NDArray[np.float32] | None
+
 
 class Network(Protocol):
-    """Trained leaves that score films; see `cxrlens.prediction.decision` for what comes of the scores."""
+    """Trained leaves that answer films."""
 
     @property
     def side(self) -> int:
         """Pixels of the square films that it takes."""
 
-    def logits(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Score films.
+    @property
+    def gives(self) -> frozenset[str]:
+        """What it has beside scores: ``map``, ``slopes``; see `cxrlens.explanation.method.Method.needs`."""
 
-        Parameters
-        ----------
-        pixels
-            (N, side, side) uint8, films as the quality chain gives them.
+    def run(self, films: NDArray[np.uint8]) -> Outputs:
+        """Answer films (N, side, side) uint8, as the quality chain gives them."""
 
-        Returns
-        -------
-        list of ndarray of float32
-            For each leaf (N, K), before softmax or sigmoid.
-        """
-
-    def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
-        """Compute the Grad-CAM map of one leaf's score for one film.
+    def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
+        """Compute how the last feature maps of a film move one score.
 
         Parameters
         ----------
@@ -36,11 +48,6 @@ class Network(Protocol):
             (side, side) uint8.
         leaf, output
             Which score.
-
-        Returns
-        -------
-        ndarray of float32
-            (h, w), 0 or more, on the grid of the last feature maps.
 
         Raises
         ------

@@ -4,36 +4,33 @@ It stands behind predict, evaluate and explain alike, so that a film is treated 
 decode, resize and quality chain as in training, then the network in float32.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.errors import CxrlensError, FilmError, MissingExtraError, RunError
+from cxrlens.errors import CxrlensError, FilmError, need
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.explanation.lime import SAMPLES
-from cxrlens.prediction.bundle import BundleNetwork, is_bundle, open_bundle
-from cxrlens.prediction.decision import Decision, Shares, Voting
-from cxrlens.prediction.explaining import METHODS, Progress, explain
+from cxrlens.explanation.method import SAMPLES, Method, Progress
+from cxrlens.explanation.methods import method_named, methods_for
+from cxrlens.prediction.decision import Decision, Shares, Voting, decision_from_json
+from cxrlens.prediction.explaining import explain
 from cxrlens.prediction.network import Network
+from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.findings import Examination
-from cxrlens.radiographs.read import read_radiograph
-
-if TYPE_CHECKING:
-    from cxrlens.runs.run import Run
+from cxrlens.radiographs.film import Film, grey_of, name_of
+from cxrlens.runs.bundle import Bundle
+from cxrlens.runs.run import Run
+from cxrlens.runs.saved import SavedModel, open_model
 
 _BATCH = 32
-
-CHECKER = "robust"
-"""The chain whose detectors look at a film where the model's own chain has none; it repairs nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class Prediction:
 
     def explain(
         self,
-        method: str = "gradcam",
+        method: str | None = None,
         target: str | None = None,
         *,
         member: int | None = None,
@@ -95,13 +92,14 @@ class Prediction:
         Parameters
         ----------
         method
-            ``gradcam``, ``lime``, ``occlusion`` or ``inverted-occlusion``.
+            A key of `cxrlens.explanation.methods.METHODS`; default the first that suits the model.
         target
-            The class to explain; default the predicted one.
+            The class to explain; default the predicted one, or, for a method that knows diseases alone, the
+            more probable disease.
         member
             Explain this member alone, counted from 0; see `Predictor.members`.
         samples
-            Masked films that ``lime`` asks.
+            Masked films that LIME asks.
         progress
             Called with films asked and films in all by the slow methods; raise from it to stop.
 
@@ -144,7 +142,6 @@ class Predictor:
         self.network = network
         self.decision = decision
         self.chain = chain
-        self.checker = chain if chain.steps else Chain.named(CHECKER)
         self.classes = tuple(classes)
         self.digest = digest
 
@@ -161,31 +158,17 @@ class Predictor:
         MissingExtraError
             If it is a run folder and PyTorch is not installed.
         """
-        if is_bundle(Path(path)):
-            bundle = open_bundle(path)
-            network = BundleNetwork(bundle, device)
-            return cls(network, bundle.decision, bundle.chain(), bundle.classes, bundle.digest)
-        return cls._of_run(Path(path), device)
+        return cls.of(open_model(path), device)
 
     @classmethod
-    def _of_run(cls, path: Path, device: str) -> Self:
-        from cxrlens.runs.run import Run
-
-        run = Run(path)
-        recipe = run.recipe
-        network, decision = _networks(run, device)
-        chain = Chain.named(recipe.quality, recipe.side)
-        trained_with = run.versions().get("chain")
-        if trained_with != chain.version:
-            raise RunError(
-                f"{run.path} was trained on films from the quality chain {trained_with}, this version has "
-                f"{chain.version}: use the cxrlens {run.versions()['cxrlens']} that wrote it, or train again"
-            )
-        return cls(network, decision, chain, run.classes, run.digest())
+    def of(cls, model: SavedModel, device: str = "cpu") -> Self:
+        """Load a model that is open, be it that its run is still being finished; see `load`."""
+        network, decision = _networks(model, device)
+        return cls(network, decision, model.chain(), model.classes, model.digest)
 
     def shares(self, pixels: NDArray[np.uint8]) -> Shares:
         """Score films and decide; see `probabilities`."""
-        return self.decision.decide(self.network.logits(pixels))
+        return self.decision.decide(self.network.run(pixels).scores)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Say how probable each class is.
@@ -202,22 +185,20 @@ class Predictor:
         """
         return self.shares(pixels).probabilities
 
-    def predict(self, film: str | Path | NDArray[np.uint8]) -> Prediction:
-        """Predict one film, from its file or its grey pixels (H, W) uint8.
+    def predict(self, film: Film) -> Prediction:
+        """Predict one film: a file, its bytes, pixels or a Pillow image.
 
         Raises
         ------
         FilmError
-            If the file cannot be read.
+            If it cannot be read.
         """
         (outcome,) = self.predict_many([film])
         if isinstance(outcome, FilmError):
             raise outcome
         return outcome
 
-    def predict_many(
-        self, films: Iterable[str | Path | NDArray[np.uint8]]
-    ) -> Iterator[Prediction | FilmError]:
+    def predict_many(self, films: Iterable[Film]) -> Iterator[Prediction | FilmError]:
         """Predict films in batches, reading the next ones meanwhile.
 
         Yields
@@ -233,19 +214,12 @@ class Predictor:
                 yield from self._predict_batch([task.result() for task in ahead])
                 ahead = coming
 
-    def _examine(
-        self, film: str | Path | NDArray[np.uint8]
-    ) -> tuple[str, NDArray[np.uint8], Examination] | FilmError:
+    def _examine(self, film: Film) -> tuple[str, NDArray[np.uint8], Examination] | FilmError:
         try:
-            pixels = film if isinstance(film, np.ndarray) else read_radiograph(film)
+            pixels = grey_of(film)
         except FilmError as error:
             return error
-        name = "" if isinstance(film, np.ndarray) else str(film)
-        examination = self.chain.examine(pixels)
-        if self.checker is not self.chain:
-            findings = self.checker.check(pixels).findings
-            examination = dataclasses.replace(examination, findings=findings)
-        return name, pixels, examination
+        return name_of(film), pixels, self.chain.examine(pixels)
 
     def _predict_batch(
         self, batch: list[tuple[str, NDArray[np.uint8], Examination] | FilmError]
@@ -319,6 +293,34 @@ class Predictor:
         return pd.concat([table, findings], axis=1)
 
     @property
+    def methods(self) -> list[Method]:
+        """The explaining methods that suit the model, the default first."""
+        return methods_for(self.network.gives)
+
+    def chosen(
+        self, prediction: Prediction, method: str | None = None, target: str | None = None
+    ) -> tuple[Method, str]:
+        """Fill in what an explanation was not told, its method and its class; see `Prediction.explain`.
+
+        Raises
+        ------
+        CxrlensError
+            If the method or the class is unknown.
+        """
+        chosen = method_named(method) if method else self.methods[0]
+        if target is None:
+            names = self.classes[chosen.diseases_only :]
+            likely = prediction.predicted
+            target = (
+                likely if likely in names else max(names, key=prediction.probabilities.__getitem__)
+            )
+        if target not in self.classes:
+            raise CxrlensError(
+                f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
+            )
+        return chosen, target
+
+    @property
     def members(self) -> tuple[Decision, ...]:
         """Those who vote; none where nobody does."""
         return self.decision.members if isinstance(self.decision, Voting) else ()
@@ -326,7 +328,7 @@ class Predictor:
     def explain(
         self,
         prediction: Prediction,
-        method: str,
+        method: str | None = None,
         target: str | None = None,
         *,
         member: int | None = None,
@@ -334,13 +336,7 @@ class Predictor:
         progress: Progress | None = None,
     ) -> HeatMap:
         """Show where the model looked; see `Prediction.explain`."""
-        if method not in METHODS:
-            raise CxrlensError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
-        target = target or prediction.predicted
-        if target not in self.classes:
-            raise CxrlensError(
-                f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
-            )
+        chosen, target = self.chosen(prediction, method, target)
         if member is not None and not 0 <= member < len(self.members):
             raise CxrlensError(f"there is no member {member}: the model has {len(self.members)}")
         assert prediction.film is not None
@@ -349,7 +345,7 @@ class Predictor:
             self.decision if member is None else self.members[member],
             prediction.examination,
             prediction.film,
-            method,
+            chosen,
             self.classes.index(target),
             target,
             samples=samples,
@@ -362,16 +358,15 @@ def load(model: str | Path, device: str = "cpu") -> Predictor:
     return Predictor.load(model, device)
 
 
-def _networks(run: "Run", device: str) -> tuple[Network, Decision]:
-    if run.recipe.baseline:
+def _networks(model: SavedModel, device: str) -> tuple[Network, Decision]:
+    if isinstance(model, Bundle):
+        return BundleNetwork(model, device), decision_from_json(model.content["decision"])
+    assert isinstance(model, Run)
+    if model.recipe.baseline:
         from cxrlens.prediction.linear_network import load_linear
 
-        return load_linear(run)
-    try:
-        from cxrlens.prediction.torch_network import load_network
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"a run folder needs PyTorch ({error.name} is missing): "
-            "pip install -c constraints.txt 'cxrlens[train]'"
-        ) from error
-    return load_network(run, device)
+        return load_linear(model)
+    need("train", what="a run folder")
+    from cxrlens.prediction.torch_network import load_network
+
+    return load_network(model, device)

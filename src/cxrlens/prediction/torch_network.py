@@ -9,10 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cxrlens.errors import RunError
-from cxrlens.explanation.gradcam import gradcam
+from cxrlens.explanation.method import Slopes
 from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.decision import Decision, OneVsAll, Single, Voting
+from cxrlens.prediction.network import Outputs
 from cxrlens.runs.run import Run
 
 
@@ -31,16 +32,39 @@ class TorchNetwork:
         self.leaves = [leaf.eval() for leaf in leaves]
         self.side = side
 
-    def logits(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Score films (N, side, side): for each leaf (N, K)."""
-        device = next(self.leaves[0].parameters()).device
-        with torch.inference_mode():
-            films = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-            return [leaf(films).scores.float().cpu().numpy() for leaf in self.leaves]
+    @property
+    def gives(self) -> frozenset[str]:
+        """Slopes always; a map where every classifier brings one."""
+        return frozenset(
+            {"slopes", *(["map"] if all(leaf.brings_map for leaf in self.leaves) else [])}
+        )
 
-    def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
-        """Compute the Grad-CAM map (h, w) of one leaf's score."""
-        return gradcam(self.leaves[leaf], film, output)
+    def run(self, films: NDArray[np.uint8]) -> Outputs:
+        """Answer films (N, side, side) uint8."""
+        with torch.inference_mode():
+            tensor = torch.from_numpy(np.ascontiguousarray(films)).to(self._device)
+            answers = [leaf(tensor) for leaf in self.leaves]
+            maps = [answer.map for answer in answers if answer.map is not None]
+            whole = len(maps) == len(answers)
+            return Outputs(
+                [answer.scores.float().cpu().numpy() for answer in answers],
+                torch.stack(maps).float().mean(0).cpu().numpy() if whole else None,
+            )
+
+    def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
+        """Compute how the last feature maps (C, h, w) of a film move one score."""
+        model = self.leaves[leaf]
+        with torch.enable_grad():
+            with torch.no_grad():
+                maps = model.maps(torch.from_numpy(np.array(film))[None].to(self._device))
+            maps = maps.detach().requires_grad_()
+            score = model.scores(maps)[0, output]
+            (slopes,) = torch.autograd.grad(score, maps)
+        return Slopes(maps[0].detach().float().cpu().numpy(), slopes[0].float().cpu().numpy())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.leaves[0].parameters()).device
 
 
 def load_network(run: Run, device: str = "cpu") -> tuple[TorchNetwork, Decision]:

@@ -6,7 +6,8 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from cxrlens.radiographs.resize import resize
 
 CHAINS = ("none", "report", "robust")
 """Names of the chains: nothing but the resize; the report's (SYSTEM.md §3); ours."""
+
+ONLOOKER = "robust"
+"""The chain whose detectors look at a film where a chain has none of its own; it repairs nothing then."""
 
 LOOKING_SIDE = 224
 """Thresholds hold for films of this side, whatever the side that a chain gives."""
@@ -110,6 +114,11 @@ class Chain:
         text = json.dumps([_REVISION, LOOKING_SIDE, self.side, settings], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
+    @property
+    def findings_version(self) -> str:
+        """The version, and that of the onlooker where its detectors look: what findings depend on."""
+        return self.version if self.steps else f"{self.version}+{_onlooker().version}"
+
     def examine(self, film: NDArray[np.uint8]) -> Examination:
         """Find and repair the defects of one film.
 
@@ -121,10 +130,13 @@ class Chain:
         Returns
         -------
         Examination
-            With (side, side) uint8 pixels; without any finding they are `resize(film, side)`.
+            With (side, side) uint8 pixels; without any repair they are `resize(film, side)`. The findings of
+            a chain without steps are those of `ONLOOKER`.
         """
         examination, _ = self._examined(film)
-        return examination
+        if self.steps:
+            return examination
+        return replace(examination, findings=_onlooker().check(film).findings)
 
     def _examined(self, film: NDArray[np.uint8]) -> tuple[Examination, NDArray[np.uint8]]:
         """Give the examination, and the film only resized."""
@@ -165,8 +177,15 @@ class Chain:
         The findings are those of `examine`, whose later detectors look at what the earlier repairs
         left; the pixels are ``resize(film, side)`` and ``repairs`` is empty.
         """
+        if not self.steps:
+            return self.examine(film)
         examination, plain = self._examined(film)
         return Examination(plain, examination.findings, ())
+
+
+@cache
+def _onlooker() -> Chain:
+    return Chain.named(ONLOOKER)
 
 
 def _instead(wrong: str, known: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,12 +25,16 @@ import pandas as pd
 import yaml
 
 from cxrlens.collections.collection import LABELS, Collection, read_collection
-from cxrlens.errors import RunError
+from cxrlens.errors import CollectionError, RunError
+from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, parse_recipe
 from cxrlens.writing import moved_into_place, write_text
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""
+
+PREDICTED = ("validation", "test")
+"""The splits that a finished run has predictions of, where it was not told otherwise."""
 
 REST = "rest"
 """What is not the target of a one-vs-all member."""
@@ -40,7 +44,9 @@ _PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-he
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that exists.
+    """A run folder that exists, finished or not.
+
+    One of the two kinds of `cxrlens.runs.saved.SavedModel`, which says what each attribute means.
 
     Parameters
     ----------
@@ -54,11 +60,12 @@ class Run:
     """
 
     path: Path
+    kind = "run"
 
     def __post_init__(self) -> None:
-        if not (self.path / "versions.json").is_file():
+        if not is_run(self.path):
             raise RunError(
-                f"{self.path} is no run folder (it has no versions.json), "
+                f"{self.path} is no run folder (it has no {VERSIONS}), "
                 "nor a whole bundle (it has no bundle.json)"
             )
         written = self.versions().get("format")
@@ -110,7 +117,7 @@ class Run:
         members = {}
         for name in self.recipe.members:
             place = self.path / "members" / name
-            if not (place / "versions.json").is_file():
+            if not is_run(place):
                 raise RunError(
                     f"{self.path} lacks its member {name}: cxrlens train --resume -o {self.path}"
                 )
@@ -126,6 +133,71 @@ class Run:
         except yaml.YAMLError as error:
             raise RunError(f"{self.path / 'recipe.yaml'} cannot be read as YAML") from error
         return parse_recipe(content, str(self.path / "recipe.yaml"))
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The splits that it has predictions of when it is finished, the last one last."""
+        return tuple(self.versions().get("predicted", PREDICTED))
+
+    def need_finished(self) -> None:
+        """Refuse a run whose training has not come to its end.
+
+        The weights of an unfinished run are the best so far: they answer, but not as the run will.
+
+        Raises
+        ------
+        RunError
+            With the way to finish it.
+        """
+        if not (self.path / f"predictions-{self.predicted[-1]}.csv").is_file():
+            raise RunError(
+                f"{self.path} is not finished: cxrlens train --resume -o {self.path} goes on with it"
+            )
+
+    def chain(self) -> Chain:
+        """Make the quality chain of the training.
+
+        Raises
+        ------
+        RunError
+            If the installed version's chain has other steps or thresholds.
+        """
+        chain = Chain.named(self.recipe.quality, self.recipe.side)
+        versions = self.versions()
+        if versions.get("chain") != chain.version:
+            raise RunError(
+                f"{self.path} was trained on films from the quality chain {versions.get('chain')}, this "
+                f"version has {chain.version}: use the cxrlens {versions['cxrlens']} that wrote it, or "
+                "train again"
+            )
+        return chain
+
+    def learnt(self, images: Iterable[str | Path]) -> list[tuple[str, str]]:
+        """Find films that it learnt from or that chose its epoch, by their place."""
+        films = self.films()
+        known = {
+            os.path.realpath(image): split
+            for image, split in zip(films["image"], films["split"], strict=True)
+            if split in ("train", "validation")
+        }
+        found = [(str(image), known.get(os.path.realpath(image))) for image in images]
+        return [(image, split) for image, split in found if split]
+
+    @property
+    def patients_learnt(self) -> frozenset[str]:
+        """Patients of the films of training and validation, where they are known."""
+        films = self.films()
+        if "patient" not in films:
+            return frozenset()
+        used = films.loc[films["split"].isin(["train", "validation"]), "patient"]
+        return frozenset(used.dropna())
+
+    cannot_recognise = ""
+
+    @property
+    def card(self) -> None:
+        """None: a run's card is made from what it holds."""
+        return
 
     @property
     def weights(self) -> Path:
@@ -144,6 +216,17 @@ class Run:
     def collection(self) -> Collection:
         """Read the films with their split."""
         return read_collection(self.path / "collection.csv")
+
+    def films(self) -> pd.DataFrame:
+        """Read the table of films even where some have gone since; their paths come out absolute."""
+        try:
+            return self.collection().films
+        except CollectionError:
+            table = pd.read_csv(self.path / "collection.csv", dtype="string", keep_default_na=False)
+            table = table.mask(table == "")
+            folder = self.path.resolve()
+            table["image"] = [os.path.normpath(folder / image) for image in table["image"]]
+            return table
 
     def history(self) -> pd.DataFrame:
         """Read one row an epoch: rates, losses, accuracies, seconds; empty before the first."""
@@ -202,13 +285,13 @@ class Run:
             raise RunError(f"{self.path / 'versions.json'} is no JSON") from error
         return content
 
+    @cached_property
     def digest(self) -> str:
-        """Digest the weights and the recipe, so that two answers can be told to be of one model.
+        """The digest of the weights and the recipe, by which answers are told to be of one model.
 
-        Returns
-        -------
-        str
-            12 hexadecimal digits of a SHA-256; files of the members count too.
+        12 hexadecimal digits of a SHA-256 over the path within the folder, a zero byte and the SHA-256 of
+        each ``recipe.yaml`` and ``weights.safetensors``, those of the members too, in the order of their
+        paths. A bundle keeps its run's; tables, pages, API, DICOM reports and UIDs all bear this one.
         """
         found = hashlib.sha256()
         names = ("recipe.yaml", "weights.safetensors")
@@ -222,6 +305,15 @@ class Run:
             return (self.path / name).read_text(encoding="utf-8")
         except OSError as error:
             raise RunError(f"{self.path / name} cannot be read: {error.strerror}") from error
+
+
+VERSIONS = "versions.json"
+"""The file that makes a folder a run."""
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a folder is meant to be a run."""
+    return (path / VERSIONS).is_file()
 
 
 def read_predictions(path: Path) -> pd.DataFrame:

@@ -147,11 +147,39 @@ class Health(BaseModel):
     token: bool = Field(description="Whether requests must bear a token.")
 
 
+class Explaining(BaseModel):
+    """An explaining method; see `cxrlens.explanation.method.Method`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "gradcam",
+                "title": "Grad-CAM",
+                "about": "parts of the last feature maps that raise the score",
+                "quick": True,
+                "signed": False,
+                "diseases_only": False,
+            }
+        }
+    )
+
+    name: str
+    title: str
+    about: str
+    quick: bool
+    signed: bool
+    diseases_only: bool
+
+
 class Abilities(BaseModel):
     """What the server can do, for a page to offer."""
 
-    methods: list[str] = Field(examples=[["gradcam", "occlusion", "lime"]])
+    methods: list[str] = Field(
+        description="Those that suit the model, the default first.",
+        examples=[["gradcam", "occlusion", "lime"]],
+    )
     slow: list[str] = Field(description="Methods that run as jobs.", examples=[["lime"]])
+    explanations: list[Explaining] = Field(description="The methods with their words.")
     film_bytes: int
     film_pixels: int
     films: int

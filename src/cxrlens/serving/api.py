@@ -14,10 +14,10 @@ from starlette.middleware.cors import CORSMiddleware
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
-from cxrlens.prediction.explaining import METHODS
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.serving.answers import (
     Abilities,
+    Explaining,
     Fault,
     FilmAnswer,
     Health,
@@ -35,7 +35,7 @@ from cxrlens.serving.measures import CONTENT_TYPE
 from cxrlens.serving.page import add_page
 from cxrlens.serving.pictures import map_pixels, png, within
 from cxrlens.serving.security import Guard
-from cxrlens.serving.service import QUICK, ClientGoneError, Service
+from cxrlens.serving.service import ClientGoneError, Service
 from cxrlens.serving.upload import UploadError
 
 Form = Literal["json", "overlay", "map"]
@@ -203,6 +203,8 @@ async def _together(films: Iterable[Any]) -> list[FilmAnswer | FilmError]:
 
 
 def _add_explanations(app: FastAPI, service: Service) -> None:
+    methods = service.predictor.methods
+
     @app.post(
         "/explain",
         response_model=HeatMapAnswer,
@@ -214,7 +216,14 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
         openapi_extra=_form(
             {
                 "film": _FILM,
-                "method": {"type": "string", "enum": list(METHODS), "default": "gradcam"},
+                "method": {
+                    "type": "string",
+                    "enum": [method.name for method in methods],
+                    "default": methods[0].name,
+                    "description": "; ".join(
+                        f"{method.name}: {method.about}" for method in methods
+                    ),
+                },
                 "target": {
                     "type": "string",
                     "enum": list(service.predictor.classes),
@@ -232,20 +241,20 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
         ),
     )
     async def explain(request: Request) -> Response:
-        """Show where the model looked: Grad-CAM at once, slower methods as a job (202)."""
+        """Show where the model looked: quick methods at once, slower ones as a job (202)."""
         with service.places.hold():
             data, fields = await service.read_one(request)
-            method = fields.get("method") or "gradcam"
+            method, wanted = fields.get("method") or None, fields.get("target") or None
             form, palette = fields.get("as") or "json", fields.get("palette") or "ember"
-            service.check(method, fields.get("target") or None)
+            service.check(method, wanted)
             _check_form(form, palette)
 
             async def work() -> Response:
                 prediction = await service.predict(data, "the film")
-                target = fields.get("target") or prediction.predicted
-                if method not in QUICK:
-                    return _job_answer(service.start(prediction, method, target), 202)
-                heat = await service.explain(prediction, method, target)
+                chosen, target = service.predictor.chosen(prediction, method, wanted)
+                if not chosen.quick:
+                    return _job_answer(service.start(prediction, chosen.name, target), 202)
+                heat = await service.explain(prediction, chosen.name, target)
                 return await asyncio.to_thread(_shown, prediction, heat, form, palette)
 
             return await service.unless_gone(request, work())
@@ -327,9 +336,13 @@ def _add_facts(app: FastAPI, service: Service, guard: Guard) -> None:
     @app.get("/abilities")
     async def abilities() -> Abilities:
         """Say what the server can do, and its limits."""
+        methods = service.predictor.methods
         return Abilities(
-            methods=list(METHODS),
-            slow=[name for name in METHODS if name not in QUICK],
+            methods=[method.name for method in methods],
+            slow=[method.name for method in methods if not method.quick],
+            explanations=[
+                Explaining.model_validate(method, from_attributes=True) for method in methods
+            ],
             film_bytes=limits.film_bytes,
             film_pixels=limits.film_pixels,
             films=limits.films,

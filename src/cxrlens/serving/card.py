@@ -13,12 +13,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlens import __version__
-from cxrlens.errors import CollectionError, MissingExtraError, RunError
+from cxrlens.errors import RunError
+from cxrlens.evaluation import population
+from cxrlens.evaluation.sources import source_warning
 from cxrlens.runs.run import Run
+from cxrlens.runs.saved import SavedModel
 from cxrlens.writing import write_text
-
-CARD = "card.json"
-"""Name of the card in an exported bundle."""
 
 NOT_CALIBRATED = (
     "The probabilities were not fitted to mean what they say: 0.9 does not mean that nine of ten "
@@ -117,37 +117,31 @@ class ModelCard(BaseModel):
     notice: str = "Research use only: not a medical device, not a diagnosis."
 
 
-def card_of(path: str | Path) -> ModelCard:
-    """Read the card of a run folder, or the one that an exported bundle brings.
-
-    Parameters
-    ----------
-    path
-        The model's folder.
+def card_of(model: SavedModel) -> ModelCard:
+    """Read the card that a model brings, or make a run's from what it holds.
 
     Raises
     ------
     RunError
-        If it is neither, or its card is broken.
+        If its card is broken.
     """
-    path = Path(path)
-    ready = path / CARD
-    if ready.is_file():
+    if model.card:
         try:
-            return ModelCard.model_validate_json(ready.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise RunError(f"{ready} is no card of a model: export the run again") from error
-    run = Run(path)
+            return ModelCard.model_validate_json(model.card.read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            raise RunError(f"{model.card} is no card of a model: export the run again") from error
+    assert isinstance(model, Run)
+    run = model
     recipe, versions = run.recipe, run.versions()
     backbone, quality = recipe.backbone, recipe.quality
     population, trained_on, warnings = _population(run)
     return ModelCard(
-        name=path.resolve().name,
+        name=run.path.resolve().name,
         recipe=recipe.name,
         about=recipe.about,
         backbone=backbone,
         weights=str(versions.get("weights", "unknown")),
-        digest=run.digest(),
+        digest=run.digest,
         cxrlens=str(versions.get("cxrlens", __version__)),
         side=recipe.side,
         quality=quality,
@@ -161,14 +155,9 @@ def card_of(path: str | Path) -> ModelCard:
 
 
 def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
-    """Describe the films of training; without the training extra only what a table can say."""
-    films = _films(run)
+    """Describe the films of training."""
+    films = run.films()
     learnt = films[films["split"] == "train"] if "split" in films else films
-    try:
-        from cxrlens.evaluation import population
-        from cxrlens.evaluation.sources import source_warning
-    except MissingExtraError:
-        return f"{len(films):,} films.", [], []
     rows: list[dict[str, Any]] = []
     if "label" in learnt:
         rows = [
@@ -189,14 +178,6 @@ def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
     ]
     warning = source_warning(films, run.classes)
     return population.describe(films, run.classes), trained_on, [warning] if warning else []
-
-
-def _films(run: Run) -> pd.DataFrame:
-    """Read the run's table, even where its images have gone since."""
-    try:
-        return run.collection().films
-    except CollectionError:
-        return pd.read_csv(run.path / "collection.csv", dtype={"patient": "string"})
 
 
 def _sources(films: pd.DataFrame, label: str) -> dict[str, int]:

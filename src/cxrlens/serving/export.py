@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens import __version__
 from cxrlens.collections.collection import LABELS
 from cxrlens.collections.phantom import draw_phantom
-from cxrlens.errors import BundleError, CollectionError, MissingExtraError, OutputError
-from cxrlens.prediction import bundle as layout
-from cxrlens.prediction.bundle import Bundle, BundleNetwork, film_digest, is_bundle
+from cxrlens.errors import BundleError, OutputError, need
+from cxrlens.explanation.gradcam import gradcam
 from cxrlens.prediction.layers import layers_to_json
+from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.runs import bundle as layout
+from cxrlens.runs.bundle import Bundle, film_digest, is_bundle
 from cxrlens.runs.run import Run
 from cxrlens.serving.card import card_of, write_card
 from cxrlens.writing import explained, moved_into_place, refuse_filled
@@ -94,18 +95,15 @@ def export(
     if is_bundle(Path(model)):
         raise BundleError(f"{model} is a bundle already: name the run that it was exported from")
     run = Run(Path(model))
+    run.need_finished()
     if run.recipe.baseline:
         raise BundleError(
             f"{model} is a baseline, which runs without PyTorch as it is: copy the run"
         )
-    predictor = Predictor.load(run.path)
-    try:
-        from cxrlens.serving.graph import leaf_layers, write_graph
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"exporting needs the extra 'export' ({error.name} is missing): "
-            "pip install -c constraints.txt 'cxrlens[train,export]'"
-        ) from error
+    need("train", "export", what="exporting")
+    from cxrlens.serving.graph import leaf_layers, write_graph
+
+    predictor = Predictor.of(run)
     network: Any = predictor.network
     say = progress or (lambda stage, done, of: None)
     parts = [leaf_layers(leaf, run.recipe.side) for leaf in network.leaves]
@@ -118,12 +116,12 @@ def export(
         say("write the graph", 1, 1)
         leaves: list[dict[str, Any]] = []
         tensors: dict[str, NDArray[np.float32]] = {}
-        for place, (part, (scores, maps)) in enumerate(zip(parts, names, strict=True)):
+        for place, (part, outputs) in enumerate(zip(parts, names, strict=True)):
             plain, arrays = ([], {}) if isinstance(part, str) else layers_to_json(part, f"{place}")
-            leaves.append({"scores": scores, "maps": maps, "layers": plain})
+            leaves.append({**outputs, "layers": plain})
             tensors |= arrays
         _write_heads(tensors, draft / layout.HEADS)
-        write_card(card_of(run.path), draft / layout.CARD)
+        write_card(card_of(run), draft / layout.CARD)
         (draft / layout.LEARNT).write_text(json.dumps(learnt) + "\n", encoding="utf-8")
         content = _describe(run, predictor) | {"leaves": leaves, "learnt_unknown": unknown}
         written = _write_manifest(draft, content)
@@ -170,14 +168,8 @@ def _write_heads(tensors: dict[str, NDArray[np.float32]], path: Path) -> None:
 
 def _learnt(run: Run, say: Progress) -> tuple[dict[str, list[str]], int]:
     """Digest the films that the run learnt from, or that chose its epoch."""
-    try:
-        films = run.collection().films
-    except CollectionError:
-        films = pd.DataFrame(columns=["image", "split"])
-        kept = pd.read_csv(run.path / "collection.csv")
-        gone = int(kept["split"].isin(["train", "validation"]).sum())
-    else:
-        gone = 0
+    films = run.films()
+    gone = 0
     found: dict[str, list[str]] = {"train": [], "validation": []}
     used = films[films["split"].isin([*found])]
     for done, (image, split) in enumerate(zip(used["image"], used["split"], strict=True), 1):
@@ -202,8 +194,12 @@ def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Prog
     worst = 0.0
     for size in BATCHES:
         batches = [pixels[start : start + size] for start in range(0, many, size)]
-        answers = [predictor.decision.decide(network.logits(b)).probabilities for b in batches]
+        answers = [predictor.decision.decide(network.run(b).scores).probabilities for b in batches]
         worst = max(worst, float(np.abs(np.concatenate(answers) - own).max()))
+    own_map, its_map = predictor.network.run(pixels).map, network.run(pixels).map
+    if own_map is not None:
+        apart = _shares(own_map) - (0 if its_map is None else _shares(its_map))
+        worst = max(worst, float(np.abs(apart).max()))
     if not worst <= TOLERANCE:
         raise BundleError(
             f"the exported graph answers otherwise than the run (probabilities differ by {worst:.2g}, at "
@@ -215,12 +211,16 @@ def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Prog
     return worst
 
 
+def _shares(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))), np.float64)
+
+
 def _compare_maps(predictor: Predictor, network: BundleNetwork, pixels: NDArray[np.uint8]) -> None:
     for film in pixels:
         for target in range(len(predictor.classes)):
             for leaf, output in predictor.decision.leaves_for(target):
-                own = predictor.network.cam(film, leaf, output)
-                apart = np.abs(network.cam(film, leaf, output) - own).max()
+                own = gradcam(predictor.network.slopes(film, leaf, output))
+                apart = np.abs(gradcam(network.slopes(film, leaf, output)) - own).max()
                 if not apart <= TOLERANCE * max(float(own.max()), TOLERANCE):
                     raise BundleError(
                         "the exported heads give another Grad-CAM than the run (network "

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from cxrlens.errors import BundleError
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.prediction.bundle import INPUT
 from cxrlens.prediction.layers import Layer, LayerNorm, Linear, Relu
+from cxrlens.runs.bundle import INPUT
 
 OPSET = 18
 """Of the graph; onnxruntime has known it since 1.14."""
 
 
 class _SideBySide(nn.Module):
-    """All networks on the same films: scores of each, then maps of each."""
+    """All networks on the same films: scores of each, then feature maps of each, then their own maps."""
 
     def __init__(self, leaves: Sequence[FilmClassifier], with_maps: bool) -> None:
         super().__init__()
@@ -32,18 +32,23 @@ class _SideBySide(nn.Module):
         self.with_maps = with_maps
 
     def forward(self, films: Tensor) -> tuple[Tensor, ...]:
-        scores, shown = [], []
+        scores, shown, evidence = [], [], []
         for leaf in self.leaves:
             assert isinstance(leaf, FilmClassifier)
-            maps = leaf.maps(films)
-            scores.append(leaf.scores(maps))
-            shown.append(maps)
-        return (*scores, *shown) if self.with_maps else tuple(scores)
+            if self.with_maps:
+                maps = leaf.maps(films)
+                scores.append(leaf.scores(maps))
+                shown.append(maps)
+            else:
+                answer = leaf(films)
+                scores.append(answer.scores)
+                evidence += [] if answer.map is None else [answer.map]
+        return (*scores, *shown, *evidence)
 
 
 def write_graph(
     leaves: Sequence[FilmClassifier], side: int, path: Path, with_maps: bool = True
-) -> list[tuple[str, str | None]]:
+) -> list[dict[str, str | None]]:
     """Write networks as one graph in one file, standardisation included.
 
     Parameters
@@ -59,8 +64,9 @@ def write_graph(
 
     Returns
     -------
-    list of tuple
-        For each leaf, the names of its scores and of its maps (or None).
+    list of dict
+        For each leaf, the names of its ``scores``, its feature ``maps`` and its own map, ``evidence`` (or
+        None).
 
     Raises
     ------
@@ -69,6 +75,7 @@ def write_graph(
     """
     scores = [f"scores_{place}" for place in range(len(leaves))]
     maps = [f"maps_{place}" for place in range(len(leaves))] if with_maps else []
+    evidence = [f"evidence_{place}" for place, leaf in enumerate(leaves) if leaf.brings_map]
     # Two different films: the exporter takes a batch of one for a fixed size.
     films = torch.randint(0, 256, (2, side, side), dtype=torch.uint8)
     try:
@@ -78,13 +85,14 @@ def write_graph(
                 (films,),
                 path,
                 input_names=[INPUT],
-                output_names=[*scores, *maps],
+                output_names=[*scores, *maps, *evidence],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 opset_version=OPSET,
                 external_data=False,
                 dynamo=True,
                 verbose=False,
             )
+        _forget_origin(path)
         onnx.checker.check_model(path)
     except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
         first = str(error).strip().splitlines()[0]
@@ -93,7 +101,25 @@ def write_graph(
         raise BundleError(
             f"this model is too large for a graph in one file (2 GiB): {error}"
         ) from error
-    return [(scores[place], maps[place] if maps else None) for place in range(len(leaves))]
+    return [
+        {
+            "scores": scores[place],
+            "maps": maps[place] if maps else None,
+            "evidence": name if (name := f"evidence_{place}") in evidence else None,
+        }
+        for place in range(len(leaves))
+    ]
+
+
+def _forget_origin(path: Path) -> None:
+    """Take out what the exporter notes of each node: its stack traces name the machine's folders."""
+    model = onnx.load(path)
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    nodes = (*graph.node, *(node for function in model.functions for node in function.node))
+    for part in (graph, *values, *nodes):
+        del part.metadata_props[:]
+    onnx.save(model, path)
 
 
 def leaf_layers(leaf: FilmClassifier, side: int) -> tuple[Layer, ...] | str:

@@ -8,8 +8,9 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
-from cxrlens.errors import CxrlensError, MissingExtraError
-from cxrlens.prediction.predictor import load
+from cxrlens.errors import CxrlensError, need
+from cxrlens.prediction.predictor import Predictor
+from cxrlens.runs.saved import open_model
 from cxrlens.serving.card import card_of
 from cxrlens.serving.limits import Limits
 from cxrlens.serving.security import TOKEN_VARIABLE, need_token, read_token
@@ -79,21 +80,18 @@ def serve(
     need_token(host, token)
     if (certificate is None) != (key is None):
         raise CxrlensError("TLS needs both files: --tls-certificate and --tls-key")
-    try:
-        import uvicorn
+    need("serve", what="serving")
+    import uvicorn
 
-        from cxrlens.serving.api import create_app
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"serving needs the extra 'serve' ({error.name} is missing): "
-            "pip install -c constraints.txt 'cxrlens[serve]'"
-        ) from error
+    from cxrlens.serving.api import create_app
+
     _check_tls(certificate, key)
     logging.config.dictConfig(_LOGGING)
     bound = _bind(host, port)
-    card = card_of(model)
+    saved = open_model(model)
+    card = card_of(saved)
     app = create_app(
-        load(model, device),
+        Predictor.of(saved, device),
         card,
         limits,
         token,

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.prediction.explaining import METHODS
+from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.radiographs.read import decode_radiograph
 from cxrlens.serving.batching import Batcher
@@ -24,9 +24,6 @@ from cxrlens.serving.measures import Measures
 from cxrlens.serving.upload import Upload, UploadError, read_upload
 
 T = TypeVar("T")
-
-QUICK = frozenset({"gradcam"})
-"""Methods that answer at once; all others run as jobs."""
 
 _DECODERS = 2
 _SWEEP_SECONDS = 5.0
@@ -151,7 +148,7 @@ class Service:
         self.measures.count_film(prediction.predicted, prediction.probabilities, found)
         return prediction
 
-    def check(self, method: str, target: str | None) -> None:
+    def check(self, method: str | None, target: str | None) -> None:
         """Refuse a method or class that the model does not know, before any work.
 
         Raises
@@ -159,8 +156,8 @@ class Service:
         CxrlensError
             If it is unknown.
         """
-        if method not in METHODS:
-            raise CxrlensError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
+        if method:
+            method_named(method)
         if target is not None and target not in self.predictor.classes:
             known = ", ".join(self.predictor.classes)
             raise CxrlensError(f"unknown class {target!r}: the model knows {known}")

@@ -25,7 +25,7 @@ from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
-from cxrlens.runs.run import Run
+from cxrlens.runs.run import PREDICTED, Run
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.batches import Batch, CachedBatches, batches
 from cxrlens.training.losses import LossFunction, build_loss
@@ -40,9 +40,6 @@ Progress = Callable[[str, int, int], None]
 
 OnEpoch = Callable[[int, float], None]
 """Called after each epoch with its number and its validation accuracy; what it raises ends training."""
-
-PREDICTED = ("validation", "test")
-"""The splits that a finished run has predictions of."""
 
 
 def train(
@@ -105,6 +102,7 @@ def train(
         "device": _accelerator(device),
         "threads": torch.get_num_threads(),
         "chain": Chain.named(recipe.quality, recipe.side).version,
+        "predicted": list(predicted),
     }
     cached = _cached(collection, recipe, cache, progress)
     if recipe.baseline:
@@ -286,7 +284,7 @@ def _part(recipe: Recipe, collection: Collection, cached: CachedFilms, name: str
 def _predict_split(
     run: Run, name: str, collection: Collection, cached: CachedFilms, progress: Progress | None
 ) -> None:
-    predictor = Predictor.load(run.path, device=run.versions()["device"])
+    predictor = Predictor.of(run, device=run.versions()["device"])
     films = collection.films
     carried = [name for name in ("label", "patient", "source") if name in films]
     chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)

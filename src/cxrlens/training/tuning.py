@@ -15,26 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import optuna
 import pandas as pd
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.metrics import f1_score  # type: ignore[import-untyped]
 
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.splits import split
-from cxrlens.errors import CxrlensError, MissingExtraError, OutputError, RunError
+from cxrlens.errors import CxrlensError, OutputError, RunError
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
 from cxrlens.training.search import Space, apply, space_of
 from cxrlens.training.study_page import TrialRow, write_study_page
 from cxrlens.writing import explained, write_text
-
-try:
-    import optuna
-    from optuna.trial import FrozenTrial, Trial, TrialState
-except ModuleNotFoundError as error:  # pragma: no cover - the tests have it
-    raise MissingExtraError(
-        "tuning needs Optuna: pip install -c constraints.txt 'cxrlens[train,tune]'"
-    ) from error
 
 SPLIT = ("validation",)
 """What a trial predicts: the test films are met once, by the winner."""

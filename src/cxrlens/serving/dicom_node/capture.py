@@ -72,7 +72,7 @@ def _lines(result: Result, heat: HeatMap | None) -> list[str]:
         f"Predicted {result.predicted}; probabilities: "
         + " · ".join(f"{name} {_share(share)}" for name, share in ranked),
         "Quality findings: " + (", ".join(present) or "none"),
-        f"Model {model.name}, version {model.version}, cxrlens {model.program}",
+        f"Model {model.name}, version {model.digest}, cxrlens {model.program}",
         f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"
         if heat
         else "This model gives no heat map",

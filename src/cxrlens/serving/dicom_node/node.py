@@ -3,13 +3,13 @@
 import signal
 import threading
 from collections.abc import Callable, Collection
-from pathlib import Path
 from types import FrameType
 
 from cxrlens.prediction import Predictor
+from cxrlens.runs.saved import SavedModel
 from cxrlens.serving.dicom_node.courier import Courier
 from cxrlens.serving.dicom_node.destination import Destination
-from cxrlens.serving.dicom_node.identity import ModelIdentity, weights_digest
+from cxrlens.serving.dicom_node.identity import ModelIdentity
 from cxrlens.serving.dicom_node.journal import log
 from cxrlens.serving.dicom_node.receiver import Receiver
 from cxrlens.serving.dicom_node.spool import Spool
@@ -100,7 +100,7 @@ class Node:
             host,
             listening,
             self._model.name,
-            self._model.version,
+            self._model.digest,
             ", ".join(f"{count} {name}" for name, count in counts.items()),
         )
         for thread in threads:
@@ -129,16 +129,10 @@ class Node:
         self.stop()
 
 
-def identify(path: Path, predictor: Predictor) -> ModelIdentity:
-    """Say which model a folder holds.
-
-    Raises
-    ------
-    RunError
-        If it holds no weights.
-    """
+def identify(model: SavedModel) -> ModelIdentity:
+    """Say which model answers."""
     from cxrlens import __version__
 
     return ModelIdentity(
-        path.resolve().name, weights_digest(path), predictor.chain.version, __version__
+        model.path.resolve().name, model.digest, model.chain().version, __version__
     )

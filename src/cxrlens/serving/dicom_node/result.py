@@ -68,7 +68,7 @@ def origin(result: Result, kind: str) -> dict[str, Any]:
         "instance_number": header.repeated.InstanceNumber,
         "manufacturer": "cxrlens",
         "manufacturer_model_name": model.name[:64],
-        "device_serial_number": model.version,
+        "device_serial_number": model.digest,
         "software_versions": model.program,
         "series_description": f"cxrlens {kind}: {NOTICE.lower()}",
     }

@@ -46,7 +46,7 @@ def structured_report(result: Result) -> bytes:
             name="cxrlens",
             manufacturer_name="cxrlens",
             model_name=model.name,
-            serial_number=model.version,
+            serial_number=model.digest,
         )
         report = MeasurementReport(
             observation_context=ObservationContext(
@@ -83,9 +83,9 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
         ),
         algorithm_id=AlgorithmIdentification(
             name=model.name,
-            version=model.version,
+            version=model.digest,
             parameters=[
-                f"weights sha256 {model.digest}",
+                f"model digest {model.digest}",
                 f"quality chain {model.chain}",
                 f"cxrlens {model.program}",
             ],

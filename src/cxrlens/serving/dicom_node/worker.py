@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from cxrlens.errors import CxrlensError, FilmError, OutputError
+from cxrlens.errors import FilmError, OutputError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.radiographs.quiet import quietly
@@ -24,7 +24,6 @@ BATCH = 16
 """Films at work at once; each keeps its pixels in memory until its results are written."""
 
 _DISK = "disk"
-_EXPLAINED_WITH = "gradcam"
 _Made = TypeVar("_Made")
 
 
@@ -157,7 +156,7 @@ class Worker:
         facts = {
             "made": result.made.isoformat(),
             "model": self._model.name,
-            "weights_sha256": self._model.digest,
+            "digest": self._model.digest,
             "chain": self._model.chain,
         }
         self._spool.keep_results(key, files, facts)
@@ -166,7 +165,7 @@ class Worker:
     def _moment(self, key: str) -> datetime.datetime:
         """When a result is made: that of the receipt, if this model made it before."""
         receipt = self._spool.receipt(key)
-        if (receipt.get("weights_sha256"), receipt.get("chain")) == (
+        if (receipt.get("digest"), receipt.get("chain")) == (
             self._model.digest,
             self._model.chain,
         ):
@@ -183,10 +182,10 @@ class Worker:
 
 
 def _heat(prediction: Prediction) -> HeatMap | None:
-    try:
-        return prediction.explain(_EXPLAINED_WITH)
-    except CxrlensError:  # the model has no feature maps
-        return None
+    assert prediction.predictor is not None
+    default = prediction.predictor.methods[0]
+    # A slow method would hold up the film behind this one.
+    return prediction.explain(default.name) if default.quick else None
 
 
 def guarded(make: Callable[[], _Made]) -> _Made:

@@ -13,12 +13,30 @@ const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseco
 export class Heat {
   /** @param {function} onMap Called when a map is there. */
   constructor(onMap) {
-    Object.assign(this, { on: false, opacity: 0.5, method: "gradcam", slow: [], onMap, running: null });
+    Object.assign(this, { on: false, opacity: 0.5, method: null, methods: [], classes: [], onMap, running: null });
     byId("cancel").addEventListener("click", () => this.cancel());
   }
 
+  /** Offer methods, the first of them to begin with, for these classes. */
+  offer(methods, classes) {
+    Object.assign(this, { methods, classes, method: methods[0]?.name ?? null });
+  }
+
+  get chosen() {
+    return this.methods.find((method) => method.name === this.method);
+  }
+
+  /** The classes that the chosen method can be asked about. */
+  get targets() {
+    return this.classes.slice(this.chosen?.diseases_only ? 1 : 0);
+  }
+
+  /** What is explained: the class that was chosen, else the predicted one, else the likeliest that can be. */
   target(entry) {
-    return entry.target ?? entry.answer?.predicted;
+    const wanted = entry.target ?? entry.answer?.predicted;
+    if (!entry.answer || this.targets.includes(wanted)) return wanted;
+    const shares = entry.answer.probabilities;
+    return this.targets.reduce((best, label) => (shares[label] > shares[best] ? label : best));
   }
 
   key(entry) {
@@ -34,7 +52,7 @@ export class Heat {
   async want(entry) {
     if (!this.on || !entry?.answer || entry.maps.has(this.key(entry))) return;
     const key = this.key(entry);
-    const slow = this.slow.includes(this.method);
+    const slow = !this.chosen?.quick;
     if (slow && this.running?.key === key && this.running.entry === entry) return;
     if (this.running) await this.cancel();
     if (entry.asked.has(key)) return;

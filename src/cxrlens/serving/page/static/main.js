@@ -10,7 +10,7 @@ import { showEntry, showModel } from "./panel.js";
 import { writeReport } from "./report.js";
 import { addToStrip } from "./strip.js";
 import { freshView, Viewport } from "./viewport.js";
-import { capital, methodName, share } from "./words.js";
+import { capital, nameMethods, share } from "./words.js";
 
 const AT_ONCE = 4;
 
@@ -50,7 +50,7 @@ function refresh() {
   showScale();
   showTools();
   redraw();
-  const quick = !heat.slow.includes(heat.method);
+  const quick = heat.chosen?.quick;
   for (const viewport of state.compare && quick ? viewports : [viewports[state.active]]) heat.want(viewport.entry);
 }
 
@@ -130,7 +130,7 @@ function setTool(tool) {
 
 function showTargets() {
   const entry = current();
-  const labels = state.card?.classes ?? [];
+  const labels = heat.targets;
   choices(byId("targets"), "target", labels.map((label) => [label, capital(label)]), entry ? heat.target(entry) : null, setTarget);
 }
 
@@ -302,8 +302,9 @@ async function start() {
     byId("model").replaceChildren(make("p", { class: "fault" }, error.message));
     return;
   }
-  heat.slow = state.abilities.slow;
-  const methods = state.abilities.methods.map((method) => [method, methodName(method)]);
+  nameMethods(state.abilities.explanations);
+  heat.offer(state.abilities.explanations, state.card.classes);
+  const methods = heat.methods.map((method) => [method.name, method.title]);
   choices(byId("methods"), "method", methods, heat.method, setMethod);
   showModel(state.card);
   document.title = `cxrlens · ${state.card.name}`;

@@ -1,4 +1,4 @@
-/** Words for the model's names: defects, repairs, methods. */
+/** Words for the model's names: defects, repairs; those of methods come from the server. */
 
 /** Name, what it means, and how it stands among what was not found. */
 export const DEFECTS = {
@@ -22,14 +22,14 @@ export const REPAIRS = {
   fill: "its covered areas filled",
 };
 
-export const METHODS = {
-  gradcam: "Grad-CAM",
-  occlusion: "Occlusion",
-  "inverted-occlusion": "Inverted occlusion",
-  lime: "LIME",
-};
+const titles = new Map();
 
-export const methodName = (method) => METHODS[method] ?? method;
+/** Learn what the server calls its explaining methods. */
+export function nameMethods(methods) {
+  for (const { name, title } of methods) titles.set(name, title);
+}
+
+export const methodName = (method) => titles.get(method) ?? method;
 
 export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 

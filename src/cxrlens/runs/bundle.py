@@ -14,19 +14,13 @@ A bundle is a folder that `cxrlens.serving.export` writes:
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cxrlens.errors import BundleError, CxrlensError
-from cxrlens.prediction.decision import Decision, decision_from_json
-from cxrlens.prediction.layers import Layer, gradient, layers_from_json
+from cxrlens.errors import BundleError
 from cxrlens.quality.chain import Chain
 
 if TYPE_CHECKING:
@@ -51,25 +45,10 @@ DIGITS = 16
 
 
 @dataclass(frozen=True)
-class Leaf:
-    """One network of the graph.
-
-    Attributes
-    ----------
-    scores, maps
-        Names of the graph's outputs; without `maps` there is no Grad-CAM.
-    layers
-        What turns pooled maps into scores.
-    """
-
-    scores: str
-    maps: str | None
-    layers: tuple[Layer, ...]
-
-
-@dataclass(frozen=True)
 class Bundle:
     """A bundle whose files are all there and unchanged; `open_bundle` makes it.
+
+    One of the two kinds of `cxrlens.runs.saved.SavedModel`, which says what each attribute means.
 
     Attributes
     ----------
@@ -82,12 +61,14 @@ class Bundle:
     path: Path
     content: Mapping[str, Any]
 
+    kind = "bundle"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes in the order of their probabilities."""
         return tuple(self.content["classes"])
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The digest of the run that was exported; see `cxrlens.runs.run.Run.digest`."""
         return str(json.loads((self.path / CARD).read_text(encoding="utf-8"))["digest"])
@@ -96,11 +77,6 @@ class Bundle:
     def side(self) -> int:
         """Pixels of the square films that the graph takes."""
         return int(self.content["side"])
-
-    @property
-    def decision(self) -> Decision:
-        """What the networks' scores amount to."""
-        return decision_from_json(self.content["decision"])
 
     @cached_property
     def recipe(self) -> "Recipe":
@@ -161,9 +137,29 @@ class Bundle:
         return found
 
     @property
-    def unknown(self) -> int:
-        """Count films of training and validation whose files were gone at export."""
-        return int(self.content["learnt_unknown"])
+    def patients_learnt(self) -> frozenset[str]:
+        """None: a bundle carries no patients."""
+        return frozenset()
+
+    @property
+    def cannot_recognise(self) -> str:
+        """Which of its films it would not know again, in sentences."""
+        unknown = int(self.content["learnt_unknown"])
+        gone = (
+            f" {unknown:,} films of its training were gone when it was exported and are not "
+            "recognised at all."
+            if unknown
+            else ""
+        )
+        return (
+            "An exported bundle recognises the films that it learnt from only by their files' exact "
+            f"content: copies in another format, and other films of the same patients, are not found.{gone}"
+        )
+
+    @property
+    def card(self) -> Path:
+        """The card that it brings ready-made."""
+        return self.path / CARD
 
 
 def is_bundle(path: Path) -> bool:
@@ -230,95 +226,3 @@ def file_digest(path: Path) -> str:
 def film_digest(path: Path) -> str:
     """Tell a film's file by its content; see `DIGITS`."""
     return file_digest(path)[:DIGITS]
-
-
-class BundleNetwork:
-    """The graph of a bundle; see `cxrlens.prediction.network.Network`.
-
-    Parameters
-    ----------
-    bundle
-        The bundle.
-    device
-        ``cpu``, ``auto`` (the same), or ``cuda`` where onnxruntime has it.
-
-    Raises
-    ------
-    BundleError
-        If onnxruntime cannot run the graph.
-    CxrlensError
-        If there is no such device.
-    """
-
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
-        import onnxruntime  # type: ignore[import-untyped]
-        from safetensors.numpy import load_file
-
-        provider = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA"}.get(device, device)
-        provider = f"{provider}ExecutionProvider"
-        if provider not in onnxruntime.get_available_providers():
-            raise CxrlensError(
-                f"the device {device!r} is none of this onnxruntime's: leave --device out for a bundle"
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _threads()
-        options.log_severity_level = 3
-        graph = bundle.path / GRAPH
-        try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=[provider])
-        except _faults(onnxruntime) as error:
-            raise BundleError(
-                f"{graph} cannot be run by onnxruntime {onnxruntime.__version__}: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        tensors = load_file(bundle.path / HEADS)
-        self._leaves: Sequence[Leaf] = [
-            Leaf(leaf["scores"], leaf["maps"], layers_from_json(leaf["layers"], tensors))
-            for leaf in bundle.content["leaves"]
-        ]
-        self.side = bundle.side
-
-    def logits(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Score films (N, side, side): for each leaf (N, K)."""
-        return self._run([leaf.scores for leaf in self._leaves], pixels)
-
-    def cam(self, film: NDArray[np.uint8], leaf: int, output: int) -> NDArray[np.float32]:
-        """Compute the Grad-CAM map (h, w) of one leaf's score.
-
-        All of them average each map before anything else, so the gradient with respect to a map is
-        the same at each of its places, and a few matrix products give it.
-        """
-        of = self._leaves[leaf]
-        if of.maps is None:
-            raise CxrlensError(
-                "this bundle has no Grad-CAM, as was said when it was exported: explain the run itself, "
-                "or take another method"
-            )
-        (maps,) = self._run([of.maps], film[None])
-        pooled = maps[0].mean((1, 2))
-        weights = gradient(of.layers, pooled, output) / np.float32(maps[0, 0].size)
-        cam: NDArray[np.float32] = np.tensordot(weights, maps[0], 1).clip(min=0)
-        return cam
-
-    def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = self._session.run(
-            names, {INPUT: np.ascontiguousarray(pixels)}
-        )
-        return found
-
-
-def _threads() -> int:
-    """As many as the process may use; onnxruntime alone would take all of the machine."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told):
-        return int(told)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _faults(onnxruntime: Any) -> tuple[type[Exception], ...]:
-    """List what a session raises at a graph; they have no common parent but Exception."""
-    states = onnxruntime.capi.onnxruntime_pybind11_state
-    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
-    return (RuntimeError, *(getattr(states, name) for name in names))

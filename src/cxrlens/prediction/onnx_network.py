@@ -1,0 +1,143 @@
+"""The graph of an exported bundle, run by onnxruntime."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.errors import BundleError, CxrlensError
+from cxrlens.explanation.method import Slopes
+from cxrlens.prediction.layers import Layer, gradient, layers_from_json
+from cxrlens.prediction.network import Outputs
+from cxrlens.runs.bundle import GRAPH, HEADS, INPUT, Bundle
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One network of the graph.
+
+    Attributes
+    ----------
+    scores, maps
+        Names of the graph's outputs; without `maps` there is no Grad-CAM.
+    layers
+        What turns pooled maps into scores.
+    evidence
+        Name of the output with its own map of evidence; None where it brings none.
+    """
+
+    scores: str
+    maps: str | None
+    layers: tuple[Layer, ...]
+    evidence: str | None = None
+
+
+class BundleNetwork:
+    """The graph of a bundle; see `cxrlens.prediction.network.Network`.
+
+    Parameters
+    ----------
+    bundle
+        The bundle.
+    device
+        ``cpu``, ``auto`` (the same), or ``cuda`` where onnxruntime has it.
+
+    Raises
+    ------
+    BundleError
+        If onnxruntime cannot run the graph.
+    CxrlensError
+        If there is no such device.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        import onnxruntime  # type: ignore[import-untyped]
+        from safetensors.numpy import load_file
+
+        provider = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA"}.get(device, device)
+        provider = f"{provider}ExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            raise CxrlensError(
+                f"the device {device!r} is none of this onnxruntime's: leave --device out for a bundle"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = _threads()
+        options.log_severity_level = 3
+        graph = bundle.path / GRAPH
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=[provider])
+        except _faults(onnxruntime) as error:
+            raise BundleError(
+                f"{graph} cannot be run by onnxruntime {onnxruntime.__version__}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        tensors = load_file(bundle.path / HEADS)
+        self._leaves: Sequence[Leaf] = [
+            Leaf(
+                leaf["scores"],
+                leaf["maps"],
+                layers_from_json(leaf["layers"], tensors),
+                leaf.get("evidence"),
+            )
+            for leaf in bundle.content["leaves"]
+        ]
+        self.side = bundle.side
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """Slopes where feature maps go out of the graph, a map where every network brings one."""
+        found = {"slopes"} if all(leaf.maps for leaf in self._leaves) else set()
+        return frozenset(
+            found | ({"map"} if all(leaf.evidence for leaf in self._leaves) else set())
+        )
+
+    def run(self, films: NDArray[np.uint8]) -> Outputs:
+        """Answer films (N, side, side) uint8."""
+        scores = [leaf.scores for leaf in self._leaves]
+        evidence = [leaf.evidence for leaf in self._leaves if leaf.evidence]
+        whole = evidence if len(evidence) == len(scores) else []
+        found = self._run([*scores, *whole], films)
+        maps = found[len(scores) :]
+        return Outputs(found[: len(scores)], np.mean(maps, axis=0) if maps else None)
+
+    def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
+        """Compute how the last feature maps (C, h, w) of a film move one score.
+
+        All of them average each map before anything else, so the slope is the same at each place of a
+        map, and a few matrix products give it.
+        """
+        of = self._leaves[leaf]
+        if of.maps is None:
+            raise CxrlensError(
+                "this bundle has no feature maps, as was said when it was exported: explain the run "
+                "itself, or take another method"
+            )
+        (maps,) = self._run([of.maps], film[None])
+        weights = gradient(of.layers, maps[0].mean((1, 2)), output) / np.float32(maps[0, 0].size)
+        return Slopes(maps[0], np.broadcast_to(weights[:, None, None], maps[0].shape))
+
+    def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = self._session.run(
+            names, {INPUT: np.ascontiguousarray(pixels)}
+        )
+        return found
+
+
+def _threads() -> int:
+    """As many as the process may use; onnxruntime alone would take all of the machine."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told):
+        return int(told)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _faults(onnxruntime: Any) -> tuple[type[Exception], ...]:
+    """List what a session raises at a graph; they have no common parent but Exception."""
+    states = onnxruntime.capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
+    return (RuntimeError, *(getattr(states, name) for name in names))
