@@ -24,7 +24,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from cxrlens.prediction.bundle import GRAPH, BundleNetwork
 from numpy.typing import NDArray
 
 import record
@@ -33,8 +32,10 @@ from cxrlens.collections.phantom import draw_phantom, write_phantoms
 from cxrlens.collections.splits import split
 from cxrlens.errors import FilmError
 from cxrlens.prediction import Predictor
+from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.radiographs.read import find_films, read_radiograph
 from cxrlens.recipes.recipe import read_recipe
+from cxrlens.runs.bundle import GRAPH
 from cxrlens.runs.run import Run
 from cxrlens.serving.export import export
 
@@ -152,17 +153,17 @@ def warm(bundle: Predictor, film: Path) -> dict[str, dict[str, float]]:
     return {
         "file to prediction": timed(lambda: bundle.predict(film), 40),
         "pixels to prediction": timed(lambda: bundle.predict(pixels), 40),
-        "network alone": timed(lambda: bundle.network.logits(one), 40),
+        "network alone": timed(lambda: bundle.network.run(one), 40),
     }
 
 
 def starts(bundle: Path, film: Path, times: int) -> dict[str, Any]:
-    """Seconds of a fresh `cxrlens predict BUNDLE FILM`: by the clock, and of processor time."""
+    """Seconds of a fresh `cxrlens predict FILM --model BUNDLE`: by the clock, and of processor time."""
     clock, work = [], []
     for _ in range(times + 1):
         start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
-            [sys.executable, "-m", "cxrlens", "predict", bundle, film],
+            [sys.executable, "-m", "cxrlens", "predict", film, "--model", bundle],
             check=True,
             capture_output=True,
         )
@@ -230,8 +231,8 @@ def judged(predictor: Predictor, pixels: NDArray[np.uint8], labels: NDArray[Any]
     return {
         "accuracy": float((named == labels).mean()),
         "log_loss": float(-np.log(given[np.arange(len(truth)), truth].clip(1e-9)).mean()),
-        "batch 1, ms": timed(lambda: predictor.network.logits(pixels[:1]), 100),
-        "batch 32, ms": timed(lambda: predictor.network.logits(pixels[:32]), 10),
+        "batch 1, ms": timed(lambda: predictor.network.run(pixels[:1]), 100),
+        "batch 32, ms": timed(lambda: predictor.network.run(pixels[:32]), 10),
     }
 
 

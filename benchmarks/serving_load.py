@@ -50,6 +50,7 @@ def serving(run: Path, batch: int) -> Iterator[int]:
         "-m",
         "cxrlens",
         "serve",
+        "--model",
         str(run),
         "--port",
         "0",
@@ -188,9 +189,10 @@ def main() -> None:
                 for clients in CLIENTS:
                     row = measured(port, clients, films, options.seconds)
                     found.setdefault((clients, batch), []).append(row)
+    from cxrlens.runs.saved import open_model
     from cxrlens.serving.card import card_of
 
-    card = card_of(options.run)
+    card = card_of(open_model(options.run))
     content = {
         "model": f"{card.backbone} at {card.side} pixels, chain {card.quality}",
         "films": f"{len(films)} {'given films' if options.films else 'drawn films of 512 pixels'}",

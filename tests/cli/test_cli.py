@@ -110,15 +110,16 @@ def test_predict_explain_and_evaluate_a_run(
     small_run: Run, phantom_table: Path, tmp_path: Path
 ) -> None:
     images = phantom_table.parent / "images"
-    said = cxrlens("predict", small_run.path, images, "--csv", tmp_path / "p.csv")
+    said = cxrlens("predict", images, "--model", small_run.path, "--csv", tmp_path / "p.csv")
     assert "not a diagnosis" in said
     assert len(pd.read_csv(tmp_path / "p.csv")) == len(list(images.iterdir()))
     film = next(images.glob("*.png"))
-    assert film.name in cxrlens("predict", small_run.path, film)
+    assert film.name in cxrlens("predict", film, "--model", small_run.path)
     cxrlens(
         "explain",
-        small_run.path,
         film,
+        "--model",
+        small_run.path,
         "-o",
         tmp_path / "e",
         "--class",
@@ -127,9 +128,11 @@ def test_predict_explain_and_evaluate_a_run(
         "report",
     )
     assert len(list((tmp_path / "e").glob("0*-gradcam-normal.png"))) == 1
-    assert "macro F1" in cxrlens("evaluate", small_run.path)
+    assert "macro F1" in cxrlens("evaluate", "--model", small_run.path)
     other = write_phantoms(tmp_path / "other", 12, side=64, seed=9)
-    assert "macro F1" in cxrlens("evaluate", small_run.path, other, "-o", tmp_path / "ev")
+    assert "macro F1" in cxrlens(
+        "evaluate", other, "--model", small_run.path, "-o", tmp_path / "ev"
+    )
     assert {path.name for path in (tmp_path / "ev").iterdir()} == {
         "predictions.csv",
         "metrics.json",
@@ -141,7 +144,7 @@ def test_a_model_is_not_measured_on_its_training_films(
     small_run: Run, phantom_table: Path, tmp_path: Path
 ) -> None:
     assert "trained the model" in cxrlens(
-        "evaluate", small_run.path, phantom_table, "-o", tmp_path / "ev", code=2
+        "evaluate", phantom_table, "--model", small_run.path, "-o", tmp_path / "ev", code=2
     )
 
 
@@ -209,24 +212,30 @@ def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_
             ],
             "convnext_tiny",
         ),
-        (["predict", "nowhere", "{films}"], "nowhere is no run folder"),
-        (["predict", "{run}", "nowhere.png"], "nowhere.png does not exist"),
-        (["explain", "{run}", "{film}", "-o", "e", "--method", "gradcan"], "known are gradcam"),
+        (["predict", "{films}", "--model", "nowhere"], "nowhere does not exist: name a run"),
+        (["predict", "nowhere.png", "--model", "{run}"], "nowhere.png does not exist"),
+        (
+            ["explain", "{film}", "--model", "{run}", "-o", "e", "--method", "gradcan"],
+            "known are evidence, gradcam",
+        ),
         (["check", "{film}", "--csv", "x.csv", "--chain", "raport"], "did you mean 'report'"),
         (["check", "nowhere", "--csv", "x.csv"], "nowhere does not exist"),
         (["check", ".", "--csv", "x.csv"], "there is no film below ."),
-        (["predict", "{run}", "{film}", "--csv", "."], ". is a folder: name a file in it"),
+        (
+            ["predict", "{film}", "--model", "{run}", "--csv", "."],
+            ". is a folder: name a file in it",
+        ),
         (["repair", "{film}", "-o", "r", "--side", "100000"], "less than or equal to 4096"),
         (
-            ["serve", "{run}", "--host", "nobody.invalid", "--token-file", "token"],
+            ["serve", "--model", "{run}", "--host", "nobody.invalid", "--token-file", "token"],
             "nobody.invalid is no address of this machine",
         ),
         (
-            ["serve", "{run}", "--tls-certificate", "no.pem", "--tls-key", "no.pem"],
+            ["serve", "--model", "{run}", "--tls-certificate", "no.pem", "--tls-key", "no.pem"],
             "no.pem cannot be read: No such file or directory",
         ),
         (
-            ["serve", "{run}", "--tls-certificate", "{film}", "--tls-key", "{film}"],
+            ["serve", "--model", "{run}", "--tls-certificate", "{film}", "--tls-key", "{film}"],
             "are no certificate and its key",
         ),
     ],
@@ -253,7 +262,12 @@ def test_without_torch_the_extra_is_named(
 ) -> None:
     arguments = {
         "train": ["train", "lite0-ffn", str(phantom_table), "-o", str(tmp_path / "run")],
-        "predict": ["predict", str(small_run.path), str(phantom_table.parent / "images")],
+        "predict": [
+            "predict",
+            str(phantom_table.parent / "images"),
+            "--model",
+            str(small_run.path),
+        ],
     }[verb]
     code = f"""
 import sys

@@ -33,6 +33,7 @@ class Counting:
     def __init__(self, chain: Chain) -> None:
         self.chain, self.calls = chain, 0
         self.name, self.side, self.version = chain.name, chain.side, chain.version
+        self.findings_version = chain.findings_version
 
     def examine(self, film: np.ndarray) -> object:
         self.calls += 1

@@ -9,6 +9,7 @@ from cxrlens.explanation.gradcam import gradcam
 from cxrlens.models.backbones import build_backbone
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.models.heads import feed_forward
+from cxrlens.prediction.torch_network import TorchNetwork
 
 captum = pytest.importorskip("captum.attr")
 
@@ -56,7 +57,7 @@ def test_it_is_captum_s(name: str) -> None:
             films, target=target, relu_attributions=True
         )
         theirs = theirs[0, 0].detach().numpy()
-        ours = gradcam(model, FILM, target)
+        ours = gradcam(TorchNetwork([model], len(FILM)).slopes(FILM, 0, target))
         assert ours.shape == theirs.shape
         if theirs.max() > 0:
             assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] >= 0.999

@@ -6,6 +6,7 @@ import pytest
 
 from cxrlens.errors import CxrlensError, OutputError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap, normalised, to_film
+from cxrlens.explanation.methods import METHODS
 from cxrlens.explanation.sheet import SheetRow, sheet
 
 VALUES = np.zeros((60, 60), np.float32)
@@ -14,7 +15,9 @@ FILM = np.full((60, 60), 120, np.uint8)
 
 
 def heat(method: str = "lime") -> HeatMap:
-    return HeatMap(VALUES if method != "gradcam" else np.abs(VALUES), FILM, method, "normal")
+    known = METHODS[method]
+    values = VALUES if known.signed else np.abs(VALUES)
+    return HeatMap(values, FILM, method, "normal", signed=known.signed, regional=known.regional)
 
 
 def test_a_signed_overlay_tells_for_from_against_and_leaves_the_rest() -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cxrlens.prediction.bundle import BundleNetwork, manifest_digest, open_bundle
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError
 from cxrlens.prediction import Predictor
 from cxrlens.prediction.layers import LayerNorm, Linear, Relu, gradient
+from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.runs import Run
+from cxrlens.runs.bundle import manifest_digest, open_bundle
 from cxrlens.serving.export import export
 from tests.prediction.bundles import shaken
 

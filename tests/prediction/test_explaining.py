@@ -6,9 +6,9 @@ import pytest
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CxrlensError, OutputError
+from cxrlens.explanation.methods import methods_for
 from cxrlens.prediction.decision import Single, Voting
 from cxrlens.prediction.explained import explain_films
-from cxrlens.prediction.explaining import METHODS
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.runs.run import Run
 
@@ -25,7 +25,11 @@ def pair(predictor: Predictor) -> Predictor:
     return Predictor(predictor.network, decision, predictor.chain, predictor.classes)
 
 
-@pytest.mark.parametrize("method", METHODS)
+GRADCAM_AND_SLOWER = [method.name for method in methods_for(frozenset({"slopes"}))]
+"""What a network without a map of its own can be asked."""
+
+
+@pytest.mark.parametrize("method", GRADCAM_AND_SLOWER)
 def test_each_method_gives_a_map_in_the_film_s_geometry(
     predictor: Predictor, phantoms: Collection, method: str
 ) -> None:
@@ -64,9 +68,19 @@ def test_an_explanation_can_be_stopped(predictor: Predictor, phantoms: Collectio
         raise InterruptedError
 
     prediction = predictor.predict(Path(phantoms.films["image"][0]))
-    for method in METHODS[1:]:
+    for method in GRADCAM_AND_SLOWER[1:]:
         with pytest.raises(InterruptedError):
             prediction.explain(method, progress=stop)
+
+
+def test_a_method_that_does_not_suit_the_model_is_refused(
+    predictor: Predictor, phantoms: Collection
+) -> None:
+    assert [method.name for method in predictor.methods] == GRADCAM_AND_SLOWER
+    prediction = predictor.predict(Path(phantoms.films["image"][0]))
+    assert prediction.explain().method == "gradcam"
+    with pytest.raises(CxrlensError, match="Evidence needs a network with a map of its own"):
+        prediction.explain("evidence")
 
 
 def test_sheets_a_class_with_members(pair: Predictor, phantoms: Collection, tmp_path: Path) -> None:

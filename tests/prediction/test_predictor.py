@@ -46,8 +46,10 @@ def test_the_map_has_the_film_s_own_geometry(predictor: Predictor, phantoms: Col
     assert pixels is not None
     heat = predictor.predict(cv2.resize(pixels, (90, 130))).explain(target="tuberculosis")
     assert heat.values.shape == (130, 90)
-    assert (heat.values.min(), heat.target) == (pytest.approx(0, abs=0.5), "tuberculosis")
-    with pytest.raises(CxrlensError, match="unknown method 'gradcan': known are gradcam"):
+    assert heat.target == "tuberculosis"
+    assert heat.values.min() >= 0
+    assert heat.values.max() == pytest.approx(1, abs=0.15)
+    with pytest.raises(CxrlensError, match="unknown method 'gradcan': known are evidence, gradcam"):
         predictor.predict(pixels).explain("gradcan")
     with pytest.raises(CxrlensError, match="unknown class 'covid'"):
         predictor.predict(pixels).explain(target="covid")

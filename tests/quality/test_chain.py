@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import RecipeError
 from cxrlens.quality import CHAINS, DEFECTS, Chain
+from cxrlens.quality.chain import ONLOOKER
 from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
@@ -39,9 +40,10 @@ def test_a_film_without_findings_is_its_resized_self(
     assert left_alone >= len(films) / 4
 
 
-def test_none_resizes_and_looks_for_nothing(films: list[Film]) -> None:
+def test_none_repairs_nothing_and_lets_the_onlooker_look(films: list[Film]) -> None:
     examination = Chain.named("none").examine(255 - films[0])
-    assert examination.findings == {}
+    assert examination.findings == Chain.named(ONLOOKER).check(255 - films[0]).findings
+    assert examination.findings["negative"].present
     np.testing.assert_array_equal(examination.pixels, resize(255 - films[0], 224))
 
 

@@ -25,7 +25,7 @@ def predictor(small_run: Run) -> Predictor:
 
 @pytest.fixture(scope="session")
 def card(small_run: Run) -> ModelCard:
-    return card_of(small_run.path)
+    return card_of(small_run)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ class NodeProcess:
         self.spool, self.port = spool, port or free_port()
         self.log = spool.with_name(spool.name + ".log")
         self.command = [
-            *(sys.executable, "-m", "cxrlens", "dicom-node", str(model)),
+            *(sys.executable, "-m", "cxrlens", "dicom-node", "--model", str(model)),
             *("--spool", str(spool), "--allow", "ORTHANC,TESTER", "--port", str(self.port)),
             *("--retry", "0.2", "--reserve", "1", *destination),
         ]

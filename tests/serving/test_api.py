@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection
 from cxrlens.prediction import Predictor
 from cxrlens.runs import Run
+from cxrlens.runs.saved import open_model
 from cxrlens.serving.api import create_app
-from cxrlens.serving.card import ModelCard, card_of, write_card
+from cxrlens.serving.card import ModelCard, card_of
 from cxrlens.serving.limits import Limits
 from tests.radiographs.dicom_films import native
 from tests.serving.live_server import live
@@ -84,7 +85,7 @@ def test_a_bundle_serves_as_its_run(
 ) -> None:
     bundled = Predictor.load(small_bundle)
     with (
-        live(create_app(bundled, card_of(small_bundle))) as address,
+        live(create_app(bundled, card_of(open_model(small_bundle)))) as address,
         httpx.Client(base_url=address) as other,
     ):
         own, its = (
@@ -290,9 +291,12 @@ def test_the_card_says_who_and_how_well(client: httpx.Client, small_run: Run) ->
     assert any("0.9 does not mean" in warning for warning in card["warnings"])
 
 
-def test_a_bundle_may_bring_its_card(card: ModelCard, tmp_path: Path) -> None:
-    write_card(card, tmp_path / "card.json")
-    assert card_of(tmp_path) == card
+def test_a_bundle_brings_its_card_and_its_run_s_digest(
+    card: ModelCard, small_run: Run, small_bundle: Path
+) -> None:
+    brought = card_of(open_model(small_bundle))
+    assert brought == card
+    assert brought.digest == open_model(small_bundle).digest == open_model(small_run.path).digest
 
 
 def test_openapi_has_types_and_examples(client: httpx.Client) -> None:

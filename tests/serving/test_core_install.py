@@ -45,8 +45,10 @@ def test_a_bundle_runs_on_the_core_installation(
     films = phantoms.films[phantoms.films["split"] == "test"].drop(columns="split")
     Collection(films).write(tmp_path / "films.csv")
     image = films["image"].iloc[0]
-    assert "predicted: 1 films" in done(cxrlens, "predict", bundle, image)
-    done(cxrlens, "explain", bundle, image, "-o", tmp_path / "explained")
-    done(cxrlens, "evaluate", bundle, tmp_path / "films.csv", "-o", tmp_path / "measured")
+    assert "predicted: 1 films" in done(cxrlens, "predict", image, "--model", bundle)
+    done(cxrlens, "explain", image, "--model", bundle, "-o", tmp_path / "explained")
+    done(
+        cxrlens, "evaluate", tmp_path / "films.csv", "--model", bundle, "-o", tmp_path / "measured"
+    )
     measured = json.loads((tmp_path / "measured" / "metrics.json").read_text())["other"]
     assert measured["confusion"] == small_run.metrics()["test"]["confusion"]

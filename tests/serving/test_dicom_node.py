@@ -12,13 +12,11 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from cxrlens.serving.dicom_extra import require_dicom
 from typer.testing import CliRunner
 
 from cxrlens.cli.app import app
-from cxrlens.errors import CxrlensError, MissingExtraError
+from cxrlens.errors import CxrlensError
 from cxrlens.prediction import Predictor, load
-from cxrlens.serving import dicom_extra
 from cxrlens.serving.dicom_node.courier import Courier
 from cxrlens.serving.dicom_node.destination import StoreNode, StowServer
 from cxrlens.serving.dicom_node.identity import ModelIdentity
@@ -315,17 +313,19 @@ def test_destinations_are_read() -> None:
 
 @pytest.mark.parametrize("places", [[], ["--to", "A@h:1", "--stow", "http://h"]])
 def test_results_have_one_way_out(places: list[str], tmp_path: Path) -> None:
-    command = ["dicom-node", str(tmp_path), "--spool", str(tmp_path), "--allow", "TESTER", *places]
+    command = [
+        "dicom-node",
+        "--model",
+        str(tmp_path),
+        "--spool",
+        str(tmp_path),
+        "--allow",
+        "TESTER",
+        *places,
+    ]
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 2
     assert "one of --to AET@host:port and --stow" in " ".join(said.output.replace("│", "").split())
-
-
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    require_dicom()
-    monkeypatch.setattr(dicom_extra, "PACKAGES", ("no_such_package",))
-    with pytest.raises(MissingExtraError, match=r"no_such_package is missing.*cxrlens\[dicom\]"):
-        require_dicom()
 
 
 def test_ae_titles_are_checked() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, OutputError, RunError
+from cxrlens.explanation.gradcam import gradcam
 from cxrlens.main_job import train
 from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
@@ -93,13 +94,13 @@ def test_timm_s_networks_answer_alike(backbone: str, head: str, tmp_path: Path) 
     films = np.random.default_rng(0).integers(0, 256, (32, 64, 64), np.uint8)
     for batch in (films[:1], films):
         scores, maps = session.run(["scores_0", "maps_0"], {"films": batch})
-        expected = own.logits(batch)[0]
+        expected = own.run(batch).scores[0]
         assert np.ptp(expected) > 1e-2
         assert scores == pytest.approx(expected, rel=1e-4, abs=1e-4 * float(np.abs(expected).max()))
     for output in range(3):
         weights = gradient(layers, maps[0].mean((1, 2)), output) / maps[0, 0].size
         cam = np.tensordot(weights, maps[0], 1).clip(min=0)
-        expected = own.cam(films[0], 0, output)
+        expected = gradcam(own.slopes(films[0], 0, output))
         assert cam == pytest.approx(expected, abs=1e-4 * max(float(expected.max()), 1e-3))
 
 
@@ -196,10 +197,10 @@ def test_every_verb_takes_a_bundle_without_torch(
 ) -> None:
     films = phantoms.films[phantoms.films["split"] == "test"]
     image = films["image"].iloc[0]
-    refused = without_torch("predict", small_run.path, image)
+    refused = without_torch("predict", image, "--model", small_run.path)
     assert refused.returncode == 2
     assert "cxrlens[train]" in refused.stderr
-    said = without_torch("predict", small_bundle, image, "--json", tmp_path / "out.json")
+    said = without_torch("predict", image, "--model", small_bundle, "--json", tmp_path / "out.json")
     assert said.returncode == 0, said.stderr
     (row,) = json.loads((tmp_path / "out.json").read_text())
     own = Predictor.load(small_run.path).predict(image)
@@ -208,13 +209,13 @@ def test_every_verb_takes_a_bundle_without_torch(
     )
     for method in ("gradcam", "occlusion", "lime"):
         said = without_torch(
-            "explain", small_bundle, image, "-o", tmp_path / method, "--method", method
+            "explain", image, "--model", small_bundle, "-o", tmp_path / method, "--method", method
         )
         assert said.returncode == 0, said.stderr
     other = Collection(films.drop(columns="split"))
     other.write(tmp_path / "films.csv")
     said = without_torch(
-        "evaluate", small_bundle, tmp_path / "films.csv", "-o", tmp_path / "measured"
+        "evaluate", tmp_path / "films.csv", "--model", small_bundle, "-o", tmp_path / "measured"
     )
     assert said.returncode == 0, said.stderr
     measured = json.loads((tmp_path / "measured" / "metrics.json").read_text())["other"]
@@ -232,10 +233,10 @@ def test_a_bundle_is_not_measured_on_what_it_learnt(
     copies = [shutil.copy(image, tmp_path / f"{i}.png") for i, image in enumerate(films["image"])]
     Collection(films.assign(image=[str(copy) for copy in copies])).write(tmp_path / "films.csv")
     said = without_torch(
-        "evaluate", small_bundle, tmp_path / "films.csv", "-o", tmp_path / "measured"
+        "evaluate", tmp_path / "films.csv", "--model", small_bundle, "-o", tmp_path / "measured"
     )
     assert said.returncode == 2
     assert "2 of the films trained the model" in said.stderr
-    said = without_torch("evaluate", small_bundle)
+    said = without_torch("evaluate", "--model", small_bundle)
     assert said.returncode == 2
     assert "has no films of its own" in said.stderr

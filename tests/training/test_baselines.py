@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 from cxrlens.errors import CxrlensError, RecipeError, RunError
 from cxrlens.main_job import train
 from cxrlens.prediction.linear_network import film_features
-from cxrlens.prediction.predictor import METHODS, load
+from cxrlens.prediction.predictor import load
 from cxrlens.recipes.recipe import Baseline, read_recipe
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.search import space_of
@@ -103,18 +103,19 @@ def test_a_baseline_is_a_run_like_any_other(baseline_run):
     measured = baseline_run.metrics()["validation"]["macro_f1"]
     assert measured == pytest.approx(max(chosen.values()), abs=1e-6)
     assert sum(again.probabilities.values()) == pytest.approx(1)
-    scores = predictor.network.logits(again.examination.pixels[None])[0][0].astype(float)
+    scores = predictor.network.run(again.examination.pixels[None]).scores[0][0].astype(float)
     softmax = np.exp(scores) / np.exp(scores).sum()
     np.testing.assert_allclose(list(again.probabilities.values()), softmax, rtol=1e-6)
 
 
 def test_every_method_but_gradcam_explains_a_baseline(baseline_run):
     image = baseline_run.predictions("test")["image"].iloc[0]
-    prediction = load(baseline_run.path).predict(image)
+    predictor = load(baseline_run.path)
+    prediction = predictor.predict(image)
     with pytest.raises(CxrlensError, match="feature maps"):
         prediction.explain("gradcam")
-    for method in set(METHODS) - {"gradcam"}:
-        assert prediction.explain(method).values.max() <= 1
+    for method in predictor.methods:
+        assert prediction.explain(method.name).values.max() <= 1
 
 
 def test_broken_weights_are_one_sentence(baseline_run, tmp_path):

@@ -56,7 +56,7 @@ def repair(
         findings.to_csv(draft, index=False)
     done(
         f"{out}: {_counts(findings)}; what was found and done is in {table}",
-        f"look at the copies beside the films, then cxrlens predict MODEL {out} --csv predictions.csv",
+        f"look at the copies, then cxrlens predict {out} --model MODEL --csv predictions.csv",
     )
     end_with(failures)
 
