@@ -133,7 +133,8 @@ def _sections(comparison: Comparison) -> list[tuple[str, str, pd.DataFrame, str]
     return [
         (
             OVERALL,
-            "Macro averages: plain means over the classes that occur, as labels or predictions; in brackets the 95\u00a0% interval.",
+            "Macro averages: plain means over the classes that occur, as labels or predictions; in brackets "
+            "the 95\u00a0% interval.",
             tables.overall_text(comparison),
             f"{note}." if note else "",
         ),
