@@ -255,6 +255,44 @@ def test_a_stray_bright_pixel_leaves_the_scale_of_a_twelve_bit_film():
     np.testing.assert_array_equal(others, scaled(TWELVE, 12).ravel()[1:])
 
 
+WIDE = drawn(12, (180, 200))
+
+
+def marked(film, level, side, smooth=False):
+    film = film.astype(np.uint16)
+    film[4 : 4 + side, 4 : 4 + side] = level
+    if smooth:  # as letters are drawn
+        film[4, 4 : 4 + side] = film[4 + side, 4 : 4 + side] = level // 2
+    return film
+
+
+MARKS = {
+    "one pixel": (marked(WIDE, 65535, 1), 12),
+    "a large mark": (marked(WIDE, 65535, 30), 12),
+    "a mark with soft edges": (marked(WIDE, 65535, 12, smooth=True), 12),
+    "a mark of 15 bits": (marked(WIDE, 32767, 20), 12),
+    "a mark on 14 bits": (marked(drawn(14, (180, 200)), 65535, 20), 14),
+    "a mark on 10 bits": (marked(drawn(10, (180, 200)), 4095, 20), 10),
+    "a dark film": (WIDE // 3, 12),
+}
+
+
+@pytest.mark.parametrize("write", [lambda film: png(film, GREYS, 16), tiff], ids=["PNG", "TIFF"])
+@pytest.mark.parametrize(("film", "bits"), MARKS.values(), ids=MARKS)
+def test_a_burnt_in_mark_leaves_the_scale_of_the_film(film, bits, write):
+    expected = np.minimum(np.rint(film * (255 / (2**bits - 1))), 255)
+    assert np.abs(decode_radiograph(write(film), "film").astype(int) - expected).max() <= 1
+
+
+def test_a_bright_part_of_the_film_is_no_mark():
+    film = drawn(16, (180, 200)) // 16
+    film[40:90, 40:90] = drawn(16, (50, 50))
+    assert (
+        np.abs(decode_radiograph(png(film, GREYS, 16), "film").astype(int) - scaled(film, 16)).max()
+        <= 1
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import socket
 import warnings
 from pathlib import Path
 
@@ -330,3 +331,31 @@ def test_a_link_to_nothing_is_listed_for_reading_to_say_so(tmp_path):
 def test_a_path_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(FilmError, match="nowhere does not exist"):
         find_films([tmp_path / "nowhere"])
+
+
+def unusual(folder, kind):
+    path = folder / "a.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(folder / "pipe")
+        path.symlink_to(folder / "pipe")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a pipe"])
+def test_only_regular_files_are_films(tmp_path, kind):
+    path = unusual(tmp_path, kind)
+    assert refusal(path).startswith("is no regular file but a pipe, a device or a socket")
+    assert find_films([tmp_path]) == [path]  # it is called a film: reading says what it is
+
+
+def test_pipes_without_a_suffix_are_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "IM0001")
+    os.mkfifo(tmp_path / "1.2.840")
+    assert find_films([tmp_path]) == []

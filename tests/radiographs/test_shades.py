@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from cxrlens.errors import FilmError
 
 from .dicom_films import (
+    LOSSLESS,
+    NATIVE,
     ROOT,
     SIXTEEN,
     TWELVE,
@@ -162,3 +168,167 @@ def test_monochrome1_with_window():
         native(TWELVE, 12, photometric="MONOCHROME1", WindowCenter="1500", WindowWidth="1000")
     )
     np.testing.assert_array_equal(film, 255 - window(TWELVE.astype(float), 1500, 1000))
+
+
+EDGE = np.s_[:, :9]
+
+
+def padded(pixels, value):
+    film = pixels.copy()
+    film[EDGE] = value
+    return film
+
+
+def background(film):
+    film = film.copy()
+    film[EDGE] = 0
+    return film
+
+
+SIGNED = TWELVE.astype(np.int16) - 2048
+FULL = scaled(TWELVE, 12)
+PADDED = {
+    "65535 in 16 bits": (TWELVE, 65535, 16, {}, FULL),
+    "65535, which 12 bits cannot hold": (TWELVE, 65535, 12, {}, FULL),
+    "4095 in 12 bits": (np.minimum(TWELVE, 4094), 4095, 12, {}, FULL),
+    "0 of MONOCHROME1": (
+        np.maximum(TWELVE, 1),
+        0,
+        12,
+        {"photometric": "MONOCHROME1"},
+        255 - FULL,
+    ),
+    "-2000 in 16 signed bits": (TWELVE.astype(np.int16), -2000, 16, {}, FULL),
+    "-32768 round 12 signed bits": (SIGNED, -32768, 12, {}, FULL),
+    "-2048 in 12 signed bits": (np.maximum(SIGNED, -2047), -2048, 12, {}, FULL),
+    "with a window": (
+        TWELVE,
+        65535,
+        16,
+        {"WindowCenter": "1500", "WindowWidth": "1000"},
+        window(TWELVE.astype(float), 1500, 1000),
+    ),
+    "with a falling slope": (
+        TWELVE,
+        65535,
+        16,
+        {"RescaleSlope": "-1", "RescaleIntercept": "4095"},
+        255 - FULL,
+    ),
+    "with a VOI LUT": (
+        TWELVE,
+        65535,
+        16,
+        {"VOILUTSequence": lut(np.arange(4096), 0, 12)},
+        FULL,
+    ),
+    "a range": (
+        TWELVE,
+        65000,
+        16,
+        {"PixelPaddingRangeLimit": 64000},
+        FULL,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "value", "bits", "tags", "expected"), PADDED.values(), ids=PADDED
+)
+def test_padding_is_black_and_counts_for_nothing(pixels, value, bits, tags, expected):
+    film = padded(pixels, value)
+    if "PixelPaddingRangeLimit" in tags:
+        film[EDGE] -= np.arange(9, dtype=film.dtype) * 100
+    seen = read(native(film, bits, PixelPaddingValue=value, **tags))
+    assert np.abs(seen.astype(int) - background(expected)).max() <= 1
+
+
+def test_a_film_of_nothing_but_padding_is_refused():
+    with pytest.raises(FilmError, match="nothing but padding"):
+        read(native(np.full((9, 9), 7, dtype=np.uint16), 12, PixelPaddingValue=7))
+
+
+JUNK = np.random.default_rng(3).integers(0, 1 << 16, TWELVE.shape).astype(np.uint16)
+PLACES = [(12, 15), (12, 13), (12, 11), (10, 15), (10, 11), (8, 15), (14, 15)]
+CONTAINERS = {
+    "plain": (NATIVE, lambda pixels: pixels.tobytes()),
+    "implicit": (uid.ImplicitVRLittleEndian, lambda pixels: pixels.tobytes()),
+    "big endian": (uid.ExplicitVRBigEndian, lambda pixels: pixels.astype(">u2").tobytes()),
+    **{name: (syntax, lambda p, e=e: e(p, 16)) for name, (syntax, e) in LOSSLESS.items()},
+}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("bits", "high"), PLACES)
+@pytest.mark.parametrize(("syntax", "encode"), CONTAINERS.values(), ids=CONTAINERS)
+def test_bits_outside_the_stored_ones_are_masked_in_every_syntax(
+    syntax, encode, bits, high, signed
+):
+    values = drawn(bits).astype(np.uint16)
+    shift, mask = high + 1 - bits, (1 << bits) - 1
+    codes = (values - (1 << bits - 1)) & mask if signed else values
+    pixels = ((codes.astype(np.uint16) << shift) | (JUNK & (0xFFFF - (mask << shift)))).astype(
+        np.uint16
+    )
+    film = dataset_of(pixels, bits, HighBit=high, PixelRepresentation=int(signed))
+    np.testing.assert_array_equal(read(written(film, encode(pixels), syntax)), scaled(values, bits))
+
+
+def test_a_stream_of_the_stored_bits_alone_is_not_shifted():
+    film = dataset_of(TWELVE, 12, HighBit=15)
+    data = written(film, jpeg2k(TWELVE, 12), uid.JPEG2000Lossless)
+    np.testing.assert_array_equal(read(data), FULL)
+
+
+def table(descriptor, data, vr="OW"):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", descriptor)
+    item.add_new("LUTData", vr, data)
+    return Sequence([item])
+
+
+STEPS = np.rint(np.linspace(0, 255, 4096)).astype(np.uint8)
+RAMP = np.arange(4096, dtype="<u2")
+TABLES = {
+    "8 bits in words": table([4096, 0, 8], STEPS.astype("<u2").tobytes()),
+    "8 bits, two in a word": table([4096, 0, 8], STEPS.tobytes()),
+    "8 bits, two in a number": table([4096, 0, 8], STEPS.view("<u2").tolist(), "US"),
+    "fewer entries told": table([256, 0, 12], RAMP.tobytes()),
+    "more entries told": table([60000, 0, 12], RAMP.tobytes()),
+    "65536 entries told": table([0, 0, 12], RAMP.tolist(), "US"),
+    "16 bits told of 12": table([4096, 0, 16], RAMP.tobytes()),
+    "8 bits told of 12": table([4096, 0, 8], RAMP.tobytes()),
+    "no bits told": table([4096, 0, 0], RAMP.tobytes()),
+}
+
+
+@pytest.mark.parametrize("sequence", TABLES.values(), ids=TABLES)
+def test_entries_decide_where_the_descriptor_contradicts_them(sequence):
+    seen = read(native(TWELVE, 12, VOILUTSequence=sequence))
+    assert np.abs(seen.astype(int) - FULL).max() <= 1
+
+
+@pytest.mark.parametrize("syntax", [NATIVE, uid.ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("first", "tags", "pixels", "bits"),
+    [
+        (64512, {"RescaleIntercept": "-1024", "RescaleSlope": "1"}, TWELVE, 12),
+        (63488, {}, SIGNED, 12),
+        (40000, {}, TWELVE + np.uint16(40000), 16),
+        (32768, {"RescaleIntercept": "-32768", "RescaleSlope": "1"}, TWELVE, 16),
+    ],
+)
+def test_the_first_value_of_a_table_has_the_sign_of_what_it_maps(syntax, first, tags, pixels, bits):
+    sequence = table([4096, first, 12], RAMP.tobytes())
+    film = dataset_of(pixels, bits, VOILUTSequence=sequence, **tags)
+    np.testing.assert_array_equal(read(written(film, pixels.tobytes(), syntax)), FULL)
+    if "RescaleSlope" not in tags:
+        film = dataset_of(pixels, bits, ModalityLUTSequence=sequence)
+        np.testing.assert_array_equal(read(written(film, pixels.tobytes(), syntax)), FULL)
+
+
+def test_a_table_without_its_descriptor_is_named():
+    sequence = table([4096, 0, 12], RAMP.tobytes())
+    del sequence[0].LUTDescriptor
+    with pytest.raises(FilmError, match="VOILUTSequence lacks LUTDescriptor"):
+        read(native(TWELVE, 12, VOILUTSequence=sequence))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cxrlens.collections.collection import Collection, collection_from, read_collection
 from cxrlens.errors import CollectionError
+from cxrlens.radiographs.read import open_film
 
 OVERLAPS = {
     frozenset({"nih", "rsna"}): "the films of rsna are a part of nih",
@@ -123,7 +124,7 @@ def _refuse_repeated_films(images: pd.Series, table: pd.Series) -> None:
 
 
 def _digest(path: str) -> bytes:
-    with Path(path).open("rb") as file:
+    with open_film(path) as file:
         digest = hashlib.sha256()
         while block := file.read(_BLOCK):
             digest.update(block)

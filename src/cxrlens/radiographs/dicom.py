@@ -5,6 +5,7 @@ Only the tags that pixels, kind and view need are parsed: a patient's name is ne
 
 import io
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,40 +19,27 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.decoding import decode_apart
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
-from cxrlens.radiographs.integrity import bare_lossless_jpeg, coded_size, ends_well
+from cxrlens.radiographs.integrity import CodedForm, bare_lossless_jpeg, coded_form, ends_well
+from cxrlens.radiographs.pixel_tags import PIXEL_TAGS, PixelTags, read_pixel_tags
 from cxrlens.radiographs.quiet import hush, quietly
-from cxrlens.radiographs.shades import shades
+from cxrlens.radiographs.shades import SHADE_TAGS, shades, stored_values
 from cxrlens.radiographs.view import VIEW_TAGS, unsuitable
 
 _TAGS = [
     *VIEW_TAGS,
     "SOPClassUID",
     "Modality",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
+    *PIXEL_TAGS,
+    *SHADE_TAGS,
     "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "ModalityLUTSequence",
-    "VOILUTSequence",
-    "VOILUTFunction",
-    "WindowCenter",
-    "WindowWidth",
     "RedPaletteColorLookupTableDescriptor",
     "GreenPaletteColorLookupTableDescriptor",
     "BluePaletteColorLookupTableDescriptor",
     "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableData",
-    "ExtendedOffsetTable",
-    "ExtendedOffsetTableLengths",
     "PixelData",
 ]
 
@@ -110,6 +98,9 @@ _DECODERS = {
     uid.RLELossless: "pylibjpeg",
 }
 
+_ITEM = b"\xfe\xff\x00\xe0"
+"""What encapsulated, that is compressed, pixels start with."""
+
 _LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 
 for _package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls"):
@@ -144,8 +135,7 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
             _refuse_inflation(data, name, max_pixels)
             dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=_TAGS)
             _refuse_others(dataset, name)
-            refuse_size(_whole(dataset, "Columns"), _whole(dataset, "Rows"), name, max_pixels)
-            return _shown(_decoded(dataset, name), dataset)
+            return _film(dataset, name, max_pixels)
         except FilmError:
             raise
         except Exception as error:  # a parser and decoders on arbitrary bytes can raise anything
@@ -192,67 +182,140 @@ def _refuse_others(dataset: FileDataset, name: str) -> None:
         raise FilmError(
             f"{name} is a DICOM film of {frames} frames: save each as a file of its own"
         )
-    if _whole(dataset, "BitsAllocated", 8) > 16:
-        raise FilmError(f"{name} is a DICOM film of more than 16 bits: export it with 16 or fewer")
 
 
-def _decoded(dataset: FileDataset, name: str) -> NDArray[Any]:
-    syntax = dataset.file_meta.get("TransferSyntaxUID") or uid.ImplicitVRLittleEndian
-    dataset.file_meta.TransferSyntaxUID = syntax
-    plugin = _DECODERS.get(syntax, "")
-    if syntax not in _PLAIN:
-        if plugin not in _plugins(dataset, syntax):
-            what = f" ({syntax.name})" if syntax.name != str(syntax) else ""
+def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    syntax = film.file_meta.get("TransferSyntaxUID")
+    if not syntax:
+        if film.PixelData.startswith(_ITEM):
             raise FilmError(
-                f"{name} is compressed in a way that has no decoder here{what}: "
-                "export it uncompressed or as JPEG 2000"
+                f"{name} lacks the DICOM tag TransferSyntaxUID, which says how its pixels are "
+                "compressed: export it anew from its source"
             )
-        if syntax != uid.RLELossless:
-            _check_stream(dataset, name)
-    try:
-        pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin)
-    except BaseException as error:
-        # The RLE decoder is written in Rust, whose panic on a broken film is no Exception.
-        if type(error).__name__ == "PanicException":
-            raise ValueError("the RLE decoder gave up") from error
-        raise
-    return pixels
+        is_implicit, is_little = film.original_encoding
+        syntax = uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
+        syntax = uid.ExplicitVRBigEndian if is_little is False else syntax
+    if syntax in _PLAIN:
+        tags = read_pixel_tags(film, name, None)
+        refuse_size(tags.columns, tags.rows, name, max_pixels)
+        if tags.samples == 3 and tags.planar is None:
+            tags = replace(tags, planar=_planar(film.PixelData, tags))
+        order: dict[str, Any] = {"pixel_vr": film["PixelData"].VR}
+        pixels, _ = get_decoder(syntax).as_array(film.PixelData, index=0, **_options(tags), **order)
+    else:
+        plugin = _plugin(syntax, name)
+        stream = get_frame(film.PixelData, 0, number_of_frames=1)
+        form = None if syntax == uid.RLELossless else _form(stream, syntax, name)
+        tags = read_pixel_tags(film, name, form)
+        refuse_size(tags.columns, tags.rows, name, max_pixels)
+        if form:
+            stream = _checked(stream, form, tags, syntax, name)
+        options = _options(tags)
+        pixels = decode_apart(syntax, plugin, options, encapsulate([stream]), name)
+    return _shown(pixels, tags, film, name)
 
 
-def _plugins(dataset: FileDataset, syntax: uid.UID) -> tuple[str, ...]:
-    if syntax == uid.JPEGExtended12Bit and _whole(dataset, "BitsStored") != 8:
-        return ()
+def _options(tags: PixelTags) -> dict[str, Any]:
+    """Say to pydicom how to decode samples as they lie, whatever their bits mean."""
+    return {
+        "rows": tags.rows,
+        "columns": tags.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": tags.samples,
+        "photometric_interpretation": tags.photometric or "RGB",
+        "planar_configuration": tags.planar or 0,
+        "pixel_representation": 0,
+        "bits_allocated": tags.container,
+        "bits_stored": tags.container,
+        "pixel_keyword": "PixelData",
+    }
+
+
+def _planar(pixels: bytes, tags: PixelTags) -> int:
+    """Tell planes from triples where no tag does: the one in which rows differ less from the next is it."""
+    dtype = f"<u{max(tags.container // 8, 1)}"
+    count = tags.rows * tags.columns * 3
+    samples = np.frombuffer(pixels, dtype=dtype, count=count).astype(np.int32)
+    triples = np.diff(samples.reshape(tags.rows, -1), axis=0)
+    planes = np.diff(samples.reshape(3, tags.rows, tags.columns), axis=1)
+    return int(np.abs(planes).mean() < np.abs(triples).mean()) if tags.rows > 1 else 0
+
+
+def _plugin(syntax: uid.UID, name: str) -> str:
     try:
-        return get_decoder(syntax).available_plugins
+        found = get_decoder(syntax).available_plugins
     except NotImplementedError:
-        return ()
+        found = ()
+    plugin = _DECODERS.get(syntax, "")
+    if plugin not in found:
+        raise _without_decoder(syntax, name)
+    return plugin
 
 
-def _check_stream(dataset: FileDataset, name: str) -> None:
-    """Refuse a film that is cut short or whose own header belies the tags; bare lossless JPEG."""
-    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+def _without_decoder(syntax: uid.UID, name: str) -> FilmError:
+    what = f" ({syntax.name})" if syntax.name != str(syntax) else ""
+    return FilmError(
+        f"{name} is compressed in a way that has no decoder here{what}: "
+        "export it uncompressed or as JPEG 2000"
+    )
+
+
+def _form(stream: bytes, syntax: uid.UID, name: str) -> CodedForm:
+    """Read the stream's own header; refuse a stream that is cut short or has none."""
     if not ends_well(stream):
         raise FilmError(f"{name} is a broken DICOM file (it is cut short): copy it again")
-    if coded_size(stream) != (dataset.Columns, dataset.Rows):
+    form = coded_form(stream)
+    if form is None:
+        raise FilmError(
+            f"{name} is a broken DICOM file (its pixels' header is damaged): copy it again"
+        )
+    if form.is_dct and form.precision != 8 and syntax not in _LOSSLESS_JPEG:
+        raise _without_decoder(syntax, name)
+    return form
+
+
+def _checked(stream: bytes, form: CodedForm, tags: PixelTags, syntax: uid.UID, name: str) -> bytes:
+    """Refuse a stream that belies the tags; strip lossless JPEG of all that GDCM could stumble over."""
+    if (form.width, form.height) != (tags.columns, tags.rows):
         raise FilmError(f"{name} is a broken DICOM file (its tags and its pixels disagree in size)")
-    if dataset.file_meta.TransferSyntaxUID in _LOSSLESS_JPEG:
-        samples, allocated = dataset.SamplesPerPixel, dataset.BitsAllocated
-        # GDCM also ends the whole program where it cannot do what the tags say.
-        fits = dataset.BitsStored == allocated if samples == 3 else samples == 1
-        is_possible = fits and allocated in (8, 16) and 1 <= dataset.BitsStored <= allocated
-        bare = bare_lossless_jpeg(stream, samples, allocated) if is_possible else None
-        if bare is None:
-            raise FilmError(f"{name} is a broken DICOM file (its pixels' header is damaged)")
-        dataset.PixelData = encapsulate([bare])
+    if syntax not in _LOSSLESS_JPEG:
+        return stream
+    bare = bare_lossless_jpeg(stream, tags.samples, tags.container)
+    if bare is None:
+        raise FilmError(f"{name} is a broken DICOM file (its pixels' header is damaged)")
+    return bare
 
 
-def _shown(pixels: NDArray[Any], dataset: FileDataset) -> NDArray[np.uint8]:
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)
+def _shown(
+    pixels: NDArray[Any], tags: PixelTags, film: FileDataset, name: str
+) -> NDArray[np.uint8]:
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if tags.photometric == "PALETTE COLOR":
+        pixels = apply_color_lut(stored_values(pixels, tags).astype(np.int32), film)
+        tags = replace(tags, bits=8 * pixels.dtype.itemsize, coded=16, shift=0, signed=False)
     if pixels.ndim == 2:
-        return shades(pixels.astype(pixels.dtype.newbyteorder("="), copy=False), dataset)
-    if pixels.dtype == np.uint8:
-        return np.array(Image.fromarray(pixels).convert("L"), dtype=np.uint8)
+        return shades(pixels, tags, film, name)
+    if not tags.photometric:
+        pixels = _colours_without_a_name(pixels, name)
+    pixels = stored_values(pixels, tags)
+    if tags.bits <= 8:
+        white = (1 << tags.bits) - 1
+        levels = (pixels * 255 // white).astype(np.uint8)
+        return np.array(Image.fromarray(levels).convert("L"), dtype=np.uint8)
     grey = grey_of_colour(pixels.astype(np.uint16))
-    bits = _whole(dataset, "BitsStored", 16)
-    return to_eight_bits(grey, bits if 8 < bits < 16 else None)
+    return to_eight_bits(grey, tags.bits if tags.bits < 16 else None)
+
+
+def _colours_without_a_name(pixels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Take a grey film in three samples for what it must be, RGB or YBR; refuse any other."""
+    samples = pixels.astype(np.int32)
+    white = np.iinfo(pixels.dtype).max
+    spread = (samples.max(axis=-1) - samples.min(axis=-1)).mean()
+    if spread <= white / 128:
+        return pixels
+    if np.abs(samples[..., 1:] - (white + 1) // 2).mean() <= white / 64:
+        return np.repeat(pixels[..., :1], 3, axis=-1)
+    raise FilmError(
+        f"{name} lacks the DICOM tag PhotometricInterpretation, without which its colours have no one "
+        "meaning: export it anew from its source"
+    )

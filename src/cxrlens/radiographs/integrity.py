@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _EOI = b"\xff\xd9"
 _SOF_LOSSLESS, _DHT, _SOS, _DRI = 0xC3, 0xC4, 0xDA, 0xDD
@@ -10,6 +11,8 @@ _REMARKS = frozenset({*range(0xE0, 0xF0), 0xFE})
 _J2K_START, _JP2_START = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 """JPEG's frame headers of all processes, and the one of JPEG-LS; 0xC4, 0xC8, 0xCC are others."""
+
+_LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF, 0xF7})
 
 
 def fault_of_png(data: bytes) -> str:
@@ -42,23 +45,55 @@ def ends_well(data: bytes, start: int = 0) -> bool:
     return data.rfind(_EOI) >= start
 
 
-def coded_size(stream: bytes) -> tuple[int, int] | None:
-    """Read width and height from the header of a JPEG, JPEG-LS or JPEG 2000 stream.
+@dataclass(frozen=True, slots=True)
+class CodedForm:
+    """What the header of a JPEG, JPEG-LS or JPEG 2000 stream says of its pixels.
 
-    Returns
-    -------
-    tuple of int, or None
-        Width and height in pixels; None if there is no such header.
+    Attributes
+    ----------
+    width, height
+        Size in pixels.
+    samples
+        Samples a pixel.
+    precision
+        Bits a sample.
+    signed
+        Whether samples are signed, which only JPEG 2000 can say.
+    is_dct
+        JPEG of the lossy processes.
+    is_wavelet
+        JPEG 2000.
     """
+
+    width: int
+    height: int
+    samples: int
+    precision: int
+    signed: bool = False
+    is_dct: bool = False
+    is_wavelet: bool = False
+
+
+def coded_form(stream: bytes) -> CodedForm | None:
+    """Read the header of a JPEG, JPEG-LS or JPEG 2000 stream; None if there is no such header."""
     # The standard wants JPEG 2000's bare stream, but some writers leave it in its JP2 container.
     start = stream.find(_J2K_START, 0, 4096) if stream.startswith(_JP2_START) else 0
-    if stream.startswith(_J2K_START, max(start, 0)) and len(stream) >= start + 24:
+    if stream.startswith(_J2K_START, max(start, 0)) and len(stream) >= start + 43:
         right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
-        return right - left, bottom - top
-    for marker, body, _ in _segments(stream):
+        samples, depth = struct.unpack_from(">HB", stream, start + 40)
+        return CodedForm(
+            right - left,
+            bottom - top,
+            samples,
+            (depth & 0x7F) + 1,
+            signed=bool(depth & 0x80),
+            is_wavelet=True,
+        )
+    for marker, body, _ in segments(stream):
         if marker in _START_OF_FRAME and len(body) >= 6:
-            height, width = struct.unpack_from(">HH", body, 1)
-            return width, height
+            precision, height, width, samples = struct.unpack_from(">BHHB", body)
+            is_dct = marker not in _LOSSLESS_FRAMES
+            return CodedForm(width, height, samples, precision, is_dct=is_dct)
     return None
 
 
@@ -82,7 +117,7 @@ def bare_lossless_jpeg(stream: bytes, samples: int, bits_allocated: int) -> byte
         such samples, sound tables and a scan.
     """
     kept, frames = b"\xff\xd8", 0
-    for marker, body, end in _segments(stream):
+    for marker, body, end in segments(stream):
         if marker == _SOF_LOSSLESS:
             frames += 1
             if len(body) != 6 + 3 * samples or body[5] != samples:
@@ -118,7 +153,7 @@ def _huffman_tables_are_sound(body: bytes) -> bool:
     return True
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
+def segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Give marker, body and end of each segment of a JPEG, up to its scan's header."""
     place = 2
     while stream.startswith(b"\xff\xd8") and place + 4 <= len(stream):

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,16 +83,44 @@ def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
         # Neither a table nor a page could name such a film.
         shown = os.fsencode(path).decode(errors="backslashreplace")
         raise FilmError(f"{shown} has a name that is no UTF-8: rename it") from error
+    most = _MOST_BYTES_PER_PIXEL * max_pixels
     try:
-        with Path(path).open("rb") as file:
+        with open_film(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if size > _MOST_BYTES_PER_PIXEL * max_pixels:
-                raise FilmError(
-                    f"{path} has {size:,} bytes, more than any film: name the film itself"
-                )
-            return file.read()
+            # Not every file system knows the sizes of its files.
+            data = file.read(most + 1) if size <= most else b""
+    except OSError as error:
+        raise FilmError(_why_unreadable(path, error)) from error
+    if (size := max(size, len(data))) > most:
+        raise FilmError(f"{path} has {size:,} bytes, more than any film: name the film itself")
+    return data
+
+
+def open_film(path: str | Path) -> BinaryIO:
+    """Open a film's file; a pipe, a device or a socket, which could hold a reader for ever, is none.
+
+    Raises
+    ------
+    FilmError
+        If there is no regular file, or it cannot be opened.
+    """
+    try:
+        kind = os.stat(path).st_mode
+        if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+            # It could be replaced meanwhile: opening a pipe must not wait for its writer.
+            file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file
+            file.close()
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise FilmError(_why_unreadable(path, error)) from error
+    raise FilmError(
+        f"{path} is no regular file but a pipe, a device or a socket: name the film's own file"
+    )
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -197,9 +226,11 @@ def _is_film(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR":
         return False
     try:
-        with path.open("rb") as file:
+        if path.exists() and not path.is_file():
+            return False
+        with open_film(path) as file:
             return is_dicom(file.read(132))
-    except OSError:
+    except (OSError, FilmError):
         return True  # reading it will say why
 
 

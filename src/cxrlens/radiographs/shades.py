@@ -1,6 +1,6 @@
-"""How a DICOM film wants its stored values to be shown: DICOM PS3.3, C.7.6.3, C.11.1 and C.11.2.
+"""How a DICOM film wants its stored values to be shown: DICOM PS3.3, C.7.5.1, C.7.6.3, C.11.1 and C.11.2.
 
-Stored values have 16 bits at most, so that every step is done once on all values that there can
+Stored values have 16 bits at most, so that every step is done once on all samples that there can
 be, and the film then goes through one table.
 """
 
@@ -11,81 +11,157 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cxrlens.radiographs.depth import USUAL_DEPTHS, stored_depth
+from cxrlens.errors import FilmError
+from cxrlens.radiographs.depth import depth_of_counts
+from cxrlens.radiographs.lookup import Values, looked_up
+from cxrlens.radiographs.pixel_tags import PixelTags
 
-Values = NDArray[np.float64]
+SHADE_TAGS = (
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "VOILUTFunction",
+    "WindowCenter",
+    "WindowWidth",
+)
+"""What `shades` reads."""
 
 
-def shades(pixels: NDArray[Any], dataset: Dataset) -> NDArray[np.uint8]:
+def shades(
+    samples: NDArray[Any], tags: PixelTags, film: Dataset, name: str = "the film"
+) -> NDArray[np.uint8]:
     """Show a grey DICOM film as its tags say.
 
-    In this order: the modality LUT, or rescale slope and intercept; the VOI LUT, or else the window
-    (the first, if there are several; `LINEAR`, `LINEAR_EXACT` or `SIGMOID`); MONOCHROME1 inverted.
-    0 and 255 are the ends of the range that the tags promise, never the darkest and brightest pixel
-    that were met: a stray pixel changes nothing else. Without VOI LUT and window that is the whole
-    range of the stored bits. Where these are said to be 16, which is often only the size of the
-    container, it is the smallest usual depth that holds the film
-    (`cxrlens.radiographs.depth.stored_depth`).
+    In this order: bits outside the stored ones go; the modality LUT, or rescale slope and intercept; the
+    VOI LUT, or else the window (the first, if there are several; `LINEAR`, `LINEAR_EXACT` or `SIGMOID`);
+    MONOCHROME1 inverted; padding black. 0 and 255 are the ends of the range that the tags promise, never
+    the darkest and brightest pixel that were met: a stray pixel changes nothing else. Without VOI LUT and
+    window that is the whole range of the stored bits. Where these are said to be 16, which is often only
+    the size of the container, it is the smallest usual depth that holds the film
+    (`cxrlens.radiographs.depth.stored_depth`), padding left out.
 
     Parameters
     ----------
-    pixels
-        Stored values, (H, W), of an integer type of 8 or 16 bits.
-    dataset
-        Holds the tags. A tag that is missing, or that cannot be a number, is passed over; so are a
+    samples
+        As decoded, (H, W), of an unsigned type; a sample has `tags.container` bits.
+    tags
+        How values lie in samples.
+    film
+        Holds the other tags. A tag that is missing, or that cannot be a number, is passed over; so are a
         slope of 0 and a window that the standard forbids (narrower than 1, or 0 if exact).
+    name
+        What messages call it.
 
     Returns
     -------
     ndarray of uint8
         (H, W).
+
+    Raises
+    ------
+    FilmError
+        If nothing but padding is there, or a lookup table lacks descriptor or entries.
     """
-    bits = 8 * pixels.dtype.itemsize
-    patterns = pixels.view(f"u{pixels.dtype.itemsize}")
-    stored = np.arange(1 << bits).astype(patterns.dtype).view(pixels.dtype).astype(np.float64)
-    values, darkest, brightest = _modality(stored, *_stored_range(pixels, dataset), dataset)
-    shown = _voi(values, dataset)
+    counts = np.bincount(samples.ravel(), minlength=1 << tags.container)
+    every = np.arange(len(counts))
+    stored = stored_values(every, tags)
+    padding = _padding(every, stored, tags, film)
+    met = (counts > 0) & ~padding
+    if not met.any():
+        raise FilmError(f"{name} is a DICOM film of nothing but padding by its PixelPaddingValue")
+    reach = _stored_range(stored, counts * met, tags)
+    values, darkest, brightest = _modality(stored.astype(np.float64), *reach, film, met, name)
+    shown = _voi(values, film, met, name)
     if shown is None:
         shown = (values - darkest) / (brightest - darkest)
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+    if tags.photometric == "MONOCHROME1":
         shown = 1 - shown
     table = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
-    return np.asarray(table[patterns], dtype=np.uint8)
+    table[padding] = 0
+    return np.asarray(table[samples], dtype=np.uint8)
 
 
-def _stored_range(pixels: NDArray[Any], dataset: Dataset) -> tuple[float, float]:
-    bits = min(dataset.get("BitsStored") or 16, 8 * pixels.dtype.itemsize)
-    lowest, highest = int(pixels.min()), int(pixels.max())
-    is_signed = pixels.dtype.kind == "i"
-    if bits < 16:
-        return (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
-    reach = max(highest, -1 - lowest)
-    depth = next(depth for depth in USUAL_DEPTHS if reach < 1 << depth)
-    return (-(1 << depth) if lowest < 0 else 0), (1 << depth) - 1
+def stored_values(samples: NDArray[Any], tags: PixelTags) -> NDArray[np.int64]:
+    """Take values out of the bits of samples in which they lie; overlays in the others are gone."""
+    values = (samples.astype(np.int64) >> tags.shift) & ((1 << tags.coded) - 1)
+    if tags.signed:
+        sign = 1 << (tags.coded - 1)
+        values = (values ^ sign) - sign
+    return np.asarray(values, dtype=np.int64)
+
+
+def _padding(
+    samples: NDArray[Any], stored: NDArray[np.int64], tags: PixelTags, film: Dataset
+) -> NDArray[np.bool_]:
+    """Tell which samples are padding: of one value, or from it to the limit of the range (C.7.5.1.1.2)."""
+    value = _number(film, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(len(samples), dtype=bool)
+    limit = _number(film, "PixelPaddingRangeLimit")
+    # The tags' own sign may be wrong: their 16 bits are read as the pixels' are.
+    sign = 1 << 15 if tags.signed else 0
+    ends = [
+        ((int(end) & 0xFFFF) ^ sign) - sign for end in (value, value if limit is None else limit)
+    ]
+    low, high = min(ends), max(ends)
+    padding = (stored >= low) & (stored <= high)
+    whole = samples.astype(np.int64)
+    if tags.signed and tags.container == 16:
+        whole = (whole ^ sign) - sign
+    # Some writers pad with a value that the stored bits cannot hold: it fills the whole sample.
+    lowest, highest = int(stored.min()), int(stored.max())
+    if not lowest <= low <= high <= highest:
+        padding = (whole >= low) & (whole <= high)
+    return np.asarray(padding, dtype=bool)
+
+
+def _stored_range(
+    stored: NDArray[np.int64], counts: NDArray[np.int64], tags: PixelTags
+) -> tuple[float, float]:
+    if tags.bits < 16:
+        span = 1 << tags.bits
+        return (-(span >> 1), (span >> 1) - 1) if tags.signed else (0, span - 1)
+    is_negative = tags.signed and bool((counts[stored < 0] > 0).any())
+    # -1 needs no more bits than 0 does.
+    reach = np.where(stored < 0, -1 - stored, stored)
+    depth = depth_of_counts(np.bincount(reach, weights=counts, minlength=1 << 16))
+    return (-(1 << depth) if is_negative else 0), (1 << depth) - 1
 
 
 def _modality(
-    stored: Values, lowest: float, highest: float, dataset: Dataset
+    stored: Values,
+    lowest: float,
+    highest: float,
+    film: Dataset,
+    met: NDArray[np.bool_],
+    name: str,
 ) -> tuple[Values, float, float]:
     """Give the modality's value of each stored one, and the lowest and highest possible."""
-    if items := dataset.get("ModalityLUTSequence"):
-        values, white = _looked_up(stored, items[0])
-        return values, 0.0, white
-    slope = _number(dataset, "RescaleSlope") or 1.0
-    intercept = _number(dataset, "RescaleIntercept") or 0.0
+    if items := film.get("ModalityLUTSequence"):
+        found = looked_up(stored, items[0], met)
+        if found is None:
+            raise _without_table(name, "ModalityLUTSequence")
+        return found[0], 0.0, found[1]
+    slope = _number(film, "RescaleSlope") or 1.0
+    intercept = _number(film, "RescaleIntercept") or 0.0
     ends = sorted((lowest * slope + intercept, highest * slope + intercept))
     return stored * slope + intercept, ends[0], ends[1]
 
 
-def _voi(values: Values, dataset: Dataset) -> Values | None:
+def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Values | None:
     """Give brightness, 0 to 1, by the VOI LUT or the window; None where the film has neither."""
-    if items := dataset.get("VOILUTSequence"):
-        shown, white = _looked_up(values, items[0])
-        return shown / white
-    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    if items := film.get("VOILUTSequence"):
+        found = looked_up(values, items[0], met)
+        if found is None:
+            raise _without_table(name, "VOILUTSequence")
+        return found[0] / found[1]
+    centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
     if centre is None or width is None:
         return None
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    function = str(film.get("VOILUTFunction") or "LINEAR").strip().upper()
     if function == "SIGMOID" and width > 0:
         return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700))))
     if function == "LINEAR_EXACT" and width > 0:
@@ -97,34 +173,22 @@ def _voi(values: Values, dataset: Dataset) -> Values | None:
     return None
 
 
-def _looked_up(values: Values, item: Dataset) -> tuple[Values, float]:
-    """Send values through a LUT; values beyond its ends get its first or last entry.
-
-    Returns
-    -------
-    tuple
-        The entries, and the white of their depth. That is the descriptor's, or a smaller usual one
-        that holds all entries: many files say 16 of a table of 12 bits.
-    """
-    count, first, depth = (int(number) for number in item.LUTDescriptor)
-    count = count or 1 << 16
-    data = item.LUTData
-    if isinstance(data, bytes):
-        # One byte an entry, where they fit so; a plain word each otherwise.
-        data = np.frombuffer(data, dtype=np.uint8 if len(data) in (count, count + 1) else "<u2")
-    entries = np.asarray(data).astype(np.uint16)[:count]
-    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.intp)
-    depth = min(depth or 16, stored_depth(entries))
-    return entries[index].astype(np.float64), float((1 << depth) - 1)
+def _without_table(name: str, keyword: str) -> FilmError:
+    return FilmError(
+        f"{name} is a DICOM film whose {keyword} lacks LUTDescriptor or LUTData: "
+        "export it anew from its source"
+    )
 
 
-def _number(dataset: Dataset, keyword: str) -> float | None:
+def _number(film: Dataset, keyword: str) -> float | None:
     """Read a number, the first where there are several; None if there is none that makes sense."""
     try:
-        value: Any = dataset.get(keyword)
+        value: Any = film.get(keyword)
+        if isinstance(value, bytes):  # of a sign that nothing tells
+            value = int.from_bytes(value[:2], "little") if value else None
         if value is not None and not isinstance(value, (int, float, str)):
             value = value[0] if len(value) else None
         number = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, LookupError):
         return None
     return number if math.isfinite(number) else None

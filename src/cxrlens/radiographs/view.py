@@ -7,16 +7,82 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-VIEW_TAGS = ("BodyPartExamined", "ViewPosition", "ViewCodeSequence")
-"""What `unsuitable` reads."""
-
-_NOT_FRONTAL = frozenset(
-    {"LL", "RL", "LAT", "LATERAL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO"}
+_DESCRIPTIONS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "AcquisitionDeviceProcessingDescription",
+    "PerformedProcedureStepDescription",
+    "StudyDescription",
 )
-"""View positions of lateral, decubitus and oblique films."""
 
-_NOT_FRONTAL_WORDS = re.compile(r"\b(lateral|oblique|decubitus)\b", re.IGNORECASE)
-_FRONTAL_WORDS = re.compile(r"\b(postero-?anterior|antero-?posterior)\b", re.IGNORECASE)
+VIEW_TAGS = (
+    "BodyPartExamined",
+    "ViewPosition",
+    "ViewCodeSequence",
+    "PatientOrientation",
+    "ImageType",
+    *_DESCRIPTIONS,
+)
+"""What `unsuitable` and `view_of` read."""
+
+_NOT_FRONTAL = re.compile(
+    # Lateral, in any spelling; but neither "bilateral" nor "laterality".
+    r"\b(?!BI)\w*LAT(ERAL(E|IS|ES)?|S|L|R)?\b|\b(LL|RL|ML|LM|SAG|SAGITTAL|PROFIL|SEITLICH)\b"
+    # Oblique and decubitus.
+    r"|\b([LR][AP]O|[LR]L[OD]|OBL|\w*OBLIQUE|DECUB|DECUBITUS)\b"
+)
+"""Words, in capitals, for views that are not frontal."""
+
+_FRONTAL = re.compile(
+    r"\b(PA|AP|FRONTAL|POSTERO-?ANTERIOR|ANTERO-?POSTERIOR|[2-9] ?(VIEWS?|VWS?|V))\b"
+)
+
+_NOT_FRONTAL_CODES = frozenset(
+    {  # lateral and sagittal, then oblique (PS3.16, CID 4010), as SNOMED CT and as the older SRT
+        "399067008",
+        "R-102CD",
+        "399198007",
+        "R-10232",
+        "399173006",
+        "R-10236",
+        "30730003",
+        "G-A145",
+        "399352003",
+        "R-10228",
+        "399260004",
+        "R-10224",
+        "399061009",
+        "R-10241",
+        "399182000",
+        "R-102C1",
+        "399236003",
+        "R-10234",
+        "399184004",
+        "R-10238",
+        "399038007",
+        "R-10210",
+        "399006002",
+        "R-10212",
+        "399135007",
+        "R-10220",
+        "399356000",
+        "R-40985",
+        "399059000",
+        "R-10216",
+        "399312000",
+        "R-10208",
+        "399160007",
+        "R-10204",
+        "260427002",
+        "R-40783",
+        "260426006",
+        "R-40782",
+        "399099002",
+        "R-10230",
+        "399368009",
+        "R-10226",
+    }
+)
 
 _ELSEWHERE = re.compile(
     "ABDOMEN|ANKLE|ARM|BREAST|CALCANEUS|CALF|CLAVICLE|COCCYX|[CLST]?SPINE|ELBOW|FEMUR|FINGER|FOOT|FOREARM"
@@ -58,15 +124,64 @@ def unsuitable(film: Dataset) -> str:
     part = first_text(film, "BodyPartExamined").upper()
     if _ELSEWHERE.fullmatch(part):
         return f"a film of another body part ({part})"
-    view = first_text(film, "ViewPosition").upper()
-    if view in _NOT_FRONTAL:
+    view, why = view_of(film), _not_frontal(film)
+    if why == "ViewPosition":
         return f"not a frontal film (view {view})"
-    codes = _value(film, "ViewCodeSequence")
-    meanings = [
-        first_text(code, "CodeMeaning") for code in (codes if isinstance(codes, Sequence) else ())
-    ]
-    if any(
-        _NOT_FRONTAL_WORDS.search(text) and not _FRONTAL_WORDS.search(text) for text in meanings
-    ):
-        return "not a frontal film (its view code)"
+    return f"not a frontal film ({why})" if why else ""
+
+
+def view_of(film: Dataset) -> str:
+    """Name the film's view: its View Position, or LATERAL where only other tags say so; may be empty."""
+    why = _not_frontal(film)
+    view = first_text(film, "ViewPosition").upper()
+    return "LATERAL" if why and why != "ViewPosition" else view
+
+
+def _not_frontal(film: Dataset) -> str:
+    """Tell which tag says that a film is lateral or oblique, in words; empty if none does."""
+    view = first_text(film, "ViewPosition").upper().replace("_", " ")
+    if view in ("L", "R") or _NOT_FRONTAL.search(view):
+        return "ViewPosition"
+    for code in _items(film, "ViewCodeSequence"):
+        if _is_lateral_code(code):
+            return "its view code"
+    if _runs_sideways(film):
+        return "its patient orientation"
+    kinds = " ".join(_texts(film, "ImageType")[2:]).upper().replace("_", " ")
+    if _NOT_FRONTAL.search(kinds) and not _FRONTAL.search(kinds):
+        return "its image type"
+    for keyword in _DESCRIPTIONS:
+        # "CHEST PA AND LATERAL" describes two films, of which this may be either.
+        text = first_text(film, keyword).upper().replace("_", " ")
+        several = _FRONTAL.search(text) or re.search(r"[&+/,]|\b(AND|OR|ET|UND|WITH|NO)\b", text)
+        if _NOT_FRONTAL.search(text) and not several:
+            return "its description"
     return ""
+
+
+def _is_lateral_code(code: Dataset) -> bool:
+    if first_text(code, "CodeValue").upper() in _NOT_FRONTAL_CODES:
+        return True
+    if _NOT_FRONTAL.search(first_text(code, "CodeMeaning").upper()):
+        return True
+    return any(_is_lateral_code(item) for item in _items(code, "ViewModifierCodeSequence"))
+
+
+def _runs_sideways(film: Dataset) -> bool:
+    """Tell whether rows or columns run to front or back, wholly or askew (PS3.3, C.7.6.1.1.1)."""
+    ends = [text.upper() for text in _texts(film, "PatientOrientation")]
+    if any(end[:1] in ("A", "P") for end in ends):
+        return True
+    # Rows that run to the left and to the front are those of an oblique film.
+    return any(end[:1] in ("L", "R") and set(end) & {"A", "P"} for end in ends)
+
+
+def _items(film: Dataset, keyword: str) -> list[Dataset]:
+    value = _value(film, keyword)
+    return list(value) if isinstance(value, Sequence) else []
+
+
+def _texts(film: Dataset, keyword: str) -> list[str]:
+    value = _value(film, keyword)
+    values = value if isinstance(value, MultiValue) else re.split(r"\\", str(value or ""))
+    return [str(one).strip() for one in values]

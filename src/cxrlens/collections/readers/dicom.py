@@ -19,7 +19,8 @@ from cxrlens.collections.readers.reading import Reading, table_of
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.dicom_mark import is_dicom
 from cxrlens.radiographs.quiet import quietly
-from cxrlens.radiographs.read import find_films
+from cxrlens.radiographs.read import find_films, open_film
+from cxrlens.radiographs.view import VIEW_TAGS, view_of
 
 MODALITIES = frozenset({"", "CR", "DX", "DR", "XR", "RG", "SC", "OT"})
 """Modalities that are collected: those that `cxrlens.radiographs.read_radiograph` reads."""
@@ -32,8 +33,7 @@ _TAGS = [
     "PatientID",
     "PatientAge",
     "PatientSex",
-    "ViewPosition",
-    "BodyPartExamined",
+    *VIEW_TAGS,
 ]
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")
 
@@ -108,7 +108,7 @@ def tags_of(path: Path) -> dict[str, str]:
         If the file is no DICOM file (`NoDicomError`), or is broken.
     """
     try:
-        with path.open("rb") as file:
+        with open_film(path) as file:
             if not is_dicom(file.read(132)):
                 raise NoDicomError(f"{path} is no DICOM file")
             file.seek(0)
@@ -116,7 +116,8 @@ def tags_of(path: Path) -> dict[str, str]:
                 dataset = pydicom.dcmread(
                     file, force=True, stop_before_pixels=True, specific_tags=_TAGS
                 )
-                return {keyword: _text(dataset.get(keyword)) for keyword in _TAGS}
+                tags = {keyword: _text(dataset.get(keyword)) for keyword in _TAGS}
+                return {**tags, "ViewPosition": view_of(dataset)}
     except FilmError:
         raise
     except Exception as error:  # a parser on arbitrary bytes can raise anything

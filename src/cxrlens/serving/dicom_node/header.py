@@ -50,7 +50,6 @@ _TAGS = [
     "SpecificCharacterSet",
     "Modality",
     *VIEW_TAGS,
-    "PatientOrientation",
     "InstanceNumber",
     "BurnedInAnnotation",
 ]

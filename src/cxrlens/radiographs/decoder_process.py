@@ -1,0 +1,84 @@
+"""Program of a process that decodes compressed DICOM pixels for another; see `decoding`.
+
+It is run as a file, imports nothing of this package and starts fast. A job is a length of its header
+and of its pixels, then both; so is an answer. Only headers in JSON and bare bytes pass, so that a
+decoder gone astray cannot make its caller run anything.
+"""
+
+import json
+import logging
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+import warnings
+from typing import Any, BinaryIO
+
+LENGTHS = struct.Struct("<II")
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """Read a message: its header and what follows; None at the stream's end."""
+    head = stream.read(LENGTHS.size)
+    if len(head) < LENGTHS.size:
+        return None
+    header, body = LENGTHS.unpack(head)
+    return json.loads(stream.read(header)), stream.read(body)
+
+
+def send(stream: BinaryIO, header: dict[str, Any], body: Any = b"") -> None:
+    """Write a message; `body` is bytes or a contiguous array."""
+    text = json.dumps(header).encode()
+    view = memoryview(body).cast("B") if len(body) else memoryview(b"")
+    stream.write(LENGTHS.pack(len(text), view.nbytes) + text)
+    stream.write(view)
+    stream.flush()
+
+
+def decode(syntax: str, plugin: str, options: dict[str, Any], pixels: bytes) -> Any:
+    """Decode one encapsulated frame to an array as the options, which are pydicom's, say."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    decoder = get_decoder(syntax)
+    frame, _ = decoder.as_array(pixels, index=0, decoding_plugin=plugin, **options)
+    return frame
+
+
+def _end_with(parent: int) -> None:
+    """End when the caller is gone, even where a decoder never returns or a pipe was inherited."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
+
+
+def main() -> None:
+    """Answer jobs until the caller closes its end."""
+    jobs, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a decoder that prints must not print into the answers
+    warnings.simplefilter("ignore")
+    logging.disable()
+    if hasattr(os, "getppid") and os.name == "posix":
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    import numpy as np
+    import pydicom.pixels.decoders.base  # noqa: F401
+
+    send(answers, {"ready": True})
+    while job := receive(jobs):
+        header, pixels = job
+        if hasattr(signal, "alarm"):  # the kernel ends what holds the interpreter for ever
+            signal.alarm(int(header["seconds"]) + 5)
+        try:
+            frame = decode(header["syntax"], header["plugin"], header["options"], pixels)
+        except BaseException as error:  # noqa: BLE001  # a panic in Rust is no Exception
+            send(answers, {"error": type(error).__name__})
+        else:
+            frame = np.ascontiguousarray(frame)
+            send(answers, {"shape": frame.shape, "dtype": frame.dtype.str}, frame.reshape(-1))
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+
+
+if __name__ == "__main__":
+    main()

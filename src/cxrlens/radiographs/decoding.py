@@ -1,0 +1,176 @@
+"""Compressed DICOM pixels are decoded in processes apart, where a crash costs one film.
+
+Native decoders end the whole program on input that they did not expect, and no list of such input is
+ever complete. The processes are started with the first film that needs one, kept, and shared by all
+threads; each process that imports this has its own. They end with it, however it ends.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.errors import FilmError
+from cxrlens.radiographs.decoder_process import LENGTHS, receive, send
+
+_PROGRAM = Path(__file__).with_name("decoder_process.py")
+
+SECONDS, SECONDS_PER_MEGAPIXEL = 30.0, 2.0
+"""A film is given up that takes its decoder longer; the slowest takes a tenth of it."""
+
+
+class _Decoder:
+    """One process, for one thread at a time."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-S", "-X", "utf8", str(_PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # A Ctrl-C in the terminal is for us to answer, not for what works for us.
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        )
+        assert self.process.stdin
+        assert self.process.stdout
+        self.jobs, self.answers = self.process.stdin, self.process.stdout
+        if receive(self.answers) is None:  # type: ignore[arg-type]
+            self.end()
+            raise OSError("it ended while it started")
+
+    def frame(self, header: dict[str, Any], pixels: bytes) -> NDArray[Any] | None:
+        """Decode; None where the decoder refuses the pixels. Raises EOFError if it crashes."""
+        with contextlib.suppress(BrokenPipeError):
+            send(self.jobs, header, pixels)  # type: ignore[arg-type]
+        head = self.answers.read(LENGTHS.size)
+        if len(head) < LENGTHS.size:
+            raise EOFError
+        length, _ = LENGTHS.unpack(head)
+        answer = json.loads(self.answers.read(length))
+        if "error" in answer:
+            return None
+        frame = np.empty(answer["shape"], dtype=answer["dtype"])
+        body = frame.reshape(-1).view(np.uint8)
+        if self.answers.readinto(body) < frame.nbytes:  # type: ignore[attr-defined]
+            raise EOFError
+        return frame
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.jobs, self.answers):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class _Decoders:
+    """As many processes as there are processors, each started when it is first needed."""
+
+    def __init__(self) -> None:
+        self.idle: list[_Decoder] = []
+        self.lock = threading.Lock()
+        self.places = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def forget(self) -> None:
+        """Leave a parent's processes to it, after a fork."""
+        for decoder in self.idle:
+            decoder.process.returncode = 0
+        _Decoders.__init__(self)
+
+    def end(self) -> None:
+        with self.lock:
+            while self.idle:
+                self.idle.pop().end()
+
+
+def _give_up(decoder: _Decoder, late: threading.Event) -> None:
+    late.set()
+    decoder.process.kill()
+
+
+_decoders = _Decoders()
+atexit.register(_decoders.end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_decoders.forget)
+
+
+def decode_apart(
+    syntax: str, plugin: str, options: dict[str, Any], pixels: bytes, name: str
+) -> NDArray[Any]:
+    """Decode one frame in a process apart.
+
+    Parameters
+    ----------
+    syntax
+        UID of the transfer syntax.
+    plugin
+        pydicom's name of the decoder.
+    options
+        pydicom's options of decoding, `rows` and `columns` among them.
+    pixels
+        Encapsulated.
+    name
+        What messages call the film.
+
+    Returns
+    -------
+    ndarray
+        (H, W) or (H, W, 3), as the decoder gives it.
+
+    Raises
+    ------
+    FilmError
+        If the decoder crashes or takes too long, or no process can be started.
+    ValueError
+        If the decoder refuses the pixels.
+    """
+    size = options["rows"] * options["columns"] / 1e6
+    seconds = SECONDS + SECONDS_PER_MEGAPIXEL * size
+    header = {"syntax": syntax, "plugin": plugin, "options": options, "seconds": seconds}
+    with _decoders.places:
+        with _decoders.lock:
+            decoder = _decoders.idle.pop() if _decoders.idle else None
+        if decoder and decoder.process.poll() is not None:
+            decoder.end()
+            decoder = None
+        if decoder is None:
+            try:
+                decoder = _Decoder()
+            except OSError as error:
+                raise FilmError(
+                    f"{name} is compressed, and no process to decode it could be started "
+                    f"({error}): free memory, or export it uncompressed"
+                ) from error
+        late = threading.Event()
+        bound = threading.Timer(seconds, _give_up, (decoder, late))
+        bound.daemon = True
+        bound.start()
+        try:
+            frame = decoder.frame(header, pixels)
+        except (EOFError, OSError) as error:
+            decoder.end()
+            why = f"takes longer than {seconds:.0f} seconds" if late.is_set() else "crashes"
+            raise FilmError(
+                f"{name} cannot be decoded (its decoder {why} on these pixels): "
+                "copy it again, or export it uncompressed"
+            ) from error
+        except BaseException:
+            decoder.end()
+            raise
+        finally:
+            bound.cancel()
+        with _decoders.lock:
+            _decoders.idle.append(decoder)
+    if frame is None:
+        raise ValueError("the decoder refuses the pixels")
+    return frame
