@@ -151,7 +151,7 @@ def evaluate_on(
     write_predictions(out / "predictions.csv", table)
     write_metrics(out / "metrics.json", {"other": metrics}, force=True)
     write_films_report(saved, table, metrics, out / "report.html", force=True)
-    return Evaluated(table, metrics, cached.failures)
+    return Evaluated(table, metrics, cached.failures | dict(collection.missing))
 
 
 @dataclass(frozen=True)

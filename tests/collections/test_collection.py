@@ -53,7 +53,7 @@ def test_written_elsewhere_the_films_are_still_found(folder: Path, suffix: str) 
             "image,label\na.png,tuberculose\n",
             r"row 2: unknown label 'tuberculose'.*did you mean tuberculosis",
         ),
-        ("image,label\na.png,normal\nz.png,normal\n", r"1 of 2 images are not there.*z\.png"),
+        ("image,label\ny.png,normal\nz.png,normal\n", r"2 of 2 images are not there.*y\.png"),
         ("image\na.png\na.png\n", "more than once"),
         (
             "image,patient,split\na.png,p,train\nb.png,p,test\n",

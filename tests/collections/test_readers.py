@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from cxrlens.collections.naming import Words
 from cxrlens.collections.phantom import write_phantoms
-from cxrlens.collections.readers import collect
+from cxrlens.collections.readers import collect, collect_and_count
 from cxrlens.errors import CollectionError
 
 CXR = Path(__file__).parents[2].parent / "shared" / "data" / "cxr"
@@ -73,5 +74,36 @@ def test_an_unknown_layout_offers_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.skipif(not CXR.exists(), reason="the shared radiographs are not here")
 def test_the_shared_collection() -> None:
     collection = collect("csv", CXR)
-    assert len(collection) == 10493
-    assert collection.counts() == {"normal": 3663, "pneumonia": 3712, "tuberculosis": 3118}
+    lines = (CXR / "collection.csv").read_text().splitlines()
+    assert len(collection) == len(lines) - 1
+    labels = [line.split(",")[1] for line in lines[1:]]
+    assert collection.counts() == {name: labels.count(name) for name in collection.counts()}
+    assert list(collection.counts()) == ["normal", "pneumonia", "tuberculosis"]
+
+
+def test_what_a_folder_of_classes_leaves_out_is_named_and_counted(tmp_path: Path) -> None:
+    kinds = ("a.png", "b.JFIF", "c.bmp", "d.webp", "e.jpe", "f.TIF", "g.dicom", "h.IMA")
+    for name in kinds:
+        film(tmp_path / "Normal" / name)
+    (tmp_path / "Normal" / "scan").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("Normal/x.gif", "Normal/y.gif", "Normal/deep/notes.txt", "covid/a.png"):
+        film(tmp_path / name)
+    for name in ("covid/b.png", "beside.png", "not films/readme.txt", ".hidden/a.png"):
+        film(tmp_path / name)
+    found = collect_and_count("folders", tmp_path)
+    names = [Path(image).name for image in found.collection.films["image"]]
+    assert sorted(names) == sorted([*kinds, "scan"])
+    assert found.left_out == {
+        "in covid, which names no class: say --map covid=LABEL": 2,
+        "beside the classes' folders, in none of them": 1,
+        ".gif in the classes' folders: no kind of film that can be read": 2,
+        ".txt in the classes' folders: no kind of film that can be read": 1,
+    }
+    films = collect("folders", tmp_path, words=Words.of(["covid=pneumonia"])).films
+    assert films["label"].value_counts().to_dict() == {"normal": 9, "pneumonia": 2}
+    left_out = collect_and_count("folders", tmp_path, words=Words.of(["Covid="])).left_out
+    assert left_out["in covid, by --map"] == 2
+    with pytest.raises(CollectionError, match="no subfolder 'flu'"):
+        collect("folders", tmp_path, words=Words.of(["flu=pneumonia"]))
+    with pytest.raises(CollectionError, match="only csv and folders take --map"):
+        collect("kermany", tmp_path, words=Words.of(["covid="]))

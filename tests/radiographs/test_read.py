@@ -154,7 +154,7 @@ def test_unreadable_folder(locked):
 def test_wrong_content(tmp_path, data):
     path = tmp_path / "film.png"
     path.write_bytes(data)
-    assert refusal(path).startswith("is no PNG, JPEG, TIFF or DICOM file")
+    assert refusal(path).startswith("is no PNG, JPEG, TIFF, BMP, WebP or DICOM file")
 
 
 BOMBS = {
@@ -359,3 +359,28 @@ def test_pipes_without_a_suffix_are_passed_over(tmp_path):
     os.mkfifo(tmp_path / "IM0001")
     os.mkfifo(tmp_path / "1.2.840")
     assert find_films([tmp_path]) == []
+
+
+@pytest.mark.parametrize("kind", ["BMP", "WEBP"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_bitmaps_and_webp_are_read_and_refused_where_cut(tmp_path, kind, mode):
+    levels = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    path = tmp_path / "film"
+    Image.fromarray(levels).convert(mode).save(
+        path, kind, **({"lossless": True} if kind == "WEBP" else {})
+    )
+    assert (read_radiograph(path) == levels).all()
+    assert find_films([tmp_path]) == [path]
+    whole = path.read_bytes()
+    for length in (20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FilmError, match=r"is a (broken )?(BMP|WEBP) file"):
+            read_radiograph(path)
+
+
+def test_a_moving_picture_is_no_film(tmp_path):
+    path = tmp_path / "film.webp"
+    first, second = (Image.new("L", (8, 8), grey) for grey in (0, 99))
+    first.save(path, save_all=True, append_images=[second])
+    with pytest.raises(FilmError, match="moving picture"):
+        read_radiograph(path)

@@ -160,7 +160,7 @@ def ct() -> bytes:
     ("data", "sentence"),
     [
         (b"", "empty"),
-        (b"nothing of a film", "no PNG, JPEG, TIFF or DICOM"),
+        (b"nothing of a film", "no PNG, JPEG, TIFF, BMP, WebP or DICOM"),
         (bomb(30_000), "pixels"),
         (ct(), "CT"),
     ],

@@ -69,6 +69,6 @@ def films_in(paths: list[Path], verb: str = "predict") -> list[Path]:
     if not films:
         named = ", ".join(map(str, paths))
         raise FilmError(
-            f"there is no film below {named}: name a folder of PNG, JPEG, TIFF or DICOM files"
+            f"there is no film below {named}: name a folder of PNG, JPEG, TIFF, BMP, WebP or DICOM files"
         )
     return films

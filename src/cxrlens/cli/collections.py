@@ -1,5 +1,6 @@
 """Verbs about which films there are: collect, merge, pairs, split."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,16 @@ import typer
 
 from cxrlens.cli.arguments import Force, OutFile, Seed, Table
 from cxrlens.cli.say import done, end_with, stage
+
+Meanings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="OURS=THEIRS",
+        help="What the words of your table mean: label=Finding for a column, TB=tuberculosis for a "
+        "label, covid= to leave films of a label out. May be said several times.",
+    ),
+]
 
 if TYPE_CHECKING:
     from cxrlens.collections.collection import Collection
@@ -30,6 +41,7 @@ def collect(
             "every table; without it one is drawn and forgotten.",
         ),
     ] = None,
+    meanings: Meanings = None,
     force: Force = False,
 ) -> None:
     """Make a collection (a table of films) from a folder as it lies on disk.
@@ -42,9 +54,10 @@ def collect(
     Detection Challenge), `nlm` (Montgomery, Shenzhen), `tbx11k`, `qatar` (TB Chest Radiography
     Database), `mendeley` (10.17632/8j2g3csprk). docs/datasets.md says where they are and on what terms.
     """
+    from cxrlens.collections.naming import Words, nearly
     from cxrlens.collections.readers import collect_and_count
 
-    collected = collect_and_count(layout, folder, salt)
+    collected = collect_and_count(layout, folder, salt, Words.of(meanings) if meanings else None)
     collection = collected.collection
     collection.write(out, force)
     copies = (
@@ -53,8 +66,11 @@ def collect(
     then = f"cxrlens pairs {out} -o clean.csv" if copies else f"cxrlens split {out} -o split.csv"
     if not collection.counts():
         then = f"cxrlens check {folder} --csv findings.csv, or give {out} a column label to train on it"
+        if near := nearly("label", collection.films, maybe=True):
+            then += f" (is it {near!r}? say --map {shlex.quote(f'label={near}')})"
     left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
     done(f"{out}: {len(collection)} films ({_counts(collection)}){left}", then)
+    end_with(collected.collection.missing)
 
 
 def merge(
@@ -82,6 +98,7 @@ def merge(
         f"{out}: {len(merged.collection)} films ({_counts(merged.collection)}){notes}",
         f"cxrlens split {out} -o split.csv",
     )
+    end_with(merged.collection.missing)
 
 
 def _counts(collection: "Collection") -> str:
@@ -121,6 +138,7 @@ def pairs(
             "to be a copy and nothing changed",
             f"cxrlens split {out} -o split.csv",
         )
+        end_with(collection.missing)
         return
     with stage("compare copies") as bar:
         reduced = reduce_pairs(collection, rule, bar)
@@ -142,13 +160,16 @@ def split(
         int, typer.Option(min=0, help="Also deal train and validation into folds.")
     ] = 0,
     seed: Seed = 0,
+    meanings: Meanings = None,
     force: Force = False,
 ) -> None:
     """Split films into train, validation and test (64/16/20): by patient, stratified by class and source."""
     from cxrlens.collections.collection import read_collection
+    from cxrlens.collections.naming import Words
     from cxrlens.collections.splits import fold, split
 
-    collection = split(read_collection(films), seed)
+    read = read_collection(films, Words.of(meanings) if meanings else None)
+    collection = split(read, seed)
     if folds:
         collection = fold(collection, folds, seed)
     collection.write(out, force)
@@ -158,3 +179,4 @@ def split(
         "" if "patient" in collection.films else "; patients are unknown: every film counts as one"
     )
     done(f"{out}: {shares}{known}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
+    end_with(collection.missing)

@@ -4,31 +4,26 @@ The columns are a promise to users (see `COLUMNS`): only ``image`` is always the
 we do not know are carried along.
 """
 
-import difflib
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
+from cxrlens.collections.naming import COLUMNS as COLUMNS
+from cxrlens.collections.naming import LABELS as LABELS
+from cxrlens.collections.naming import SPLITS as SPLITS
+from cxrlens.collections.naming import Words, folded, named, nearly, said, unknown
+from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.writing import moved_into_place, refuse_existing
 
-LABELS = ("normal", "pneumonia", "tuberculosis")
-SPLITS = ("train", "validation", "test")
-COLUMNS = {
-    "image": "path of the film, relative to the table's own folder",
-    "label": "normal, pneumonia or tuberculosis",
-    "patient": "who it is; films of one patient never stand in two splits",
-    "acquisition": "copies of one exposure share it",
-    "source": "where the film comes from",
-    "view": "PA, AP, ...",
-    "age": "years",
-    "sex": "F, M or O",
-    "split": "train, validation or test",
-    "fold": "0, 1, ... for cross-validation",
-}
+_NO_NUMBER = {"na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nil", "-", "?", "."}
+"""What programs write where a number is missing."""
+
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -40,9 +35,20 @@ class Collection:
     films
         One row a film, with those of `COLUMNS` that are known and any others. ``image`` is an
         absolute path here; text columns are strings, ``age`` is float, ``fold`` a nullable integer.
+    missing
+        Path and sentence of each film that the table names and that is not there; none of them is in
+        `films`.
+    left_out
+        Films that the user said to leave out, by the label that they have.
     """
 
     films: pd.DataFrame
+    missing: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, films: pd.DataFrame) -> "Collection":
+        """Give a collection of other rows, or other columns, that lacks the same films."""
+        return replace(self, films=films)
 
     def __len__(self) -> int:
         return len(self.films)
@@ -63,9 +69,13 @@ class Collection:
         for column in columns:
             if column not in self.films:
                 there = ", ".join(map(str, self.films))
+                near = nearly(column, self.films, maybe=True)
+                offer = (
+                    f"; did you mean {near!r}? {said('TABLE', f'{column}={near}')}" if near else ""
+                )
                 raise CollectionError(
                     f"the collection has no column {column!r}, only {there}; "
-                    f"add it to the table ({COLUMNS.get(column, 'one value a film')})"
+                    f"add it to the table ({COLUMNS.get(column, 'one value a film')}){offer}"
                 )
             empty = self.films[column].isna()
             if empty.any():
@@ -95,7 +105,13 @@ class Collection:
         return path
 
 
-def collection_from(films: pd.DataFrame, folder: Path, origin: str) -> Collection:
+def collection_from(
+    films: pd.DataFrame,
+    folder: Path,
+    origin: str,
+    words: Words | None = None,
+    missing_too: bool = False,
+) -> Collection:
     """Validate a table whose image paths are relative to `folder`.
 
     Parameters
@@ -106,14 +122,19 @@ def collection_from(films: pd.DataFrame, folder: Path, origin: str) -> Collectio
         What relative paths start from.
     origin
         The table's name in messages.
+    words
+        What the user says that its columns and labels mean.
+    missing_too
+        Keep the rows of films that are not there, as a run's own table of what it learnt from does.
 
     Raises
     ------
     CollectionError
-        If a promise is broken: a column missing, an unknown label or split, an image missing or listed
-        twice, a patient in two splits.
+        If a promise is broken: a column missing or only nearly there, an unknown label or split, no
+        image there at all, an image listed twice, a patient in two splits.
     """
-    films = films.reset_index(drop=True).copy()
+    words = words or Words()
+    films = named(films.reset_index(drop=True), words, origin).copy()
     if "image" not in films:
         raise CollectionError(
             f"{origin} has no column 'image', only {', '.join(map(str, films.columns)) or 'nothing'}; "
@@ -126,20 +147,40 @@ def collection_from(films: pd.DataFrame, folder: Path, origin: str) -> Collectio
     for column in ("label", "patient", "acquisition", "source", "view", "sex", "split"):
         if column in films:
             films[column] = _text(films[column])
-    for column, allowed in (("label", LABELS), ("split", SPLITS)):
-        if column in films:
-            films[column] = films[column].str.lower()
-            _refuse_unknown(films, column, allowed, origin)
+    films, left_out = _in_our_words(films, words, origin)
     for column in ("age", "fold"):
         if column in films:
             films[column] = _numbers(films, column, origin)
-    films["image"] = _resolved(films["image"].astype(str), folder, origin)
+    films["image"] = _resolved(films["image"].astype(str), folder)
+    there = films["image"].map(os.path.isfile).to_numpy(bool)
+    missing = {
+        image: f"{image} is not there ({origin} names it)" for image in films["image"][~there]
+    }
+    if not (missing_too or there.any()):
+        raise CollectionError(
+            f"{origin}: {len(missing)} of {len(films)} images are not there, the first is "
+            f"{next(iter(missing))}; paths are relative to the table's own folder"
+        )
+    if not missing_too:
+        films = films[there].reset_index(drop=True)
+    _refuse_repeated(films["image"], origin)
     _refuse_shared_patients(films, origin)
-    return Collection(films)
+    return Collection(films, missing, left_out)
 
 
-def read_collection(path: str | Path) -> Collection:
+def read_collection(
+    path: str | Path, words: Words | None = None, missing_too: bool = False
+) -> Collection:
     """Read a collection from a CSV or Parquet file.
+
+    Every column but ``age`` and ``fold`` is text, as it stands in the table; an empty field is missing.
+
+    Parameters
+    ----------
+    path
+        The table; see `cxrlens.collections.tables.read_text_table` for what may be in it.
+    words, missing_too
+        See `collection_from`.
 
     Raises
     ------
@@ -149,31 +190,48 @@ def read_collection(path: str | Path) -> Collection:
     path = Path(path)
     if not path.is_file():
         raise CollectionError(f"there is no file {path}: cxrlens collect makes one from a folder")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            text = dict.fromkeys(("patient", "acquisition", "source", "label", "image"), "string")
-            table = pd.read_csv(path, dtype=text)
-    except (ValueError, OSError) as error:
-        detail = " ".join(str(error).split())
-        raise CollectionError(f"{path} is no table that can be read: {detail}") from error
-    return collection_from(table, path.resolve().parent, str(path))
+    folder = path.resolve().parent
+    return collection_from(read_text_table(path), folder, str(path), words, missing_too)
 
 
-def _refuse_unknown(films: pd.DataFrame, column: str, allowed: Iterable[str], origin: str) -> None:
-    wrong = films[column].notna() & ~films[column].isin(list(allowed))
-    if wrong.any():
-        first = str(films.loc[wrong, column].iloc[0])
-        near = difflib.get_close_matches(first, list(allowed), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise CollectionError(
-            f"{origin}, row {_line(wrong)}: unknown {column} {first!r} ({int(wrong.sum())} rows "
-            f"so), allowed are {', '.join(allowed)}{hint}"
-        )
+def _in_our_words(
+    films: pd.DataFrame, words: Words, origin: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Say labels and splits in our words; leave out films of the labels that the user does not want."""
+    left_out: dict[str, int] = {}
+    used = set()
+    kept = pd.Series(True, index=films.index)
+    for column, allowed in (("label", LABELS), ("split", SPLITS)):
+        if column not in films:
+            continue
+        meant = {
+            word: ours
+            for word, ours in words.values.items()
+            if ours in allowed or (column == "label" and not ours)
+        }
+        keys = films[column].map(folded, na_action="ignore")
+        used |= set(meant) & set(keys.dropna())
+        unwanted = keys.isin([word for word, ours in meant.items() if not ours])
+        left_out |= {
+            str(word): int(n) for word, n in films[column][unwanted].value_counts().items()
+        }
+        kept &= ~unwanted
+        films[column] = films[column].mask(keys.isin([*meant]), keys.map(meant))
+        if sentence := unknown(films[column][~unwanted], allowed, origin):
+            raise CollectionError(sentence)
+        films[column] = films[column].map(folded, na_action="ignore").astype("string")
+    for word in words.values:
+        if word not in used:
+            raise CollectionError(f"{origin} has no label or split {word!r}: correct --map")
+    films = films[kept].reset_index(drop=True)
+    if films.empty:
+        raise CollectionError(f"{origin}: --map leaves every film out")
+    return films, left_out
 
 
 def _text(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
     stripped = column.astype("string").str.strip()
     return stripped.mask(stripped == "")
 
@@ -184,8 +242,12 @@ def _line(wrong: pd.Series) -> int:
 
 
 def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
-    values = pd.to_numeric(films[column], errors="coerce")
-    wrong = values.isna() & films[column].notna()
+    text = films[column].astype("string").str.strip()
+    text = text.mask(text.str.lower().isin(_NO_NUMBER))
+    # A German or French spreadsheet writes 45,5.
+    values = pd.to_numeric(text.str.replace(",", ".", regex=False), errors="coerce")
+    wrong = values.isna() & text.notna()
+    wrong |= values.notna() & ~values.abs().lt(float("inf"))
     if column == "fold":
         wrong |= values.notna() & ((values < 0) | (values % 1 != 0))
     if wrong.any():
@@ -196,20 +258,43 @@ def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
     return values.astype("Int64") if column == "fold" else values.astype(float)
 
 
-def _resolved(images: pd.Series, folder: Path, origin: str) -> list[str]:
+def _resolved(images: pd.Series, folder: Path) -> list[str]:
+    """Say where films lie; what a table from Windows says is read where it is no path of this machine."""
     paths = [os.path.normpath(os.path.join(folder, image)) for image in images]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        raise CollectionError(
-            f"{origin}: {len(missing)} of {len(paths)} images are not there, the first is {missing[0]}; "
-            "paths are relative to the table's own folder"
-        )
-    repeated = pd.Series(paths)[pd.Series(paths).duplicated()]
+    foreign = {
+        place: image.replace("\\", "/")
+        for place, (image, path) in enumerate(zip(images, paths, strict=True))
+        if ("\\" in image or _DRIVE.match(image)) and not os.path.isfile(path)
+    }
+    root = _root(list(foreign.values()), folder)
+    for place, image in foreign.items():
+        image = image.removeprefix(root) if root else image
+        if not _rooted(image):
+            image = _DRIVE.sub("", image)
+        paths[place] = os.path.normpath(os.path.join(folder, image))
+    return paths
+
+
+def _root(images: list[str], folder: Path) -> str:
+    """Find the folder of another machine that is the table's own here: the first whose films are here."""
+    for image in images:
+        parts = image.split("/")
+        for count in range(1, len(parts) if _rooted(image) else 0):
+            if (folder / Path(*parts[count:])).is_file():
+                return "/".join(parts[:count]) + "/"
+    return ""
+
+
+def _rooted(image: str) -> bool:
+    return bool(_DRIVE.match(image) and image[2:3] == "/") or image.startswith("//")
+
+
+def _refuse_repeated(images: pd.Series, origin: str) -> None:
+    repeated = images[images.duplicated()]
     if len(repeated):
         raise CollectionError(
             f"{origin} lists {len(repeated)} images more than once, the first is {repeated.iloc[0]}"
         )
-    return paths
 
 
 def _refuse_shared_patients(films: pd.DataFrame, origin: str) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -61,7 +61,8 @@ def merge(paths: Sequence[str | Path]) -> Merged:
     """
     if len(paths) < 2:
         raise CollectionError("merging needs at least two collections")
-    tables = [_sourced(Path(path)) for path in paths]
+    collections = [read_collection(path) for path in paths]
+    tables = [_sourced(of, Path(path)) for of, path in zip(collections, paths, strict=True)]
     films = pd.concat(tables, ignore_index=True)
     table = pd.Series([str(path) for path, of in zip(paths, tables, strict=True) for _ in of.index])
     if "patient" in films:
@@ -69,11 +70,13 @@ def merge(paths: Sequence[str | Path]) -> Merged:
         films["patient"] = films["patient"].fillna(films["source"] + "-" + _film_names(films))
     _refuse_repeated_films(films["image"], table)
     origin = " + ".join(Path(path).name for path in paths)
-    return Merged(collection_from(films, Path.cwd(), origin), tuple(_notes(films)))
+    missing = {image: why for of in collections for image, why in of.missing.items()}
+    merged = replace(collection_from(films, Path.cwd(), origin), missing=missing)
+    return Merged(merged, tuple(_notes(films)))
 
 
-def _sourced(path: Path) -> pd.DataFrame:
-    films = read_collection(path).films
+def _sourced(collection: Collection, path: Path) -> pd.DataFrame:
+    films = collection.films
     source = films["source"] if "source" in films else pd.Series(pd.NA, films.index, "string")
     return films.assign(source=source.fillna(path.stem))
 

@@ -68,7 +68,7 @@ def write_overview(
         _samples(page, seen)
         _steps(page, seen)
     page.write(path, force)
-    return seen.failures
+    return seen.failures | dict(collection.missing)
 
 
 def _contents(page: Page, films: pd.DataFrame, seen: Survey) -> None:

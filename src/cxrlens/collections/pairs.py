@@ -137,7 +137,7 @@ def reduce_pairs(
                 progress(done, len(copies))
     left = pd.DataFrame(rows, columns=[*films.columns, "score", "kept", "kept_score", "reason"])
     kept = films[~films["image"].isin(left["image"])].reset_index(drop=True)
-    return Reduced(Collection(kept), left, failures)
+    return Reduced(collection.of(kept), left, failures | dict(collection.missing))
 
 
 def _judge(images: list[str], rule: Rule) -> tuple[dict[str, Judged], dict[str, str]]:

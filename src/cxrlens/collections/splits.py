@@ -39,7 +39,7 @@ def split(
     names = list(shares)
     parts = _deal(collection.films, np.array([shares[name] for name in names]), seed)
     films = collection.films.assign(split=pd.array([names[part] for part in parts], dtype="string"))
-    return Collection(films)
+    return collection.of(films)
 
 
 def fold(collection: Collection, folds: int = 5, seed: int = 0) -> Collection:
@@ -58,7 +58,7 @@ def fold(collection: Collection, folds: int = 5, seed: int = 0) -> Collection:
     parts = _deal(films[dealt], np.full(folds, 1 / folds), seed)
     column = pd.Series(pd.NA, index=films.index, dtype="Int64")
     column[dealt] = parts
-    return Collection(films.assign(fold=column))
+    return collection.of(films.assign(fold=column))
 
 
 def _deal(films: pd.DataFrame, shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.writing import explained, moved_into_place, refuse_existing, write_text
@@ -157,6 +158,4 @@ def _whole_rows(path: Path) -> pd.DataFrame:
     whole = text[: text.rfind("\n") + 1]
     if whole.count("\n") < 2:
         return pd.DataFrame()
-    return pd.read_csv(
-        io.StringIO(whole), dtype=dict.fromkeys(("image", "repairs", "digest"), "string")
-    )
+    return read_own_table(io.StringIO(whole))

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF to grey, by Pillow; 16-bit colour, which Pillow cuts to 8 bits, by OpenCV."""
+"""PNG, JPEG, TIFF, BMP and WebP to grey, by Pillow; 16-bit colour, which Pillow cuts to 8 bits, by OpenCV."""
 
 import contextlib
 import io
@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import ImageChops
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
@@ -25,6 +27,8 @@ _FORMATS: dict[str, type[ImageFile]] = {
     "PNG": PngImageFile,
     "JPEG": JpegImageFile,
     "TIFF": TiffImageFile,
+    "BMP": BmpImageFile,
+    "WEBP": WebPImageFile,
 }
 
 _ORIENTATION = 274
@@ -43,7 +47,7 @@ hush("PIL")
 
 
 def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a PNG, JPEG or TIFF to grey.
+    """Decode a PNG, JPEG, TIFF, BMP or WebP to grey.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
     name
         What messages call it.
     kind
-        "PNG", "JPEG" or "TIFF", as the content's first bytes say.
+        "PNG", "JPEG", "TIFF", "BMP" or "WEBP", as the content's first bytes say.
     max_pixels
         Larger films are refused before they are decoded.
 
@@ -79,6 +83,8 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
         try:
             if isinstance(image, TiffImageFile):
                 _refuse_odd_tiff(image, name)
+            if isinstance(image, WebPImageFile) and image.is_animated:
+                raise FilmError(f"{name} is a moving picture: save the one that is the film")
             grey = _deep_grey(image, data) if _has_deep_colour(image, data) else _grey(image)
             # Pillow and OpenCV turn a TIFF by themselves.
             orientation = 1 if kind == "TIFF" else image.getexif().get(_ORIENTATION, 1)

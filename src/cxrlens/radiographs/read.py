@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,8 +15,12 @@ from cxrlens.errors import FilmError
 from cxrlens.radiographs.dicom_mark import is_dicom
 from cxrlens.radiographs.raster import decode_raster
 
-FILM_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"})
-"""Suffixes, in lower case, by which films are found in a folder."""
+FILM_SUFFIXES = frozenset(
+    {".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
+    | {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg"}
+    | {".dcm", ".dicom", ".dic", ".ima"}
+)
+"""Suffixes, in lower case, by which films are found in a folder, by every verb."""
 
 MAX_PIXELS = 100_000_000
 """Pixels of the largest film that is read. Detectors and film scanners stay below 30 million."""
@@ -27,6 +32,7 @@ _MAGIC = {
     b"MM\x00*": "TIFF",
     b"II+\x00": "TIFF",
     b"MM\x00+": "TIFF",
+    b"BM": "BMP",
 }
 
 _MOST_BYTES_PER_PIXEL = 8
@@ -34,7 +40,7 @@ _MOST_BYTES_PER_PIXEL = 8
 
 
 def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Read a film, PNG, JPEG, TIFF or DICOM of any mode, to grey.
+    """Read a film, PNG, JPEG, TIFF, BMP, WebP or DICOM of any mode, to grey.
 
     Parameters
     ----------
@@ -141,7 +147,7 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
     Parameters
     ----------
     data
-        The content of a PNG, JPEG, TIFF or DICOM file.
+        The content of a PNG, JPEG, TIFF, BMP, WebP or DICOM file.
     name
         What messages call it.
     max_pixels
@@ -164,10 +170,17 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
         from cxrlens.radiographs.dicom import decode_dicom
 
         return decode_dicom(data, name, max_pixels)
-    for magic, kind in _MAGIC.items():
-        if data.startswith(magic):
-            return decode_raster(data, name, kind, max_pixels)
-    raise FilmError(f"{name} is no PNG, JPEG, TIFF or DICOM file, whatever its name says")
+    if kind := _raster_kind(data):
+        return decode_raster(data, name, kind, max_pixels)
+    raise FilmError(
+        f"{name} is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, whatever its name says"
+    )
+
+
+def _raster_kind(data: bytes) -> str | None:
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
 
 
 def find_films(paths: Iterable[str | Path]) -> list[Path]:
@@ -178,7 +191,7 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
     paths
         Files and folders. In a folder a film is a file with a suffix of `FILM_SUFFIXES`, or one
         without a suffix (or whose "suffix" is a number, as of a file named by a DICOM UID) whose
-        content says that it is DICOM. Hidden files and folders and DICOMDIR are passed over; a
+        content says that it is one. Hidden files and folders and DICOMDIR are passed over; a
         folder that is reached twice through links is searched once.
 
     Returns
@@ -205,6 +218,16 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _films_below(folder: Path) -> Iterator[Path]:
+    yield from (path for path in _files_below(folder) if _is_film(path))
+
+
+def other_files(folder: Path) -> Counter[str]:
+    """Count the files below a folder that `find_films` passes over, by suffix; hidden ones do not count."""
+    others = (path for path in _files_below(folder) if not _is_film(path))
+    return Counter(path.suffix.lower() or path.name for path in others)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
     seen: set[Path] = set()
     for parent, folders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         place = Path(parent).resolve()
@@ -214,9 +237,8 @@ def _films_below(folder: Path) -> Iterator[Path]:
         seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            path = Path(parent, name)
-            if not name.startswith(".") and _is_film(path):
-                yield path
+            if not name.startswith("."):
+                yield Path(parent, name)
 
 
 def _is_film(path: Path) -> bool:
@@ -229,7 +251,8 @@ def _is_film(path: Path) -> bool:
         if path.exists() and not path.is_file():
             return False
         with open_film(path) as file:
-            return is_dicom(file.read(132))
+            start = file.read(132)
+            return is_dicom(start) or _raster_kind(start) is not None
     except (OSError, FilmError):
         return True  # reading it will say why
 

@@ -25,7 +25,8 @@ import pandas as pd
 import yaml
 
 from cxrlens.collections.collection import LABELS, Collection, read_collection
-from cxrlens.errors import CollectionError, RunError
+from cxrlens.collections.tables import read_own_table
+from cxrlens.errors import RunError
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, parse_recipe
 from cxrlens.writing import moved_into_place, write_text
@@ -214,24 +215,17 @@ class Run:
         return path
 
     def collection(self) -> Collection:
-        """Read the films with their split."""
-        return read_collection(self.path / "collection.csv")
+        """Read the films with their split, those too that are gone since."""
+        return read_collection(self.path / "collection.csv", missing_too=True)
 
     def films(self) -> pd.DataFrame:
         """Read the table of films even where some have gone since; their paths come out absolute."""
-        try:
-            return self.collection().films
-        except CollectionError:
-            table = pd.read_csv(self.path / "collection.csv", dtype="string", keep_default_na=False)
-            table = table.mask(table == "")
-            folder = self.path.resolve()
-            table["image"] = [os.path.normpath(folder / image) for image in table["image"]]
-            return table
+        return self.collection().films
 
     def history(self) -> pd.DataFrame:
         """Read one row an epoch: rates, losses, accuracies, seconds; empty before the first."""
         path = self.path / "history.csv"
-        return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        return read_own_table(path) if path.is_file() else pd.DataFrame()
 
     def write_history(self, history: pd.DataFrame) -> None:
         """Write all epochs so far."""
@@ -260,7 +254,7 @@ class Run:
         path = self.path / "skipped.csv"
         if not path.is_file():
             return {}
-        table = pd.read_csv(path)
+        table = read_own_table(path)
         return dict(zip(table["image"], table["reason"], strict=True))
 
     def write_skipped(self, failures: Mapping[str, str]) -> None:
@@ -318,8 +312,7 @@ def is_run(path: Path) -> bool:
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """Read a table of predictions; image paths come out absolute."""
-    text = dict.fromkeys(("image", "predicted", "label", "patient", "source", "repairs"), "string")
-    table = pd.read_csv(path, dtype=text)
+    table = read_own_table(path)
     folder = path.resolve().parent
     table["image"] = [os.path.normpath(folder / image) for image in table["image"]]
     return table

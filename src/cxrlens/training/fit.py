@@ -5,6 +5,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,8 @@ def _cached(
     chain = Chain.named(recipe.quality, recipe.side)
     say = (lambda done, of: progress("read films", done, of)) if progress else None
     cached = cache_films(collection.films["image"].tolist(), chain, cache, progress=say)
-    readable = Collection(collection.films[cached.rows >= 0])
+    cached = replace(cached, failures=cached.failures | dict(collection.missing))
+    readable = collection.of(collection.films[cached.rows >= 0])
     if cached.failures:
         _refuse_missing_classes(readable, recipe)
     return cached

@@ -2,12 +2,11 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from cxrlens.collections.collection import Collection, collection_from
+from cxrlens.collections.naming import Words
 from cxrlens.collections.readers.dicom import read_dicom
 from cxrlens.collections.readers.folders import read_folders
 from cxrlens.collections.readers.kermany import read_kermany
@@ -25,15 +24,10 @@ from cxrlens.errors import CollectionError
 Reader = Callable[[Path], Reading]
 
 
-def _whole(read: Callable[[Path], pd.DataFrame]) -> Reader:
-    """Make a reader of one that leaves no film out."""
-    return lambda folder: Reading(read(folder))
-
-
 LAYOUTS: dict[str, Reader] = {
-    "csv": _whole(read_table),
-    "folders": _whole(read_folders),
-    "report": _whole(read_report),
+    "csv": read_table,
+    "folders": read_folders,
+    "report": read_report,
     "kermany": read_kermany,
     "nih": read_nih,
     "rsna": read_rsna,
@@ -44,6 +38,12 @@ LAYOUTS: dict[str, Reader] = {
     "dicom": read_dicom,
 }
 """Layouts by the name that a user types; each reader returns a table with absolute image paths."""
+
+_WORDED: dict[str, Callable[[Path, Words | None], Reading]] = {
+    "csv": read_table,
+    "folders": read_folders,
+}
+"""Layouts whose names are the user's own."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,16 @@ class Collected:
     left_out: Mapping[str, int]
 
 
-def collect(layout: str, folder: Path, salt: str | None = None) -> Collection:
+def collect(
+    layout: str, folder: Path, salt: str | None = None, words: Words | None = None
+) -> Collection:
     """Read a folder that lies in a known layout; see `collect_and_count`."""
-    return collect_and_count(layout, folder, salt).collection
+    return collect_and_count(layout, folder, salt, words).collection
 
 
-def collect_and_count(layout: str, folder: Path, salt: str | None = None) -> Collected:
+def collect_and_count(
+    layout: str, folder: Path, salt: str | None = None, words: Words | None = None
+) -> Collected:
     """Read a folder that lies in a known layout, and say what of it was left out.
 
     Parameters
@@ -79,6 +83,8 @@ def collect_and_count(layout: str, folder: Path, salt: str | None = None) -> Col
     salt
         For layout "dicom" only: key of the hash that stands for a patient, see
         `cxrlens.collections.readers.dicom.read_dicom`.
+    words
+        For layouts "csv" and "folders" only: what columns, labels and names of folders mean.
 
     Raises
     ------
@@ -91,6 +97,14 @@ def collect_and_count(layout: str, folder: Path, salt: str | None = None) -> Col
         raise CollectionError(f"unknown layout {layout!r}; {hint}known are {', '.join(LAYOUTS)}")
     if not folder.exists():
         raise CollectionError(f"there is no folder {folder}")
-    reading = read_dicom(folder, salt) if layout == "dicom" else LAYOUTS[layout](folder)
+    if words and layout not in _WORDED:
+        raise CollectionError(
+            f"layout {layout} has names of its own: only {' and '.join(_WORDED)} take --map"
+        )
+    if layout == "dicom":
+        reading = read_dicom(folder, salt)
+    else:
+        reading = _WORDED[layout](folder, words) if layout in _WORDED else LAYOUTS[layout](folder)
     left_out = {why: count for why, count in reading.left_out.items() if count}
-    return Collected(collection_from(reading.films, folder.resolve(), str(folder)), left_out)
+    collection = collection_from(reading.films, folder.resolve(), str(folder))
+    return Collected(replace(collection, missing=reading.missing), left_out)

@@ -1,13 +1,13 @@
 """What a reader brings back, and how it finds a set in the folder that a user names."""
 
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.radiographs.read import find_films
 
@@ -26,10 +26,13 @@ class Reading:
         `cxrlens.collections.collection.COLUMNS`, and what else the set tells.
     left_out
         Films of the set that are not in the table: how many, by the reason.
+    missing
+        Path and sentence of films that the set names and that are not there.
     """
 
     films: pd.DataFrame
     left_out: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Path:
@@ -127,15 +130,7 @@ def read_published_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     CollectionError
         If it cannot be read or a column is missing.
     """
-    try:
-        with warnings.catch_warnings():
-            # Lines that end in a comma, as NIH's, have one field more than the header may have.
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype="string", encoding="utf-8-sig", index_col=False)
-    except (ValueError, OSError) as error:
-        detail = " ".join(str(error).split())
-        raise CollectionError(f"{path} is no table that can be read: {detail}") from error
-    table.columns = table.columns.str.strip()
+    table = read_text_table(path)
     missing = [column for column in columns if column not in table]
     if missing:
         raise CollectionError(

@@ -6,13 +6,12 @@ share it. ``labels.csv`` has ``image``, ``label`` and ``patient``, who can have 
 
 from pathlib import Path
 
-import pandas as pd
-
 from cxrlens.collections.collection import read_collection
+from cxrlens.collections.readers.reading import Reading
 from cxrlens.errors import CollectionError
 
 
-def read_report(folder: Path) -> pd.DataFrame:
+def read_report(folder: Path) -> Reading:
     """Read a folder shaped like the report's set; add ``acquisition`` from the file names.
 
     Raises
@@ -23,7 +22,8 @@ def read_report(folder: Path) -> pd.DataFrame:
     table = folder / "labels.csv"
     if not table.is_file():
         raise CollectionError(f"{folder} has no labels.csv (image, label, patient)")
-    films = read_collection(table).films
+    collection = read_collection(table)
+    films = collection.films
     stems = films["image"].map(lambda image: Path(image).stem)
     wrong = ~stems.str.contains("_")
     if wrong.any():
@@ -34,4 +34,4 @@ def read_report(folder: Path) -> pd.DataFrame:
     films["acquisition"] = stems.str.rsplit("_", n=1).str[0].astype("string")
     if "patient" not in films:
         films["patient"] = films["acquisition"]
-    return films
+    return Reading(films, missing=collection.missing)

@@ -2,16 +2,23 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from cxrlens.collections.collection import read_collection
+from cxrlens.collections.naming import Words
+from cxrlens.collections.readers.reading import Reading
 from cxrlens.errors import CollectionError
 
 NAMES = ("collection.csv", "films.csv", "labels.csv", "collection.parquet", "films.parquet")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, words: Words | None = None) -> Reading:
     """Read a table with at least a column ``image``, its paths relative to the table.
+
+    Parameters
+    ----------
+    path
+        The table, or a folder that holds one of `NAMES`.
+    words
+        What its columns and labels mean.
 
     Raises
     ------
@@ -25,4 +32,6 @@ def read_table(path: Path) -> pd.DataFrame:
                 f"{path} holds none of {', '.join(NAMES)}: name the table itself, for example {path}/my.csv"
             )
         path = found[0]
-    return read_collection(path).films
+    collection = read_collection(path, words)
+    left_out = {f"label {label!r}, by --map": n for label, n in collection.left_out.items()}
+    return Reading(collection.films, left_out, collection.missing)

@@ -1,0 +1,174 @@
+"""Tables as text: what stands in a field comes back letter for letter.
+
+A patient may be called NA, 007 or 1e5. So nothing is guessed to be missing or to be a number: an empty
+field, and only that, says that nothing is known.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from cxrlens.errors import CollectionError
+
+TEXT = (
+    "image",
+    "label",
+    "predicted",
+    "patient",
+    "acquisition",
+    "source",
+    "view",
+    "sex",
+    "split",
+    "finding",
+    "reason",
+    "repairs",
+    "digest",
+)
+"""Columns of our own tables that hold text, whatever it looks like."""
+
+SEPARATORS = (",", ";", "\t", "|")
+
+_UNSEEN = "".join(map(chr, (*range(33), 0x85, 0xA0, *range(0x2000, 0x2010), 0x2028, 0x2029)))
+_UNSEEN += "\u202f\u205f\u2060\u3000\ufeff"
+"""Space of all kinds, joiners, byte-order marks: text editors and web pages leave them behind."""
+
+_OTHER_KINDS = {
+    b"PK\x03\x04": "is a spreadsheet (XLSX or ODS)",
+    b"\xd0\xcf\x11\xe0": "is an old spreadsheet (XLS)",
+    b"\x1f\x8b": "is compressed (gzip)",
+}
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Read a table that anybody may have written: CSV in any of its dialects, or Parquet.
+
+    Parameters
+    ----------
+    path
+        Fields of a CSV may be parted by commas, semicolons, tabs or bars; the one that gives the header
+        most columns is taken, or what a first line ``sep=;`` says. It may be UTF-8, UTF-16 or, where it
+        is neither, Windows' Latin-1 (code page 1252). A Parquet file is known by its content.
+
+    Returns
+    -------
+    DataFrame
+        Every column text (``string``), stripped of space around it; an empty field is missing. Whole
+        numbers of a Parquet file are written without a point. Lines without any field are passed over.
+
+    Raises
+    ------
+    CollectionError
+        If it cannot be read, is no table, names two columns alike, or has a row with more fields than
+        the header.
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"PAR1"):
+            return _text_of(pd.read_parquet(io.BytesIO(data)))
+        for magic, kind in _OTHER_KINDS.items():
+            if data.startswith(magic):
+                raise CollectionError(f"{path} {kind}: save it as CSV and name that file")
+        return _rows_of(_decoded(data), path)
+    except (ValueError, OSError, csv.Error) as error:
+        detail = " ".join(str(error).split())
+        raise CollectionError(f"{path} is no table that can be read: {detail}") from error
+
+
+def read_own_table(path: Path | io.StringIO) -> pd.DataFrame:
+    """Read a CSV that cxrlens wrote: columns of `TEXT` as text, others as what they hold.
+
+    Only an empty field is missing.
+    """
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(TEXT, "string"),
+        keep_default_na=False,
+        na_values=[""],
+    )
+
+
+def stripped(text: str) -> str:
+    """Take space, byte-order marks and what else cannot be seen from both ends."""
+    return text.strip(_UNSEEN)
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if b"\0" in data[:2]:  # the header's first letter, without a mark before it
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _rows_of(text: str, path: Path) -> pd.DataFrame:
+    if "\0" in text:
+        raise CollectionError(f"{path} is no table that can be read: it holds null characters")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    first, _, rest = text.partition("\n")
+    said = first.rstrip("\r").strip('"')
+    if said.lower().startswith("sep=") and len(said) == 5:
+        separator, text, line = said[4], rest, 1
+    else:
+        separator, line = _separator(text), 0
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    names: list[str] = []
+    rows: list[list[str]] = []
+    for row in reader:
+        fields = [stripped(field) for field in row]
+        if not any(fields):
+            continue
+        if not names:
+            names = _header(fields, path)
+            continue
+        if any(fields[len(names) :]):
+            raise CollectionError(
+                f"{path}, line {line + reader.line_num}: {len(fields)} fields, but the header names "
+                f"{len(names)}: put a field with {separator!r} in it in quotes"
+            )
+        rows.append([*fields[: len(names)], *[""] * (len(names) - len(fields))])
+    if not names:
+        raise CollectionError(f"{path} is no table that can be read: it is empty")
+    table = pd.DataFrame(rows, columns=names, dtype="string")
+    return table.mask(table == "")
+
+
+def _separator(text: str) -> str:
+    """Choose the separator that parts the header into most fields; the comma where none parts it."""
+
+    def fields(separator: str) -> int:
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+            if any(row):
+                return len(row)
+        return 0
+
+    return max(SEPARATORS, key=fields)
+
+
+def _header(fields: list[str], path: Path) -> list[str]:
+    """Name the columns; a nameless one after the others, as of a comma at the end, is not there."""
+    while fields and not fields[-1]:
+        fields.pop()
+    names = [name or f"column {place}" for place, name in enumerate(fields, 1)]
+    for name in names:
+        if names.count(name) > 1:
+            raise CollectionError(f"{path} has two columns {name!r}: name them apart")
+    return names
+
+
+def _text_of(table: pd.DataFrame) -> pd.DataFrame:
+    text = {}
+    for name, column in table.items():
+        if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+            column = column.astype("Int64")
+        values = column.astype("string").map(stripped, na_action="ignore")
+        text[stripped(str(name))] = values.mask(values == "")
+    if len(text) < len(table.columns):
+        raise CollectionError("two columns have the same name: name them apart")
+    return pd.DataFrame(text, index=table.index)
