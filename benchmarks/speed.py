@@ -91,7 +91,7 @@ def input_against_network(recipe_name: str, side: int, films: int = 240) -> dict
         )
 
         def steps() -> None:
-            for x, y in loader:
+            for x, y, *_ in loader:
                 optimiser.zero_grad()
                 with torch.autocast("cpu", torch.bfloat16):
                     value = loss(model(x).scores, y)

@@ -30,6 +30,8 @@ def train(
     out: str | Path,
     *,
     settings: Iterable[str] = (),
+    boxes: str | Path | None = None,
+    lungs: str | Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
     force: bool = False,
@@ -47,6 +49,8 @@ def train(
         The run folder to make.
     settings
         ``key=value`` changes to a recipe that is given by name.
+    boxes, lungs
+        Tables of what was drawn on the films, for a recipe that teaches an evidence map with them.
     device, cache, force, progress
         See `cxrlens.training.fit.train`.
 
@@ -60,7 +64,17 @@ def train(
 
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, settings)
     films = films if isinstance(films, Collection) else read_collection(films)
-    run = fit(recipe, films, Path(out), device=device, cache=cache, force=force, progress=progress)
+    run = fit(
+        recipe,
+        films,
+        Path(out),
+        boxes=Path(boxes) if boxes else None,
+        lungs=Path(lungs) if lungs else None,
+        device=device,
+        cache=cache,
+        force=force,
+        progress=progress,
+    )
     evaluate(run)
     return run
 
@@ -217,5 +231,5 @@ def demo(out: str | Path, *, force: bool = False, progress: Progress | None = No
 
 
 DEMO_FILMS = 700
-DEMO_SETTINGS = ("side=160", "training.batch=16", "training.max_epochs=5", "training.cycle=5")
+DEMO_SETTINGS = ("side=160", "training.batch=16", "training.max_epochs=5")
 """What keeps the demo to minutes on two cores."""

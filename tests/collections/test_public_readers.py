@@ -215,6 +215,11 @@ def test_rsna(tmp_path: Path, drawn: NDArray[np.uint8]) -> None:
     assert films["patient"].tolist() == ["rsna-aaa", "rsna-bbb"]
     assert films["age"].tolist() == [51, 7]
     assert films["view"].tolist() == ["AP", "AP"]
+    boxes = collected.boxes.table
+    assert [Path(image).name for image in boxes["image"]] == ["aaa.dcm", "aaa.dcm"]
+    assert boxes[["x0", "y0", "x1", "y1"]].to_numpy() * 1024 == pytest.approx(
+        np.array([[264, 152, 477, 531], [562, 152, 818, 605]])
+    )
     assert dict(collected.left_out) == {
         "neither normal nor a lung opacity": 1,
         "no readable file in this folder": 1,
@@ -249,6 +254,8 @@ def test_nlm_reads_both_hospitals_and_no_mask(lay) -> None:
     root = lay(
         "MontgomerySet/CXR_png/MCUCXR_0001_0.png",
         "MontgomerySet/ManualMask/leftMask/MCUCXR_0001_0.png",
+        "MontgomerySet/ManualMask/rightMask/MCUCXR_0001_0.png",
+        "ChinaSet_AllFiles/mask/CHNCXR_0327_1_mask.png",
         "ChinaSet_AllFiles/CXR_png/CHNCXR_0001_0.png",
         "ChinaSet_AllFiles/CXR_png/CHNCXR_0327_1.png",
     )
@@ -275,6 +282,13 @@ def test_nlm_reads_both_hospitals_and_no_mask(lay) -> None:
     assert films["age"].tolist()[1:] == [45, 27]
     assert films.loc["CHNCXR_0327_1.png", "finding"] == "1.bilateral PTB 2.pleurisy"
     assert films.loc["MCUCXR_0001_0.png", "finding"] == "normal"
+    lungs = collect_and_count("nlm", root).lungs.table
+    assert [Path(mask).parts[-2:] for mask in lungs["mask"]] == [
+        ("mask", "CHNCXR_0327_1_mask.png"),
+        ("leftMask", "MCUCXR_0001_0.png"),
+        ("rightMask", "MCUCXR_0001_0.png"),
+    ]
+    assert all(Path(image).parent.name == "CXR_png" for image in lungs["image"])
 
 
 def test_nlm_twice(lay) -> None:
@@ -338,13 +352,15 @@ def test_tbx11k_names_the_kinds_of_boxes(lay) -> None:
             {"id": 2, "name": "ObsoletePulmonaryTuberculosis"},
         ],
         "images": [
-            {"id": 5, "file_name": "tb/tb0003.png"},
-            {"id": 6, "file_name": "tb/tb0004.png"},
+            {"id": 5, "file_name": "tb/tb0003.png", "width": 512, "height": 256},
+            {"id": 6, "file_name": "tb/tb0004.png", "width": 512, "height": 512},
+            {"id": 7, "file_name": "tb/tb0099.png", "width": 512, "height": 512},
         ],
         "annotations": [
-            {"image_id": 5, "category_id": 2},
-            {"image_id": 5, "category_id": 1},
-            {"image_id": 5, "category_id": 1},
+            {"image_id": 5, "category_id": 2, "bbox": [128, 64, 256, 64]},
+            {"image_id": 5, "category_id": 1, "bbox": [0, 0, 51.2, 25.6]},
+            {"image_id": 5, "category_id": 1, "bbox": [448, 0, 70, 128]},
+            {"image_id": 7, "category_id": 1, "bbox": [1, 1, 2, 2]},
         ],
     }
     boxes.write_text(json.dumps(coco))
@@ -353,6 +369,15 @@ def test_tbx11k_names_the_kinds_of_boxes(lay) -> None:
         "tb0003.png": "ActiveTuberculosis|ObsoletePulmonaryTuberculosis",
         "tb0004.png": "",
     }
+    table = collect_and_count("tbx11k", root).boxes.table
+    assert {Path(image).name for image in table["image"]} == {"tb0003.png"}
+    assert (
+        table["finding"].tolist() == ["ObsoletePulmonaryTuberculosis"] + ["ActiveTuberculosis"] * 2
+    )
+    assert table[["x0", "y0", "x1", "y1"]].to_numpy() == pytest.approx(
+        # The last one is published reaching out of the film.
+        np.array([[0.25, 0.25, 0.75, 0.5], [0, 0, 0.1, 0.1], [0.875, 0, 1, 0.5]])
+    )
     boxes.write_text("[]")
     with pytest.raises(CollectionError, match="no COCO file"):
         collect("tbx11k", root)

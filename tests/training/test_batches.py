@@ -24,7 +24,9 @@ def test_a_last_batch_of_one_is_left_out_of_training_only() -> None:
 def test_batches_hold_the_right_films_and_labels() -> None:
     pixels = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((5, 2, 2), np.uint8)
     rows, labels = np.array([4, 2, 0]), np.array([0, 1, 2])
-    films, answers = next(iter(batches(CachedBatches(pixels, rows, labels), 8)))
+    films, answers, prior, guided = next(iter(batches(CachedBatches(pixels, rows, labels), 8)))
     assert films[:, 0, 0].tolist() == [4, 2, 0]
     assert films.shape == (3, 2, 2)
     assert answers.tolist() == [0, 1, 2]
+    assert prior is None
+    assert guided is None

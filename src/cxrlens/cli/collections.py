@@ -53,13 +53,26 @@ def collect(
     Public sets as they are downloaded: `kermany` (chest_xray), `nih` (ChestX-ray14), `rsna` (Pneumonia
     Detection Challenge), `nlm` (Montgomery, Shenzhen), `tbx11k`, `qatar` (TB Chest Radiography
     Database), `mendeley` (10.17632/8j2g3csprk). docs/datasets.md says where they are and on what terms.
+
+    Boxes round findings (`tbx11k`, `rsna`) go to FILE with `-boxes.csv` at its end, lung masks (`nlm`) to
+    `-lungs.csv`: `cxrlens train evidence-lite0` learns from them.
     """
     from cxrlens.collections.naming import Words, nearly
     from cxrlens.collections.readers import collect_and_count
+    from cxrlens.writing import refuse_existing
 
     collected = collect_and_count(layout, folder, salt, Words.of(meanings) if meanings else None)
     collection = collected.collection
+    drawn = {
+        out.with_name(f"{out.stem}-{name}.csv"): outlines
+        for name, outlines in (("boxes", collected.boxes), ("lungs", collected.lungs))
+        if outlines is not None
+    }
+    for path in (out, *drawn):
+        refuse_existing(path, force)
     collection.write(out, force)
+    for path, outlines in drawn.items():
+        outlines.write(path, force)
     copies = (
         "acquisition" in collection.films and collection.films["acquisition"].duplicated().any()
     )
@@ -69,7 +82,8 @@ def collect(
         if near := nearly("label", collection.films, maybe=True):
             then += f" (is it {near!r}? say --map {shlex.quote(f'label={near}')})"
     left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
-    done(f"{out}: {len(collection)} films ({_counts(collection)}){left}", then)
+    beside = "".join(f"\n{path}: {len(outlines)} drawn on them" for path, outlines in drawn.items())
+    done(f"{out}: {len(collection)} films ({_counts(collection)}){left}{beside}", then)
     end_with(collected.collection.missing)
 
 

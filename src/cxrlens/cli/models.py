@@ -69,6 +69,13 @@ def train(
         int | None,
         typer.Option(min=2, help="Train this many folds that vote; the same as --set folds=N."),
     ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(metavar="BOXES.CSV", help="Boxes round findings, for a recipe with a map."),
+    ] = None,
+    lungs: Annotated[
+        Path | None, typer.Option(metavar="LUNGS.CSV", help="Lung masks, for a recipe with a map.")
+    ] = None,
     go_on: Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")] = False,
     device: Device = "auto",
     cache: Cache = None,
@@ -98,6 +105,8 @@ def train(
                 films,
                 folder,
                 settings=changes,
+                boxes=boxes,
+                lungs=lungs,
                 device=device,
                 cache=cache,
                 force=force,

@@ -2,8 +2,11 @@
 
 from typing import Protocol
 
+from torch import nn
+
 from cxrlens.models.backbones import build_backbone
 from cxrlens.models.classifier import FilmClassifier
+from cxrlens.models.evidence import EvidenceClassifier
 from cxrlens.models.freezing import freeze
 from cxrlens.models.heads import feed_forward, linear_svm
 
@@ -21,6 +24,8 @@ class ModelSettings(Protocol):
     def blocks(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def head(self) -> str: ...  # noqa: D102
+    @property
+    def standardise(self) -> str: ...  # noqa: D102
     @property
     def width(self) -> int: ...  # noqa: D102
     @property
@@ -40,14 +45,18 @@ def build_model(settings: ModelSettings, classes: int) -> FilmClassifier:
     Raises
     ------
     CxrlensError
-        If the backbone or its weights cannot be had, or it has no layer to freeze up to.
+        If the backbone or its weights cannot be had, it has no layer to freeze up to, or its stages carry
+        no evidence map.
     """
     backbone = build_backbone(
         settings.backbone, settings.weights, settings.blocks, settings.dropout
     )
     if settings.frozen:
         freeze(backbone, settings.frozen)
+    if settings.head == "evidence-map":
+        return EvidenceClassifier(backbone, classes, settings.width, settings.standardise)
     if settings.head == "svm":
-        return FilmClassifier(backbone, linear_svm(backbone.channels, classes))
-    head = feed_forward(backbone.channels, settings.width, classes, settings.dropout)
-    return FilmClassifier(backbone, head)
+        head: nn.Module = linear_svm(backbone.channels, classes)
+    else:
+        head = feed_forward(backbone.channels, settings.width, classes, settings.dropout)
+    return FilmClassifier(backbone, head, settings.standardise)

@@ -7,24 +7,55 @@ from torch import Tensor, nn
 
 from cxrlens.models.backbones import Backbone, Standardisation
 
+FLAT = 0.05
+"""Added to a film's own deviation, on the scale [0, 1], so that an empty film is not blown up."""
+
 
 class Standardise(nn.Module):
-    """Scale uint8 grey films to what the backbone's weights expect, with one or three channels."""
+    """Scale uint8 grey films to what a backbone takes, with one or three channels.
+
+    Parameters
+    ----------
+    standardisation
+        What the backbone's weights expect.
+    by
+        ``weights`` scales every film by it. ``film`` takes each film's own mean and deviation, so that
+        exposure and the hospital's habit of windowing do not reach the network.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, standardisation: Standardisation) -> None:
+    def __init__(self, standardisation: Standardisation, by: str = "weights") -> None:
         super().__init__()
         self.channels = len(standardisation.mean)
+        self.by_film = by == "film"
         shape = (1, self.channels, 1, 1)
         for name, values in (("mean", standardisation.mean), ("std", standardisation.std)):
             self.register_buffer(name, torch.tensor(values).view(shape), persistent=False)
 
     def forward(self, films: Tensor) -> Tensor:
         """Map films (N, S, S), uint8 or float in [0, 255], to float32 (N, channels, S, S)."""
+        return self.channelled(self.grey(films))
+
+    def grey(self, films: Tensor) -> Tensor:
+        """Map films (N, S, S) to float32 (N, 1, S, S) in [0, 1], or each of mean 0 and deviation 1."""
         x = films.to(torch.float32).div(255).unsqueeze(1)
-        return ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        if not self.by_film:
+            return x
+        spread = x.std((2, 3), correction=0, keepdim=True)
+        return (x - x.mean((2, 3), keepdim=True)) / (spread + FLAT)
+
+    def channelled(self, grey: Tensor) -> Tensor:
+        """Map what `grey` gives to the backbone's channels."""
+        own = self.by_film
+        x = grey.expand(-1, self.channels, -1, -1) if own else (grey - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """About the mean and the deviation of what `grey` gives."""
+        return (0.0, 1.0) if self.by_film else (0.5, 0.25)
 
 
 class Outputs(NamedTuple):
@@ -52,11 +83,13 @@ class FilmClassifier(nn.Module):
         Turns standardised films into feature maps and pools them.
     head
         Turns pooled features (N, C) into scores (N, classes).
+    standardise
+        ``weights`` or ``film``: see `Standardise`.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, standardise: str = "weights") -> None:
         super().__init__()
-        self.standardise = Standardise(backbone.standardisation)
+        self.standardise = Standardise(backbone.standardisation, standardise)
         self.backbone = backbone
         self.head = head
 
@@ -65,7 +98,11 @@ class FilmClassifier(nn.Module):
 
     def maps(self, films: Tensor) -> Tensor:
         """Last feature maps (N, C, h, w) of films (N, S, S) in [0, 255]."""
-        return self.backbone.maps(self.standardise(films))
+        return self.features(self.standardise(films))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Last feature maps (N, C, h, w) of standardised films (N, channels, S, S)."""
+        return self.backbone.maps(x)
 
     def scores(self, maps: Tensor) -> Tensor:
         """Scores before softmax (N, classes) of feature maps."""
@@ -74,4 +111,8 @@ class FilmClassifier(nn.Module):
 
     def forward(self, films: Tensor) -> Outputs:
         """Answer films (N, S, S) in [0, 255]."""
-        return Outputs(self.scores(self.maps(films)), None)
+        return self.answer(self.standardise(films))
+
+    def answer(self, x: Tensor) -> Outputs:
+        """Answer standardised films (N, channels, S, S)."""
+        return Outputs(self.scores(self.features(x)), None)

@@ -83,6 +83,24 @@ class ResNet(nn.Module):
             *(building_block(a, b, dropout) for a, b in itertools.pairwise(widths))
         )
         self.channels = widths[-1]
+        self.feature_info = [
+            {"module": name, "num_chs": width, "reduction": 4 * 2**place}
+            for place, (name, width) in enumerate(
+                zip(["stem", *(f"blocks.{i}" for i in range(len(blocks)))], widths, strict=True)
+            )
+        ]
+
+    def forward_intermediates(
+        self, x: Tensor, indices: Sequence[int], intermediates_only: bool = True
+    ) -> list[Tensor]:
+        """Features of some of the stages of `feature_info`, as timm's networks give them."""
+        found = [self.stem(x)]
+        for block in self.blocks:
+            found.append(block(found[-1]))
+        return [found[index] for index in indices]
+
+    def prune_intermediate_layers(self, indices: Sequence[int], prune_head: bool = True) -> None:
+        """Keep everything: the last stage is the last layer."""
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Map standardised grey films (N, 1, S, S) to features (N, C, h, w)."""

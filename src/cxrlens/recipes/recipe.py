@@ -18,7 +18,7 @@ from cxrlens.quality.chain import CHAINS
 
 _SHIPPED = Path(__file__).parent
 
-_OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "target"}
+_OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "target", "map"}
 """Keys that say nothing to a baseline."""
 
 
@@ -37,10 +37,13 @@ class Model(_Part):
     """Layers from the film up to and including this one keep their weights, e.g. ``blocks.3.1``."""
     blocks: tuple[Annotated[int, Field(ge=1)], ...] = (128, 256, 512)
     """Filters of each building block of ``resnet``; other backbones ignore it."""
-    head: Literal["feed-forward", "svm"] = "feed-forward"
-    """A hidden layer with ReLU and one score a class, or one linear score a class without bias."""
+    head: Literal["feed-forward", "svm", "evidence-map"] = "feed-forward"
+    """A hidden layer with ReLU and one score a class, one linear score a class without bias, or scores pooled
+    from a map of evidence for each disease, made from two depths of the backbone."""
     width: int = Field(256, ge=1)
-    """Units of the feed-forward head's hidden layer."""
+    """Units of the feed-forward head's hidden layer; channels that the evidence map is made from."""
+    standardise: Literal["weights", "film"] = "weights"
+    """Scale films as the backbone's weights expect, or each by its own mean and deviation."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Between the head's two layers, and inside the residual blocks of ``resnet``."""
 
@@ -75,6 +78,46 @@ class Augmentation(_Part):
     """Distances from the film's mean grow or shrink by up to this share."""
     clahe: float = Field(0.0, ge=0, le=1)
     """Probability of contrast-limited adaptive histogram equalisation."""
+    crop: float = Field(1.0, gt=0, le=1)
+    """Smallest share of the side that is left of a film; which part is drawn."""
+    stretch: float = Field(0.0, ge=0, lt=1)
+    """The height of what is left is larger or smaller than the width by up to this share."""
+    flip: float = Field(0.0, ge=0, le=1)
+    """Probability of left and right being exchanged."""
+    tone: float = Field(0.0, ge=0, le=2)
+    """Bound of the logarithm of the exponent of a tone curve, on the standardised film."""
+    gain: float = Field(0.0, ge=0, lt=1)
+    """The standardised film is multiplied by up to this share more or less."""
+    offset: float = Field(0.0, ge=0)
+    """Deviations of a film that are added to it, or taken away."""
+    blur: float = Field(0.0, ge=0, le=1)
+    """Probability of half the resolution."""
+    noise: float = Field(0.0, ge=0, le=1)
+    """Probability of grain."""
+
+    @property
+    def shades(self) -> bool:
+        """Whether it changes the greys of standardised films."""
+        return any((self.tone, self.gain, self.offset, self.blur, self.noise))
+
+
+class MapTeaching(_Part):
+    """What teaches the places of an evidence map, beside the films' labels; a weight of 0 leaves it out.
+
+    The mean over the places that have a weight of the binary cross-entropy of a place's evidence, times
+    `weight`, is added to the loss.
+    """
+
+    weight: float = Field(1.0, ge=0)
+    """Of the whole term beside the loss of the films' scores."""
+    boxes: float = Field(1.0, ge=0)
+    """Of the places of a film with boxes: lesion inside, none outside. Needs a table of boxes."""
+    normals: float = Field(0.5, ge=0)
+    """Of the places of a normal film: none anywhere."""
+    lungs: float = Field(0.5, ge=0)
+    """Of the places outside the lungs: none there. Needs a table of lung masks."""
+    positive: float = Field(3.0, gt=0)
+    """A place inside a box counts so many times a place outside."""
 
 
 class Training(_Part):
@@ -83,7 +126,22 @@ class Training(_Part):
     batch: int = Field(32, ge=2)
     max_epochs: int = Field(80, ge=1)
     patience: int = Field(8, ge=1)
-    """Epochs without a better validation accuracy before training stops."""
+    """Epochs without a better validation accuracy before training stops; no matter with ``keep: last``."""
+    keep: Literal["best", "last"] = "best"
+    """Keep the weights of the epoch with the best validation accuracy, or of the last one."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    """Of adamw; biases and norms are spared."""
+    schedule: Literal["triangles", "one-cycle"] = "triangles"
+    """The rate climbs and falls in triangles, or once over the whole training (Smith 2018)."""
+    average: float = Field(0.0, ge=0, lt=1)
+    """Decay a step of a moving average of the weights, which is then validated and kept; 0 for none."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """Every film once an epoch; or every class alike, and in it each source by the root of its films."""
+    films_per_cell: int | None = Field(None, ge=1)
+    """Of ``balanced``: films of one source and class that count, at most."""
+    source_prior: bool = False
+    """Add log P(label | source) to the scores in training, so that knowing the source earns nothing."""
     learning_rate_low: float = Field(1e-5, gt=0)
     learning_rate_high: float = Field(1e-4, gt=0)
     cycle: int = Field(8, ge=1)
@@ -95,6 +153,10 @@ class Training(_Part):
     def _rates_in_order(self) -> Self:
         if self.learning_rate_low > self.learning_rate_high:
             raise ValueError("learning_rate_low is above learning_rate_high")
+        if self.films_per_cell and self.sampling != "balanced":
+            raise ValueError("films_per_cell is of sampling=balanced; set it or leave the key out")
+        if self.weight_decay and self.optimiser != "adamw":
+            raise ValueError("weight_decay is of optimiser=adamw; set it or leave the key out")
         return self
 
 
@@ -130,6 +192,8 @@ class Recipe(_Part):
     model: Model | None = None
     baseline: Baseline | None = None
     loss: Loss = Loss()
+    map: MapTeaching | None = None
+    """What teaches an evidence map beside the labels."""
     training: Training = Training()
     augmentation: Augmentation | None = None
     folds: int = Field(0, ge=0, le=20)
@@ -159,6 +223,21 @@ class Recipe(_Part):
             )
         if self.loss.margin and self.network.head != "svm":
             raise ValueError("loss.margin is of the svm head; set model.head=svm or leave it out")
+        evidence = self.model is not None and self.model.head == "evidence-map"
+        if self.map and not evidence:
+            raise ValueError(
+                "the key map teaches an evidence map; set model.head=evidence-map or leave it out"
+            )
+        if binary and (evidence or self.training.source_prior):
+            raise ValueError(
+                "an evidence map and source_prior are of networks that score all three classes: "
+                "leave out one_vs_all and target"
+            )
+        if self.training.source_prior and self.loss.name not in ("cross-entropy", "focal"):
+            raise ValueError(
+                f"training.source_prior adds to log probabilities, which {self.loss.name} has not: "
+                "set loss.name=cross-entropy or focal"
+            )
         return self
 
     @property

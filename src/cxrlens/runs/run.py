@@ -2,8 +2,10 @@
 
 ``recipe.yaml``
     every setting; ``collection.csv`` the films with their split; ``versions.json`` what ran, on what.
+``boxes.csv``, ``lungs.csv``
+    what was drawn on the films, where training was taught by it.
 ``weights.safetensors``
-    the best epoch's; ``progress/`` what ``--resume`` needs while training is not finished.
+    the best epoch's, or the last one's; ``progress/`` what ``--resume`` needs while training is not finished.
 ``history.csv``
     one row an epoch; ``predictions-SPLIT.csv`` one row a film; ``metrics.json``, ``report.html``.
 ``members/NAME/``
@@ -213,6 +215,16 @@ class Run:
         if not path.is_file():
             raise RunError(f"{self.path} has no weights yet: cxrlens train --resume finishes it")
         return path
+
+    @property
+    def boxes(self) -> Path:
+        """The table of boxes that taught the model; not there where none did."""
+        return self.path / "boxes.csv"
+
+    @property
+    def lungs(self) -> Path:
+        """The table of lung masks that taught the model; not there where none did."""
+        return self.path / "lungs.csv"
 
     def collection(self) -> Collection:
         """Read the films with their split, those too that are gone since."""

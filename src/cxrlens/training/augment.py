@@ -1,4 +1,7 @@
-"""Random changes to a batch of training films: drawn by one function, applied by another (SYSTEM §4)."""
+"""Random changes to a batch of training films: drawn by one function, applied by others (SYSTEM §4).
+
+`move` takes films and the pictures that go with them, boxes and masks, the same way.
+"""
 
 from dataclasses import dataclass
 
@@ -11,6 +14,12 @@ from cxrlens.recipes.recipe import Augmentation
 
 CLAHE_CLIP = 2.0
 """Clip limit of the equalisation, a usual mild one."""
+
+STEEPNESS = 1.2
+"""Of the sigmoid on which a tone curve works: a standardised film lies mostly within it."""
+
+GRAIN = 0.15
+"""Deviation of the grain, in deviations of the film."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,20 @@ class Draw:
         (N,) factor of the distance from the film's mean.
     clahe
         (N,) bool.
+    part
+        (N, 2) share of width and height that is left of the film.
+    place
+        (N, 2) where the middle of that part lies: from the film's middle, in half sides.
+    flip
+        (N,) bool: left and right exchanged.
+    tone
+        (N,) exponent of the tone curve.
+    gain, offset
+        (N,) of the standardised film.
+    blur, noise
+        (N,) bool.
+    grain
+        Seed of the grain.
     """
 
     shift: Tensor
@@ -39,6 +62,31 @@ class Draw:
     brightness: Tensor
     contrast: Tensor
     clahe: Tensor
+    part: Tensor
+    place: Tensor
+    flip: Tensor
+    tone: Tensor
+    gain: Tensor
+    offset: Tensor
+    blur: Tensor
+    noise: Tensor
+    grain: int
+
+    @property
+    def inverse(self) -> Tensor:
+        """(N, 2, 3): for a point of the result, in [-1, 1], where it comes from in the film."""
+        angle = torch.deg2rad(-self.rotation)
+        cosine, sine = torch.cos(angle) / self.scale, torch.sin(angle) / self.scale
+        turn = torch.stack(
+            [torch.stack([cosine, -sine], dim=1), torch.stack([sine, cosine], dim=1)], dim=1
+        )
+        back = torch.cat([turn, -(turn @ (2 * self.shift)[:, :, None])], dim=2)
+        part = self.part * torch.stack(
+            [torch.where(self.flip, -1.0, 1.0), torch.ones(()).expand(len(self.flip))], dim=1
+        )
+        back = part[:, :, None] * back
+        back[:, :, 2] += self.place
+        return back
 
 
 def draw(settings: Augmentation, films: int) -> Draw:
@@ -47,18 +95,65 @@ def draw(settings: Augmentation, films: int) -> Draw:
     def evenly(bound: float, *shape: int) -> Tensor:
         return (2 * torch.rand(films, *shape) - 1) * bound
 
+    def at_times(share: float) -> Tensor:
+        return torch.rand(films) < share
+
+    shift, scale, rotation = (
+        evenly(settings.shift, 2),
+        1 + evenly(settings.scale),
+        evenly(settings.rotation),
+    )
+    brightness, contrast = 255 * evenly(settings.brightness), 1 + evenly(settings.contrast)
+    equalised = at_times(settings.clahe)
+    width = 1 - (1 - settings.crop) * torch.rand(films)
+    part = torch.stack([width, width * (1 + evenly(settings.stretch))], dim=1)
+    # A little of what lies outside may be seen, but not a film that is mostly border.
+    part = part.clamp(max=1.05)
     return Draw(
-        shift=evenly(settings.shift, 2),
-        scale=1 + evenly(settings.scale),
-        rotation=evenly(settings.rotation),
-        brightness=255 * evenly(settings.brightness),
-        contrast=1 + evenly(settings.contrast),
-        clahe=torch.rand(films) < settings.clahe,
+        shift=shift,
+        scale=scale,
+        rotation=rotation,
+        brightness=brightness,
+        contrast=contrast,
+        clahe=equalised,
+        part=part,
+        place=evenly(1.0, 2) * (1 - part).clamp(min=0),
+        flip=at_times(settings.flip),
+        tone=torch.exp(evenly(settings.tone)),
+        gain=1 + evenly(settings.gain),
+        offset=evenly(settings.offset),
+        blur=at_times(settings.blur),
+        noise=at_times(settings.noise),
+        grain=int(torch.randint(2**31, ())),
     )
 
 
+def move(pictures: Tensor, changes: Draw, side: int, outside: str = "border") -> Tensor:
+    """Shift, scale, turn, crop and flip pictures as drawn.
+
+    Parameters
+    ----------
+    pictures
+        (N, C, H, W) float: films, boxes or masks, on any grid.
+    changes
+        Of N films.
+    side
+        Of the result.
+    outside
+        What comes in from outside a film: ``border``, the nearest pixel of its edge, or ``zeros``.
+
+    Returns
+    -------
+    Tensor
+        (N, C, side, side) float.
+    """
+    shape = [*pictures.shape[:2], side, side]
+    grid = functional.affine_grid(changes.inverse.to(pictures), shape, align_corners=False)
+    return functional.grid_sample(pictures, grid, padding_mode=outside, align_corners=False)
+
+
 def augment(films: Tensor, changes: Draw) -> Tensor:
-    """Apply drawn changes.
+    """Apply drawn changes, all but those of standardised films.
 
     Parameters
     ----------
@@ -79,19 +174,44 @@ def augment(films: Tensor, changes: Draw) -> Tensor:
         for place in chosen:
             film = films[place].cpu().numpy()
             films[place] = torch.from_numpy(clahe(film, CLAHE_CLIP)).to(films.device)
-    x = films.to(torch.float32).unsqueeze(1)
-    # The grid says for each pixel of the result where it comes from, so it holds the inverse map.
-    angle = torch.deg2rad(-changes.rotation)
-    cosine, sine = torch.cos(angle) / changes.scale, torch.sin(angle) / changes.scale
-    inverse = torch.stack(
-        [torch.stack([cosine, -sine], dim=1), torch.stack([sine, cosine], dim=1)], dim=1
-    )
-    moved = -(inverse @ (2 * changes.shift)[:, :, None])
-    grid = functional.affine_grid(
-        torch.cat([inverse, moved], dim=2).to(x), list(x.shape), align_corners=False
-    )
-    x = functional.grid_sample(x, grid, padding_mode="border", align_corners=False).squeeze(1)
+    x = move(films.to(torch.float32).unsqueeze(1), changes, films.shape[-1]).squeeze(1)
     mean = x.mean((1, 2), keepdim=True)
     contrast = changes.contrast.to(x)[:, None, None]
     brightness = changes.brightness.to(x)[:, None, None]
     return ((x - mean) * contrast + mean + brightness).clamp(0, 255)
+
+
+def shade(films: Tensor, changes: Draw, middle: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """Change the greys of standardised films: tone curve, gain, offset, blur, grain.
+
+    Parameters
+    ----------
+    films
+        (N, 1, S, S) float32.
+    changes
+        Of N films.
+    middle
+        About the mean and the deviation of the films.
+
+    Returns
+    -------
+    Tensor
+        (N, 1, S, S) float32.
+    """
+
+    def each(values: Tensor) -> Tensor:
+        return values.to(films)[:, None, None, None]
+
+    x = (films - middle[0]) / middle[1]
+    curve = torch.sigmoid(x * STEEPNESS).clamp(1e-4, 1 - 1e-4) ** each(changes.tone)
+    x = torch.logit(curve) / STEEPNESS * each(changes.gain) + each(changes.offset)
+    if changes.blur.any():
+        chosen = changes.blur.to(x.device)
+        coarse = functional.avg_pool2d(x[chosen], 2)
+        x[chosen] = functional.interpolate(coarse, size=x.shape[2:], mode="bilinear")
+    if changes.noise.any():
+        chosen = changes.noise.to(x.device)
+        seeded = torch.Generator().manual_seed(changes.grain)
+        grain = torch.randn(x[chosen].shape, generator=seeded)
+        x[chosen] = x[chosen] + GRAIN * grain.to(x)
+    return x * middle[1] + middle[0]

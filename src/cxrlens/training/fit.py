@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, SPLITS, Collection
@@ -28,8 +25,8 @@ from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import PREDICTED, Run
 from cxrlens.training.baselines import fit_baseline
-from cxrlens.training.batches import Batch, CachedBatches, batches
-from cxrlens.training.losses import LossFunction, build_loss
+from cxrlens.training.batches import batches
+from cxrlens.training.films import part, read_drawn, training_part
 from cxrlens.training.members import members_of
 from cxrlens.training.module import KeepEpochs, TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
@@ -48,6 +45,8 @@ def train(
     collection: Collection,
     out: Path,
     *,
+    boxes: Path | None = None,
+    lungs: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
     force: bool = False,
@@ -65,6 +64,9 @@ def train(
         Films with labels; without a column ``split`` they are split by patient with the recipe's seed.
     out
         The run folder to make.
+    boxes, lungs
+        Tables of what was drawn on the films (`cxrlens.collections.outlines`), for a recipe that teaches
+        an evidence map with them; the run keeps them.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     cache
@@ -86,7 +88,10 @@ def train(
     Raises
     ------
     CollectionError
-        If labels or classes are missing or a patient stands in two splits.
+        If labels, classes or needed sources are missing, a patient stands in two splits, or a table of
+        boxes or lungs is at fault.
+    RecipeError
+        If the recipe asks for boxes or lungs that are not given, or has no use for them.
     OutputError
         If `out` exists or cannot be written.
     CxrlensError
@@ -99,6 +104,9 @@ def train(
     collection.need("split")
     _refuse_missing_classes(collection, recipe)
     members_of(recipe, collection)
+    drawn = read_drawn(recipe, collection, boxes, lungs)
+    if recipe.training.source_prior:
+        collection.need("source")
     facts = {
         "device": _accelerator(device),
         "threads": torch.get_num_threads(),
@@ -111,12 +119,13 @@ def train(
         return _fit_baseline(out, recipe, collection, cached, facts, progress)
     if recipe.members:
         run = Run.create(out, recipe, collection, facts)
+        drawn.write(run)
         return _train_members(run, collection, cached, cache, progress)
 
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.network, recipe.outputs)
-    loss, loader = _training_part(recipe, collection, cached)
-    films, labels = next(iter(loader))
+    loss, loader = training_part(recipe, collection, cached, drawn)
+    films, labels, *_ = next(iter(loader))
     target = torch.device(str(facts["device"]))
     precision = choose_precision(
         recipe.training.precision, model.to(target), films.to(target), labels.to(target), loss
@@ -124,6 +133,7 @@ def train(
     model.cpu()
     facts |= {"precision": precision, "weights": model.backbone.origin}
     run = Run.create(out, recipe, collection, facts)
+    drawn.write(run)
     return _fit(run, model, collection, cached, progress, on_epoch, predicted)
 
 
@@ -168,8 +178,8 @@ def _fit_baseline(
     progress: Progress | None,
 ) -> Run:
     assert recipe.baseline is not None
-    parts = (_part(recipe, collection, cached, name) for name in ("train", "validation"))
-    train, validation = ((part.pixels, part.rows, part.labels) for part in parts)
+    parts = (part(recipe, collection, cached, name) for name in ("train", "validation"))
+    train, validation = ((films.pixels, films.rows, films.labels) for films in parts)
     fitted = fit_baseline(recipe.baseline, recipe.seed, train, validation)
     run = Run.create(out, recipe, collection, {**facts, **fitted.facts})
     with moved_into_place(run.path / "weights.safetensors") as draft:
@@ -194,7 +204,16 @@ def _train_members(
             resume(place, cache=cache, progress=say)
             continue
         shutil.rmtree(place, ignore_errors=True)
-        train(recipe, films, place, device=run.versions()["device"], cache=cache, progress=say)
+        train(
+            recipe,
+            films,
+            place,
+            boxes=_kept(run.boxes),
+            lungs=_kept(run.lungs),
+            device=run.versions()["device"],
+            cache=cache,
+            progress=say,
+        )
     run.write_skipped(cached.failures)
     if run.recipe.folds:
         # Each film outside the test split is predicted by the member that was not trained on it.
@@ -204,6 +223,10 @@ def _train_members(
         _predict_split(run, "validation", collection, cached, progress)
     _predict_split(run, "test", collection, cached, progress)
     return run
+
+
+def _kept(table: Path) -> Path | None:
+    return table if table.is_file() else None
 
 
 def _named(progress: Progress | None, name: str) -> Progress | None:
@@ -222,12 +245,15 @@ def _fit(
     predicted: Sequence[str] = PREDICTED,
 ) -> Run:
     recipe = run.recipe
-    loss, train_loader = _training_part(recipe, collection, cached)
-    validation = _part(recipe, collection, cached, "validation")
+    drawn = read_drawn(recipe, collection, _kept(run.boxes), _kept(run.lungs))
+    loss, train_loader = training_part(recipe, collection, cached, drawn)
+    validation = part(recipe, collection, cached, "validation")
     module = TrainingModule(model, loss, recipe, len(train_loader))
     keeper = KeepEpochs(run, recipe.seed)
-    patience = EarlyStopping("validation_accuracy", mode="max", patience=recipe.training.patience)
-    callbacks: list[Callback] = [patience, keeper]
+    callbacks: list[Callback] = [keeper]
+    if recipe.training.keep == "best":
+        patience = recipe.training.patience
+        callbacks.insert(0, EarlyStopping("validation_accuracy", mode="max", patience=patience))
     if progress:
         callbacks.append(_SayBatches(progress, recipe.training.max_epochs))
     if on_epoch:
@@ -260,26 +286,6 @@ def _fit(
         _predict_split(run, name, collection, cached, progress)
     shutil.rmtree(run.path / "progress", ignore_errors=True)
     return run
-
-
-def _training_part(
-    recipe: Recipe, collection: Collection, cached: CachedFilms
-) -> tuple[LossFunction, DataLoader[Batch]]:
-    films = _part(recipe, collection, cached, "train")
-    counts = np.bincount(films.labels, minlength=max(2, recipe.outputs))
-    loader = batches(films, recipe.training.batch, recipe.seed)
-    if not len(loader):
-        raise CollectionError("one training film is left, too few to train on")
-    return build_loss(recipe.loss, counts.tolist()), loader
-
-
-def _part(recipe: Recipe, collection: Collection, cached: CachedFilms, name: str) -> CachedBatches:
-    films = collection.films
-    chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
-    label = films["label"]
-    numbers = label.ne(recipe.target) if recipe.target else label.map(LABELS.index)
-    labels: NDArray[np.int64] = np.asarray(numbers, np.int64)
-    return CachedBatches(cached.pixels, cached.rows[chosen], labels[chosen])
 
 
 def _predict_split(

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cxrlens.recipes.recipe import Loss
+from cxrlens.recipes.recipe import Loss, MapTeaching
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+OUTSIDE = 0.1
+"""A place of which less lies inside the lungs is outside."""
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:
@@ -95,6 +98,54 @@ def _weighted(loss: Tensor, labels: Tensor, alpha: Tensor | None) -> Tensor:
     if alpha is not None:
         loss = loss * alpha.to(loss)[labels]
     return loss.mean()
+
+
+def map_loss(
+    evidence: Tensor,
+    labels: Tensor,
+    boxes: Tensor,
+    boxed: Tensor,
+    lungs: Tensor,
+    masked: Tensor,
+    settings: MapTeaching,
+) -> Tensor:
+    """Mean binary cross-entropy of the places of evidence maps that something is known of.
+
+    Inside a film with boxes the map of its disease is taught lesion and no lesion: one film, one source,
+    nothing to tell them apart by but the lesion. Normal films have none anywhere, and no film has one
+    outside the lungs.
+
+    Parameters
+    ----------
+    evidence
+        (N, D, h, w) before the sigmoid, of the classes 1 to D; class 0 has no map.
+    labels
+        (N,) int64.
+    boxes, lungs
+        (N, h, w) in [0, 1]: the share of a place inside a box, and inside the lungs.
+    boxed, masked
+        (N,) bool: films with boxes, and with a lung mask.
+    settings
+        Weights of the three.
+
+    Returns
+    -------
+    Tensor
+        A scalar; 0 where nothing is known of any place.
+    """
+    target = torch.zeros_like(evidence)
+    weight = torch.zeros_like(evidence)
+    weight[labels == 0] = settings.normals
+    for disease in range(evidence.shape[1]):
+        taught = boxed & (labels == disease + 1)
+        target[taught, disease] = boxes[taught].to(target)
+        weight[taught, disease] = settings.boxes
+    outside = (masked[:, None, None] & (lungs < OUTSIDE))[:, None].expand_as(weight)
+    weight = torch.where(outside & (weight == 0), settings.lungs, weight)
+    loss = functional.binary_cross_entropy_with_logits(
+        evidence, target, reduction="none", pos_weight=evidence.new_tensor(settings.positive)
+    )
+    return (loss * weight).sum() / weight.sum().clamp(min=1)
 
 
 def build_loss(loss: Loss, counts: Sequence[int]) -> LossFunction:

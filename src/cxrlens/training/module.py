@@ -1,5 +1,6 @@
 """The recipe's training as Lightning runs it: steps, optimiser, rate, and what is kept each epoch."""
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,33 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save
 from torch import Tensor
-from torch.optim.lr_scheduler import CyclicLR
+from torch.nn import functional
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import Run
-from cxrlens.training.augment import augment, draw
-from cxrlens.training.losses import LossFunction
+from cxrlens.training.augment import Draw, augment, draw, move, shade
+from cxrlens.training.batches import Batch
+from cxrlens.training.losses import LossFunction, map_loss
+from cxrlens.training.optimise import build_optimiser, build_schedule
 from cxrlens.writing import explained, moved_into_place
+
+FINER = 4
+"""Boxes and masks are moved on a grid so many times finer than the map, of which they become shares."""
 
 
 class TrainingModule(lightning.LightningModule):
-    """A classifier, its loss, Adam, and a triangular cyclical learning rate (Smith 2017)."""
+    """A classifier, what lowers its loss, and a moving average of its weights if the recipe wants one.
+
+    Attributes
+    ----------
+    model
+        What learns.
+    average
+        What is validated and kept in its place, or None.
+    """
 
     def __init__(
         self,
@@ -37,36 +51,75 @@ class TrainingModule(lightning.LightningModule):
         self.loss = loss
         self.settings = recipe.training
         self.margin = recipe.loss.margin
+        self.map = recipe.map
         self.augmentation = recipe.augmentation
         self.steps = steps
+        self.average: FilmClassifier | None = None
+        if recipe.training.average:
+            self.average = copy.deepcopy(model).requires_grad_(False)
+        self.train_map_loss = MeanMetric()
         for part in ("train", "validation"):
             setattr(self, f"{part}_loss", MeanMetric())
             accuracy = MulticlassAccuracy(max(2, recipe.outputs), average="micro")
             setattr(self, f"{part}_accuracy", accuracy)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    @property
+    def kept(self) -> FilmClassifier:
+        """What is validated and kept."""
+        return self.average or self.model
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
         """One batch forward; its loss."""
-        films, labels = batch
-        if self.augmentation:
-            films = augment(films, draw(self.augmentation, len(films)))
-        loss = self._step("train", (films, labels))
+        changes = draw(self.augmentation, len(batch.films)) if self.augmentation else None
+        films = augment(batch.films, changes) if changes else batch.films
+        standardise = self.model.standardise
+        grey = standardise.grey(films)
+        if changes and self.augmentation and self.augmentation.shades:
+            grey = shade(grey, changes, standardise.middle)
+        outputs = self.model.answer(standardise.channelled(grey))
+        loss = self._counted("train", outputs.scores, batch)
+        if self.map and batch.guided and outputs.map is not None:
+            loss = loss + self.map.weight * self._map_loss(outputs.map, batch, changes)
         if self.margin:
             weights: Tensor = self.model.head.weight  # type: ignore[assignment]
             loss = loss + self.margin / 2 * weights.square().sum()
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def validation_step(self, batch: Batch, index: int) -> None:
         """One batch of validation films."""
-        self._step("validation", batch)
+        self._counted("validation", self.kept(batch.films).scores, batch)
 
-    def _step(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
-        films, labels = batch
-        scores = self.model(films).scores
-        loss = self.loss(scores, labels)
-        getattr(self, f"{part}_loss").update(loss.detach(), len(films))
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Move the average on; in the first steps faster, since it starts from untrained weights."""
+        if self.average is None:
+            return
+        decay = min(self.settings.average, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            own = self.model.state_dict()
+            for key, value in self.average.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(own[key], 1 - decay)
+                else:
+                    value.copy_(own[key])
+
+    def _counted(self, part: str, scores: Tensor, batch: Batch) -> Tensor:
+        loss = self.loss(scores if batch.prior is None else scores + batch.prior, batch.labels)
+        getattr(self, f"{part}_loss").update(loss.detach(), len(batch.films))
         # One score tells class 0, the target, from class 1, the rest: at 0 both are alike.
         choice = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] <= 0).long()
-        getattr(self, f"{part}_accuracy").update(choice.detach(), labels)
+        getattr(self, f"{part}_accuracy").update(choice.detach(), batch.labels)
+        return loss
+
+    def _map_loss(self, evidence: Tensor, batch: Batch, changes: Draw | None) -> Tensor:
+        assert self.map is not None
+        assert batch.guided is not None
+        pictures, boxed, masked = batch.guided
+        grid = evidence.shape[-1]
+        if changes:
+            pictures = move(pictures, changes, FINER * grid, "zeros")
+        boxes, lungs = functional.adaptive_avg_pool2d(pictures, grid).unbind(1)
+        loss = map_loss(evidence, batch.labels, boxes, boxed, lungs, masked, self.map)
+        self.train_map_loss.update(loss.detach(), len(batch.films))
         return loss
 
     def on_validation_epoch_end(self) -> None:
@@ -80,21 +133,15 @@ class TrainingModule(lightning.LightningModule):
             metric = getattr(self, f"{part}_{name}")
             values[f"{part}_{name}"] = float(metric.compute())
             metric.reset()
+        if part == "train" and self.map:
+            values["train_map_loss"] = float(self.train_map_loss.compute())
+            self.train_map_loss.reset()
         return values
 
     def configure_optimizers(self) -> Any:
-        """Adam; the rate climbs and falls in straight lines between its bounds."""
-        optimiser = torch.optim.Adam(
-            (p for p in self.parameters() if p.requires_grad), lr=self.settings.learning_rate_low
-        )
-        half = max(1, round(self.steps * self.settings.cycle / 2))
-        schedule = CyclicLR(
-            optimiser,
-            base_lr=self.settings.learning_rate_low,
-            max_lr=self.settings.learning_rate_high,
-            step_size_up=half,
-            cycle_momentum=False,
-        )
+        """Make the recipe's optimiser and schedule."""
+        optimiser = build_optimiser(self.settings, self.parameters())
+        schedule = build_schedule(self.settings, optimiser, self.steps)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -102,7 +149,7 @@ class TrainingModule(lightning.LightningModule):
 
 
 class KeepEpochs(Callback):
-    """After each epoch: its row of the history, the best weights so far, and progress to resume from.
+    """After each epoch: its row of the history, the weights to keep, and progress to resume from.
 
     Random numbers are seeded afresh at each epoch's start, from the recipe's seed and the epoch alone,
     so that a resumed run draws what an uninterrupted one would have drawn.
@@ -142,8 +189,8 @@ class KeepEpochs(Callback):
             "seconds": round(time.perf_counter() - self.began, 2),
         }
         best = history["validation_accuracy"].max() if len(history) else -1.0
-        if row["validation_accuracy"] > best:
-            self._keep_weights(pl_module.model)
+        if row["validation_accuracy"] > best or pl_module.settings.keep == "last":
+            self._keep_weights(pl_module.kept)
         self.run.write_history(pd.concat([history, pd.DataFrame([row])], ignore_index=True))
         with explained(self.progress):
             trainer.save_checkpoint(self.progress)

@@ -74,6 +74,32 @@ def test_masks_fit_their_films(written: Path) -> None:
         assert lesions.any() == (row.label != "normal")
 
 
+def test_boxes_hold_the_lesions_and_little_else(written: Path) -> None:
+    boxes = pd.read_csv(written / "boxes.csv")
+    truth = pd.read_csv(written / "truth.csv", keep_default_na=False).set_index("image")
+    assert set(boxes.image) == set(truth.index[truth.label != "normal"])
+    held = []
+    for image, rows in boxes.groupby("image"):
+        mask = written / "masks" / f"{Path(image).stem}_lesions.png"
+        lesions = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) > 0
+        inside = np.zeros_like(lesions)
+        height, width = lesions.shape
+        for x0, y0, x1, y1 in rows[["x0", "y0", "x1", "y1"]].to_numpy():
+            inside[
+                round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)
+            ] = 1
+        held.append(float((lesions & inside).sum() / lesions.sum()))
+        assert inside.mean() < 0.5
+    assert min(held) > 0.8
+    assert np.mean(held) > 0.98
+
+
+def test_the_table_of_lungs_names_every_mask(written: Path) -> None:
+    lungs = pd.read_csv(written / "lungs.csv")
+    assert lungs.image.tolist() == pd.read_csv(written / "films.csv").image.tolist()
+    assert all((written / mask).is_file() for mask in lungs["mask"])
+
+
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
     folders = []
     for workers in (1, 2):

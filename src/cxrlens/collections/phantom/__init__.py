@@ -7,6 +7,6 @@ nothing about real films.
 """
 
 from cxrlens.collections.phantom.draw import Phantom, draw_phantom
-from cxrlens.collections.phantom.set import write_phantoms
+from cxrlens.collections.phantom.set import boxes_round, write_phantoms
 
-__all__ = ["Phantom", "draw_phantom", "write_phantoms"]
+__all__ = ["Phantom", "boxes_round", "draw_phantom", "write_phantoms"]

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxrlens.collections.phantom.defects import Damaged, Defect, described, draw_defect
 from cxrlens.collections.phantom.draw import LABELS, Phantom, draw_phantom
@@ -23,6 +24,10 @@ from cxrlens.writing import explained, moved_into_place, refuse_filled
 SHARES: Mapping[str, float] = {"normal": 0.4, "pneumonia": 0.3, "tuberculosis": 0.3}
 _FOLLOW_UPS = 0.12  # share of patients with a second film
 _JPEGS = 0.4
+_BOXES = ["image", "finding", "x0", "y0", "x1", "y1"]
+_TOGETHER = 0.06  # share of the width across which lesions count as one
+_SPECK = 0.0005  # share of the film below which a group is no lesion
+_Written = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 _COLUMNS = ["image", "label", "patient", "acquisition", "source", "view", "age", "sex"]
 
 
@@ -60,7 +65,8 @@ def write_phantoms(
     Parameters
     ----------
     folder
-        Where to write ``images/``, ``films.csv`` and ``truth.csv`` (and ``masks/`` if asked).
+        Where to write ``images/``, ``films.csv``, ``boxes.csv`` and ``truth.csv`` (and ``masks/`` with
+        ``lungs.csv`` if asked).
     count
         Exposures to draw, 1 or more. Copies come on top.
     seed
@@ -86,8 +92,9 @@ def write_phantoms(
     Returns
     -------
     Path
-        The written ``films.csv``, with the columns of a collection. ``truth.csv`` says for every
-        image which damages were done to it (`defects.recalled` reads them), in what order.
+        The written ``films.csv``, with the columns of a collection. ``boxes.csv`` has a box round every
+        lesion; ``truth.csv`` says for every image which damages were done to it (`defects.recalled` reads
+        them), in what order.
 
     Raises
     ------
@@ -115,13 +122,21 @@ def write_phantoms(
         if masks:
             (draft / "masks").mkdir()
         rows: list[dict[str, Any]] = []
-        for done, written in enumerate(_mapped(partial(_write, draft), plans, workers), 1):
+        boxes: list[dict[str, Any]] = []
+        for done, (written, round_lesions) in enumerate(
+            _mapped(partial(_write, draft), plans, workers), 1
+        ):
             rows += written
+            boxes += round_lesions
             if progress is not None:
                 progress(done, len(plans))
         table = pd.DataFrame(rows)
         table[_COLUMNS].to_csv(draft / "films.csv", index=False)
         table.drop(columns=["view", "age", "sex"]).to_csv(draft / "truth.csv", index=False)
+        pd.DataFrame(boxes, columns=_BOXES).to_csv(draft / "boxes.csv", index=False)
+        if masks:
+            lungs = [f"masks/{Path(image).stem}_lungs.png" for image in table["image"]]
+            table[["image"]].assign(mask=lungs).to_csv(draft / "lungs.csv", index=False)
     return folder / "films.csv"
 
 
@@ -163,8 +178,8 @@ def _plans(
 
 
 def _mapped(
-    work: Callable[[_Plan], list[dict[str, Any]]], plans: list[_Plan], workers: int
-) -> Iterator[list[dict[str, Any]]]:
+    work: Callable[[_Plan], _Written], plans: list[_Plan], workers: int
+) -> Iterator[_Written]:
     if workers == 1:
         yield from map(work, plans)
         return
@@ -178,8 +193,8 @@ def _single_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _write(draft: Path, plan: _Plan) -> list[dict[str, Any]]:
-    """Draw one exposure and write its one or two files; give their rows."""
+def _write(draft: Path, plan: _Plan) -> _Written:
+    """Draw one exposure and write its one or two files; give their rows and the boxes of their lesions."""
     phantom = draw_phantom(plan.seed, plan.label, plan.side, patient=plan.patient_seed)
     rng = np.random.default_rng(np.random.SeedSequence([5, plan.seed]))
     acquisition = f"P{plan.number:05d}"
@@ -190,6 +205,7 @@ def _write(draft: Path, plan: _Plan) -> list[dict[str, Any]]:
         if rng.random() < 0.5:
             files.reverse()
     rows = []
+    boxes = []
     for copy, done in enumerate(files, 1):
         suffix = "jpg" if rng.random() < _JPEGS else "png"
         quality = int(rng.integers(80, 96))
@@ -207,7 +223,38 @@ def _write(draft: Path, plan: _Plan) -> list[dict[str, Any]]:
             _save(draft / "masks" / f"{name}_lungs.png", lungs.astype(np.uint8) * 255, quality)
             _save(draft / "masks" / f"{name}_lesions.png", lesions.astype(np.uint8) * 255, quality)
         rows.append(_row(plan, phantom, image, acquisition, copy, len(files), done, truths))
-    return rows
+        boxes += [
+            {"image": image, "finding": plan.label, **dict(zip(_BOXES[2:], sides, strict=True))}
+            for sides in boxes_round(lesions)
+        ]
+    return rows, boxes
+
+
+def boxes_round(lesions: NDArray[np.bool_]) -> list[tuple[float, float, float, float]]:
+    """Draw a box round each group of lesions, as a radiologist would round a patch and what lies beside it.
+
+    Parameters
+    ----------
+    lesions
+        (H, W) bool.
+
+    Returns
+    -------
+    list of tuple
+        x0, y0, x1, y1 as fractions of width and height; specks at the edge of what can be seen get none.
+    """
+    height, width = lesions.shape
+    reach = max(1, round(_TOGETHER * width))
+    near = cv2.dilate(lesions.astype(np.uint8), np.ones((reach, reach), np.uint8))
+    count, groups = cv2.connectedComponents(near)
+    boxes = []
+    for group in range(1, count):
+        down, right = np.nonzero((groups == group) & lesions)
+        if len(down) >= _SPECK * lesions.size:
+            sides = (right.min(), down.min(), right.max() + 1, down.max() + 1)
+            x0, y0, x1, y1 = map(float, sides)
+            boxes.append((x0 / width, y0 / height, x1 / width, y1 / height))
+    return boxes
 
 
 def _some_defects(rng: np.random.Generator) -> list[Defect]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxrlens.collections.collection import Collection, collection_from
 from cxrlens.collections.naming import Words
+from cxrlens.collections.outlines import Boxes, Lungs
 from cxrlens.collections.readers.dicom import read_dicom
 from cxrlens.collections.readers.folders import read_folders
 from cxrlens.collections.readers.kermany import read_kermany
@@ -56,10 +57,14 @@ class Collected:
         Its films.
     left_out
         Films of the set that are not in the collection: how many, by the reason; none is zero.
+    boxes, lungs
+        What was drawn on its films; None where the set tells nothing.
     """
 
     collection: Collection
     left_out: Mapping[str, int]
+    boxes: Boxes | None = None
+    lungs: Lungs | None = None
 
 
 def collect(
@@ -107,4 +112,9 @@ def collect_and_count(
         reading = _WORDED[layout](folder, words) if layout in _WORDED else LAYOUTS[layout](folder)
     left_out = {why: count for why, count in reading.left_out.items() if count}
     collection = collection_from(reading.films, folder.resolve(), str(folder))
-    return Collected(replace(collection, missing=reading.missing), left_out)
+    return Collected(
+        replace(collection, missing=reading.missing),
+        left_out,
+        None if reading.boxes is None else Boxes(reading.boxes),
+        None if reading.lungs is None else Lungs(reading.lungs),
+    )

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from cxrlens.collections.readers.age import years
 from cxrlens.collections.readers.reading import Reading, table_of
 from cxrlens.errors import CollectionError
@@ -27,7 +29,8 @@ def read_nlm(folder: Path) -> Reading:
     """Read one of the two sets, or a folder that holds both; the hospital is the ``source``.
 
     Only folders named ``CXR_png`` are searched: the lung masks of the set bear the films' names. Age, sex
-    and the text of the reading (``finding``) are there where a reading is.
+    and the text of the reading (``finding``) are there where a reading is, lung masks where they lie beside
+    the films: Montgomery's left and right ones in ``ManualMask``, Shenzhen's (Stirenko 2018) in ``mask``.
 
     Raises
     ------
@@ -53,13 +56,28 @@ def read_nlm(folder: Path) -> Reading:
             "source": source,
         }
         rows.append(row | reading_of(film.parent.parent / "ClinicalReadings" / f"{film.stem}.txt"))
-    return Reading(
-        table_of(
-            rows,
-            folder,
-            f"looked for {FOLDER}/MCUCXR_0001_0.png (Montgomery) and {FOLDER}/CHNCXR_0001_0.png (Shenzhen)",
-        )
+    table = table_of(
+        rows,
+        folder,
+        f"looked for {FOLDER}/MCUCXR_0001_0.png (Montgomery) and {FOLDER}/CHNCXR_0001_0.png (Shenzhen)",
     )
+    masks = [
+        {"image": image, "mask": str(mask)}
+        for image in table["image"]
+        for mask in _masks(Path(str(image)))
+    ]
+    return Reading(table, lungs=pd.DataFrame(masks) if masks else None)
+
+
+def _masks(film: Path) -> list[Path]:
+    """Find the masks of a film's lungs, of both lungs or of each."""
+    root = film.parent.parent
+    places = (
+        root / "ManualMask" / "leftMask" / film.name,
+        root / "ManualMask" / "rightMask" / film.name,
+        root / "mask" / f"{film.stem}_mask.png",
+    )
+    return [place for place in places if place.is_file()]
 
 
 def reading_of(path: Path) -> dict[str, object]:

@@ -28,11 +28,18 @@ class Reading:
         Films of the set that are not in the table: how many, by the reason.
     missing
         Path and sentence of films that the set names and that are not there.
+    boxes
+        What radiologists drew on the films, a row a box; see `cxrlens.collections.outlines`. None where the
+        set has none.
+    lungs
+        Masks of the lungs, a row a film, likewise.
     """
 
     films: pd.DataFrame
     left_out: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    boxes: pd.DataFrame | None = None
+    lungs: pd.DataFrame | None = None
 
 
 def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrlens.collections.outlines import SIDES
 from cxrlens.collections.readers.dicom import described, tags_of
 from cxrlens.collections.readers.reading import (
     Reading,
@@ -23,13 +24,18 @@ CLASSES = "stage_2_detailed_class_info.csv"
 IMAGES = "stage_2_train_images"
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 
+SIDE = 1024
+"""Pixels of the side of every film of the challenge, in which the boxes are given."""
+
+_BOX = ("x", "y", "width", "height")
 _LABELS = {"Lung Opacity": "pneumonia", "Normal": "normal"}
 
 
 def read_rsna(folder: Path) -> Reading:
     """Read films with a suspected pneumonia (a lung opacity with a box) and normal ones.
 
-    "No Lung Opacity / Not Normal" is left out. View, age and sex come from the DICOM tags. With
+    The boxes round the opacities come along. "No Lung Opacity / Not Normal" is left out. View, age and sex
+    come from the DICOM tags. With
     ``pneumonia-challenge-dataset-mappings_2018.json`` beside the tables, ``patient`` is NIH's and
     ``nih_image`` the film's name there; without it every film counts as a patient of its own.
 
@@ -43,7 +49,8 @@ def read_rsna(folder: Path) -> Reading:
         lambda path: (path / CLASSES).is_file() and (path / BOXES).is_file(),
         f"{BOXES} and {CLASSES}",
     )
-    films = _labelled(root)
+    boxes = read_published_table(root / BOXES, ("patientId", "Target", *_BOX))
+    films = _labelled(root, boxes)
     names_at_nih = _names_at_nih(root / MAPPING)
     rows: list[dict[str, object]] = []
     left_out = {
@@ -68,12 +75,31 @@ def read_rsna(folder: Path) -> Reading:
         if nih := names_at_nih.get(str(film.patientId)):
             row |= {"patient": f"nih-{int(nih.split('_')[0]):05d}", "nih_image": nih}
         rows.append(row)
-    return Reading(table_of(rows, folder, f"unpack the films into {IMAGES}"), left_out)
+    table = table_of(rows, folder, f"unpack the films into {IMAGES}")
+    return Reading(table, left_out, _boxes(boxes, table["image"].tolist()))
 
 
-def _labelled(root: Path) -> pd.DataFrame:
+def _boxes(published: pd.DataFrame, images: list[object]) -> pd.DataFrame | None:
+    """Make the table of the boxes of films that are there, cut off at the film's edge."""
+    places = {Path(str(image)).stem: str(image) for image in images}
+    rows = published[(published["Target"] == "1") & published["patientId"].isin(list(places))]
+    if rows.empty:
+        return None
+    x, y, width, height = (
+        pd.to_numeric(rows[side], errors="coerce").astype(float) / SIDE for side in _BOX
+    )
+    sides = dict(zip(SIDES, (x, y, x + width, y + height), strict=True))
+    return pd.DataFrame(
+        {
+            "image": rows["patientId"].map(places).astype(str),
+            "finding": "LungOpacity",
+            **{name: of.clip(0, 1) for name, of in sides.items()},
+        }
+    ).reset_index(drop=True)
+
+
+def _labelled(root: Path, boxes: pd.DataFrame) -> pd.DataFrame:
     """One row a film: patientId, finding (the detailed class) and label."""
-    boxes = read_published_table(root / BOXES, ("patientId", "Target"))
     classes = read_published_table(root / CLASSES, ("patientId", "class"))
     films = classes.drop_duplicates().rename(columns={"class": "finding"})
     films["label"] = films["finding"].map(_LABELS).astype("string")

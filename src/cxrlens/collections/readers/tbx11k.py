@@ -2,8 +2,13 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+import pandas as pd
+
+from cxrlens.collections.outlines import SIDES
 from cxrlens.collections.readers.reading import Reading, rows_by_class, set_within, table_of
 from cxrlens.errors import CollectionError
 from cxrlens.radiographs.read import find_films
@@ -31,7 +36,8 @@ def read_tbx11k(folder: Path) -> Reading:
     """Read the healthy and the tuberculous; patients are not known, each film counts as one.
 
     Active and healed tuberculosis lie in one folder and get one label; ``finding`` names the kinds of
-    the boxes on a film, where the annotations are there. ``published_split`` says which list names it.
+    the boxes on a film, where the annotations are there, and the boxes come along. ``published_split`` says
+    which list names it.
 
     Raises
     ------
@@ -45,9 +51,13 @@ def read_tbx11k(folder: Path) -> Reading:
     )
     films = table_of(rows_by_class(root / "imgs", CLASSES, "tbx11k"), folder, "it is empty")
     keys = films["image"].map(lambda image: "/".join(Path(image).parts[-2:]))
+    drawn = _drawn(root / "annotations" / "json")
+    kinds: defaultdict[str, set[str]] = defaultdict(set)
+    for box in drawn:
+        kinds[box.film].add(box.kind)
     for column, known in (
         ("published_split", _published_parts(root / "lists")),
-        ("finding", _findings(root / "annotations" / "json")),
+        ("finding", {name: "|".join(sorted(of)) for name, of in kinds.items()}),
     ):
         if known:
             films[column] = keys.map(known).astype("string")
@@ -56,7 +66,7 @@ def read_tbx11k(folder: Path) -> Reading:
         for name, why in LEFT_OUT.items()
         if (root / "imgs" / name).is_dir()
     }
-    return Reading(films, left_out)
+    return Reading(films, left_out, _boxes(drawn, dict(zip(keys, films["image"], strict=True))))
 
 
 def _published_parts(lists: Path) -> dict[str, str]:
@@ -70,19 +80,45 @@ def _published_parts(lists: Path) -> dict[str, str]:
     }
 
 
-def _findings(folder: Path) -> dict[str, str]:
-    """Map "tb/tb0001.png" to the kinds of its boxes, from the first COCO file that is there."""
+class _Box(NamedTuple):
+    """A box as it is published: the film's key, the kind, and its sides as fractions."""
+
+    film: str
+    kind: str
+    sides: tuple[float, float, float, float]
+
+
+def _drawn(folder: Path) -> list[_Box]:
+    """Read the boxes from the first COCO file that is there."""
     path = next((folder / name for name in BOXES if (folder / name).is_file()), None)
     if path is None:
-        return {}
-    kinds: defaultdict[str, set[str]] = defaultdict(set)
+        return []
+    boxes = []
     try:
         coco = json.loads(path.read_text(encoding="utf-8"))
-        names = {image["id"]: image["file_name"] for image in coco["images"]}
+        films = {image["id"]: image for image in coco["images"]}
         categories = {category["id"]: category["name"] for category in coco["categories"]}
         for box in coco["annotations"]:
-            name = "/".join(Path(names[box["image_id"]]).parts[-2:])
-            kinds[name].add(categories[box["category_id"]])
-        return {name: "|".join(sorted(of)) for name, of in kinds.items()}
-    except (ValueError, KeyError, TypeError) as error:
+            film = films[box["image_id"]]
+            x, y, width, height = (float(side) for side in box["bbox"])
+            across, down = float(film["width"]), float(film["height"])
+            sides = (x / across, y / down, (x + width) / across, (y + height) / down)
+            name = "/".join(Path(film["file_name"]).parts[-2:])
+            boxes.append(_Box(name, categories[box["category_id"]], sides))
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CollectionError(f"{path} is no COCO file of boxes, as TBX11K has it") from error
+    return boxes
+
+
+def _boxes(drawn: list[_Box], films: Mapping[str, str]) -> pd.DataFrame | None:
+    """Make the table of the boxes of films that are there, cut off at the film's edge."""
+    rows = [
+        {
+            "image": films[box.film],
+            "finding": box.kind,
+            **{side: min(max(at, 0.0), 1.0) for side, at in zip(SIDES, box.sides, strict=True)},
+        }
+        for box in drawn
+        if box.film in films
+    ]
+    return pd.DataFrame(rows) if rows else None

@@ -1,0 +1,248 @@
+"""Train with sources left out, and ask those sources: a plain network and one with an evidence map, side by side.
+
+    python benchmarks/left_out.py [--runs runs/left-out] [--cache DIR] [--threads 2] [--only NAME ...] [--table]
+
+Needs the shared radiographs beside the project. A queue that can be stopped and started again: a row that is
+finished stays as it is, an interrupted one goes on after its last whole epoch. Each row is one JSON in
+results/left_out/: after each epoch the AUC of each disease against the normal films of its own source, with
+intervals by patient, for the films of left-out sources (all of them) and for those of a fifth of the patients
+of the others, fixed by a hash, which no row trains on. Of NIH only the opacities that radiologists confirmed
+on a second reading count as pneumonia. `--table` writes results/left_out.md of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from cxrlens.collections.cache import CachedFilms, cache_films
+from cxrlens.collections.collection import LABELS, Collection, read_collection
+from cxrlens.evaluation.intervals import percentiles, weighted_auc
+from cxrlens.prediction.torch_network import load_classifier
+from cxrlens.quality.chain import Chain
+from cxrlens.recipes.recipe import Recipe, read_recipe
+from cxrlens.runs import Run
+from cxrlens.training.fit import resume, train
+from cxrlens.writing import write_text
+from real_films import CXR
+from record import RESULTS, machine, markdown, stamp
+
+PLACE = RESULTS / "left_out"
+SIDE, EPOCHS = 160, 5
+RECIPES = {"map": "evidence-lite0", "plain": "lite0-ffn"}
+LEFT_OUT = (("shenzhen",), ("sakha",), ("nih", "qatar"))
+LATER = (("mendeley",), ("kermany",))
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training."""
+
+    kind: str
+    left_out: tuple[str, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Say the row in a word."""
+        return f"{self.kind}-without-{'-'.join(self.left_out)}-seed{self.seed}"
+
+    def recipe(self) -> Recipe:
+        """Read its recipe, with what all rows share."""
+        settings = (
+            f"seed={self.seed}",
+            f"side={SIDE}",
+            f"training.max_epochs={EPOCHS}",
+            "training.precision=bfloat16-split-depthwise",
+        )
+        return read_recipe(RECIPES[self.kind], settings)
+
+
+QUEUE = [
+    Row(kind, left_out, seed)
+    for group in (LEFT_OUT, LATER)
+    for seed in (0, 1)
+    for kind in ("map", "plain")
+    for left_out in group
+]
+"""The goals first: the map, then the plain network, then both with another seed."""
+
+
+def drawn(text: str) -> float:
+    """Draw a number in [0, 1) that only the text decides."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def dealt(films: pd.DataFrame, left_out: tuple[str, ...]) -> pd.DataFrame:
+    """Add the column split: a fifth of the patients is held, half for validation, half for the test."""
+    held = films["patient"].map(lambda of: drawn(f"protocol:{of}") < 0.2)
+    half = films["patient"].map(lambda of: drawn(f"half:{of}") < 0.5)
+    split = np.where(~held, "train", np.where(half, "validation", "test"))
+    split = np.where(films["source"].isin(left_out), "test", split)
+    return films.assign(split=split)
+
+
+def scores_of(run: Run, cached: CachedFilms, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores (N, 3) of films by the weights that the run holds now, in bfloat16 as in training."""
+    model = load_classifier(run).eval().to(memory_format=torch.channels_last)
+    rows = cached.rows[chosen]
+    parts = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(rows), 64):
+            films = torch.from_numpy(
+                np.stack([cached.pixels[row] for row in rows[start : start + 64]])
+            )
+            parts.append(model(films).scores.float())
+    return torch.cat(parts).double().numpy()
+
+
+def within_sources(
+    films: pd.DataFrame, scores: NDArray[np.float64], left_out: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """AUC of each disease against the normal films of the same source, with intervals by patient."""
+    found = []
+    for source in sorted(films["source"].unique()):
+        for place, disease in enumerate(LABELS[1:], 1):
+            own = (films["source"] == source) & films["label"].isin(["normal", disease])
+            if source == "nih":
+                own &= (films["label"] == "normal") | (films["rsna_class"] == "Lung Opacity")
+            positive = (films.loc[own, "label"] == disease).to_numpy(bool)
+            if positive.all() or not positive.any():
+                continue
+            score = (scores[:, place] - scores[:, 0])[own.to_numpy(bool)]
+            people, which = np.unique(films.loc[own, "patient"].astype(str), return_inverse=True)
+            rng = np.random.default_rng(0)
+            often = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), RESAMPLES)
+            interval = percentiles(
+                weighted_auc(often[:, which].astype(float), positive, score), 0.95
+            )
+            auc = weighted_auc(np.ones((1, len(score))), positive, score)[0]
+            found.append(
+                {
+                    "source": source,
+                    "left_out": source in left_out,
+                    "disease": "confirmed opacity" if source == "nih" else disease,
+                    "auc": round(float(auc), 4),
+                    "low": round(interval.low, 4) if interval else None,
+                    "high": round(interval.high, 4) if interval else None,
+                    "diseased": int(positive.sum()),
+                    "normal": int((~positive).sum()),
+                    "patients": len(people),
+                }
+            )
+    return found
+
+
+def measured(row: Row, runs: Path, cache: Path | None) -> None:
+    """Train a row, or go on with it, and write its JSON after each epoch."""
+    films = dealt(read_collection(CXR / "collection.csv").films, row.left_out)
+    recipe = row.recipe()
+    cached = cache_films(films["image"].tolist(), Chain.named(recipe.quality, recipe.side), cache)
+    asked = (films["split"] != "train").to_numpy(bool)
+    place = PLACE / f"{row.name}.json"
+    out = runs / row.name
+    begun = json.loads(place.read_text()) if place.exists() else {"epochs": []}
+
+    def keep(finished: bool) -> None:
+        content = {
+            "recipe": recipe.name,
+            "left_out": row.left_out,
+            "seed": row.seed,
+            "side": SIDE,
+            "trained_on": int((films["split"] == "train").sum()),
+            "finished": finished,
+            "epochs": begun["epochs"],
+            "machine": machine() | {"threads": torch.get_num_threads(), "shared": True},
+        }
+        write_text(place, json.dumps(content, indent=1) + "\n")
+
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        history = Run(out).history().iloc[-1]
+        scores = scores_of(Run(out), cached, asked)
+        begun["epochs"] = [of for of in begun["epochs"] if of["epoch"] < epoch + 1]
+        begun["epochs"].append(
+            {
+                "epoch": epoch + 1,
+                "seconds": float(history["seconds"]),
+                "train_loss": round(float(history["train_loss"]), 4),
+                "validation_accuracy": round(accuracy, 4),
+                "within": within_sources(films[asked].reset_index(drop=True), scores, row.left_out),
+            }
+        )
+        keep(False)
+        said = [
+            f"{of['source']}{'*' if of['left_out'] else ''} {of['disease'][:2]} {of['auc']:.3f}"
+            for of in begun["epochs"][-1]["within"]
+        ]
+        print(f"{time.strftime('%H:%M')} {row.name} epoch {epoch + 1}:", *said, flush=True)
+
+    if (out / "versions.json").exists():
+        resume(out, cache=cache, on_epoch=on_epoch, predicted=("test",))
+    else:
+        tables = {}
+        if recipe.map:
+            tables = {"boxes": CXR / "boxes.csv", "lungs": CXR / "lungs.csv"}
+        kept = Collection(films)
+        train(recipe, kept, out, cache=cache, on_epoch=on_epoch, predicted=("test",), **tables)
+    keep(True)
+
+
+def table() -> None:
+    """Write what is there, epoch by epoch, as Markdown."""
+    rows = []
+    facts = None
+    for row in QUEUE:
+        place = PLACE / f"{row.name}.json"
+        if not place.exists():
+            continue
+        content = json.loads(place.read_text())
+        facts = content["machine"]
+        for epoch in content["epochs"]:
+            for of in epoch["within"]:
+                if of["left_out"] or of["source"] == "kermany":
+                    rows.append(
+                        {
+                            "network": content["recipe"],
+                            "left out": ", ".join(row.left_out),
+                            "seed": row.seed,
+                            "epoch": epoch["epoch"],
+                            "asked": of["source"] + ("" if of["left_out"] else " (held fifth)"),
+                            "what": of["disease"],
+                            "AUC": f"{of['auc']:.3f} ({of['low']:.3f}–{of['high']:.3f})",
+                            "films": f"{of['diseased']} + {of['normal']}",
+                        }
+                    )
+    if facts:
+        write_text(
+            RESULTS / "left_out.md",
+            f"Written by `benchmarks/left_out.py` on {stamp(facts)}, {SIDE} pixels, at most 700 films of a source "
+            f"and class an epoch.\n\n{markdown(pd.DataFrame(rows))}\n",
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/left-out"))
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=None)
+    parser.add_argument("--table", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    for row in [] if asked.table else QUEUE:
+        place = PLACE / f"{row.name}.json"
+        done = place.exists() and json.loads(place.read_text())["finished"]
+        if not done and (asked.only is None or row.name in asked.only):
+            measured(row, asked.runs, asked.cache)
+    table()
