@@ -76,7 +76,7 @@ def read_rsna(folder: Path) -> Reading:
             row |= {"patient": f"nih-{int(nih.split('_')[0]):05d}", "nih_image": nih}
         rows.append(row)
     table = table_of(rows, folder, f"unpack the films into {IMAGES}")
-    return Reading(table, left_out, _boxes(boxes, table["image"].tolist()))
+    return Reading(table, left_out, boxes=_boxes(boxes, table["image"].tolist()))
 
 
 def _boxes(published: pd.DataFrame, images: list[object]) -> pd.DataFrame | None:

@@ -66,7 +66,9 @@ def read_tbx11k(folder: Path) -> Reading:
         for name, why in LEFT_OUT.items()
         if (root / "imgs" / name).is_dir()
     }
-    return Reading(films, left_out, _boxes(drawn, dict(zip(keys, films["image"], strict=True))))
+    return Reading(
+        films, left_out, boxes=_boxes(drawn, dict(zip(keys, films["image"], strict=True)))
+    )
 
 
 def _published_parts(lists: Path) -> dict[str, str]:
