@@ -23,7 +23,7 @@ from cxrlens.main_job import evaluate_on, go_on, train
 from cxrlens.quality.chain import CHAINS
 from cxrlens.runs import Run
 from cxrlens.writing import write_text
-from real_films import CXR, films_of, say
+from real_films import CXR, TRIANGLE, films_of, say
 from record import RESULTS, keep, kept, markdown, stamp
 
 SETTINGS = (
@@ -42,7 +42,7 @@ def finished(chain: str, folder: Path) -> Run:
     if (out / "versions.json").exists():
         return go_on(out, progress=say)
     changes = (*SETTINGS, f"quality={chain}", f"name=lite0-ffn-{chain}")
-    return train("lite0-ffn", films_of("report-like", folder), out, settings=changes, progress=say)
+    return train(TRIANGLE, films_of("report-like", folder), out, settings=changes, progress=say)
 
 
 def test_sets(run: Run, folder: Path) -> dict[str, Collection]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from cxrlens.main_job import go_on, train
-from real_films import films_of, say
+from real_films import TRIANGLE, films_of, say
 
 LITE = (
     "model.backbone=tf_efficientnet_lite0",
@@ -66,7 +66,7 @@ SECOND: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "lite0-ffn-voting": (
-        "lite0-ffn",
+        TRIANGLE,
         (
             "folds=5",
             "quality=robust",
@@ -76,7 +76,7 @@ SECOND: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "lite0-ffn-voting-224": (
-        "lite0-ffn",
+        TRIANGLE,
         (
             "folds=5",
             "quality=robust",

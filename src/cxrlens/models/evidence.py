@@ -112,6 +112,7 @@ class EvidenceClassifier(FilmClassifier):
     """
 
     head: EvidenceHead
+    brings_map = True
 
     def __init__(
         self, backbone: Backbone, classes: int, width: int, standardise: str = "weights"
