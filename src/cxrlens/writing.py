@@ -1,4 +1,4 @@
-"""Outputs are written beside their place and moved into it, so that nothing is lost half-way.
+"""Files: outputs are written beside their place and moved into it, so that nothing is lost half-way.
 
 A reader sees the old file or the new one, never a part; an existing file stays unless the user
 said ``--force``.
@@ -6,6 +6,7 @@ said ``--force``.
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -98,6 +99,12 @@ def moved_into_place(path: Path) -> Iterator[Path]:
             os.replace(draft, path)
         finally:
             shutil.rmtree(shelter, ignore_errors=True)
+
+
+def file_digest(path: str | Path) -> str:
+    """Digest a file's content: its SHA-256, 64 hexadecimal digits, as ``sha256sum`` says."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,7 @@ def damaged(tmp_path: Path) -> Collection:
 def test_the_page_has_its_parts_and_says_so_twice_alike(
     damaged: Collection, tmp_path: Path
 ) -> None:
-    assert write_overview(damaged, tmp_path / "a.html") == {}
+    assert write_overview(damaged, tmp_path / "a.html").failures == {}
     write_overview(damaged, tmp_path / "b.html")
     page = (tmp_path / "a.html").read_text()
     assert page == (tmp_path / "b.html").read_text()
@@ -47,19 +47,21 @@ def test_columns_of_the_survey_s_names_do_not_clash(damaged: Collection, tmp_pat
     films = damaged.films.assign(width=1, mode="L", noisy=True)
     seen = survey(Collection(films), Chain.named("robust"))
     assert (seen.films["width"] >= 96).all()
-    assert write_overview(Collection(films), tmp_path / "page.html") == {}
+    assert write_overview(Collection(films), tmp_path / "page.html").failures == {}
 
 
 def test_a_broken_film_is_listed(damaged: Collection, tmp_path: Path) -> None:
     broken = damaged.films["image"].iloc[0]
     Path(broken).write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    failures = write_overview(damaged, tmp_path / "page.html")
+    failures = write_overview(damaged, tmp_path / "page.html").failures
     assert list(failures) == [broken]
     assert "1 films could not be read" in (tmp_path / "page.html").read_text()
 
 
 def test_a_table_of_images_alone_will_do(damaged: Collection, tmp_path: Path) -> None:
-    assert write_overview(Collection(damaged.films[["image"]]), tmp_path / "page.html") == {}
+    assert (
+        write_overview(Collection(damaged.films[["image"]]), tmp_path / "page.html").failures == {}
+    )
 
 
 def test_a_shelf_keeps_the_lowest_ranks_and_of_ties_the_first_by_name_in_any_order() -> None:

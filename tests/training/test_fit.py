@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cxrlens.collections.collection import Collection
+from cxrlens.collections.collection import LABELS, Collection
 from cxrlens.errors import CollectionError, CxrlensError, OutputError, RunError
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
@@ -242,3 +243,32 @@ def test_a_full_disk_is_one_sentence(phantoms: Collection, cache: Path, tmp_path
         ),
     ):
         train(small(), phantoms, tmp_path / "r", cache=cache)
+
+
+def test_a_film_that_is_there_twice_with_two_labels_is_refused(
+    phantoms: Collection, tmp_path: Path, cache: Path
+) -> None:
+    films = phantoms.films
+    first = films[films["split"] == "train"].iloc[[0]]
+    other = next(label for label in LABELS if label != first["label"].iloc[0])
+    again = tmp_path / "again.png"
+    shutil.copy(first["image"].iloc[0], again)
+    row = first.assign(image=str(again), patient="somebody else", label=other)
+    with pytest.raises(
+        CollectionError, match=r"1 films are there twice with two labels.*again\.png"
+    ):
+        train(
+            small(),
+            Collection(pd.concat([films, row], ignore_index=True)),
+            tmp_path / "r",
+            cache=cache,
+        )
+    row = row.assign(label=first["label"], split="test")
+    with pytest.raises(CollectionError, match="1 films are there twice in two splits"):
+        train(
+            small(),
+            Collection(pd.concat([films, row], ignore_index=True)),
+            tmp_path / "r",
+            cache=cache,
+        )
+    assert not (tmp_path / "r").exists()

@@ -19,6 +19,9 @@ Meanings = Annotated[
     ),
 ]
 
+_DECODED = 2000
+"""Films that `split` decodes unasked, to find copies: half a minute on two cores."""
+
 if TYPE_CHECKING:
     from cxrlens.collections.collection import Collection
 
@@ -174,23 +177,50 @@ def split(
         int, typer.Option(min=0, help="Also deal train and validation into folds.")
     ] = 0,
     seed: Seed = 0,
+    pixels: Annotated[
+        bool | None,
+        typer.Option(
+            "--pixels/--bytes",
+            help="How films that are there twice are found: by their decoded pixels, copies that were saved "
+            f"anew too, or by their files' bytes, which is quick (default: pixels up to {_DECODED} films).",
+        ),
+    ] = None,
     meanings: Meanings = None,
     force: Force = False,
 ) -> None:
-    """Split films into train, validation and test (64/16/20): by patient, stratified by class and source."""
+    """Split films into train, validation and test (64/16/20): by patient, stratified by class and source.
+
+    A film that is there twice is found by its content, and all its copies, with their patients, go into
+    one split.
+    """
     from cxrlens.collections.collection import read_collection
     from cxrlens.collections.naming import Words
+    from cxrlens.collections.same_films import same_bytes, same_pixels, told
     from cxrlens.collections.splits import fold, split
 
     read = read_collection(films, Words.of(meanings) if meanings else None)
-    collection = split(read, seed)
+    images = read.films["image"].tolist()
+    if pixels is None:
+        pixels = len(images) <= _DECODED
+    if pixels:
+        with stage("compare films") as bar:
+            same = same_pixels(images, bar)
+    else:
+        same = same_bytes(images)
+    collection = split(read, seed, same=same)
     if folds:
-        collection = fold(collection, folds, seed)
+        collection = fold(collection, folds, seed, same)
     collection.write(out, force)
     counts = collection.films["split"].value_counts()
     shares = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "test"))
     known = (
         "" if "patient" in collection.films else "; patients are unknown: every film counts as one"
     )
-    done(f"{out}: {shares}{known}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
+    how = (
+        ""
+        if pixels
+        else "\nNote: films were compared by their bytes; --pixels finds copies saved anew too"
+    )
+    notes = "".join(f"\nNote: {sentence}" for sentence in told(read.films, same)) + how
+    done(f"{out}: {shares}{known}{notes}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
     end_with(collection.missing)

@@ -1,7 +1,5 @@
 """Several collections as one, each film still knowing where it comes from."""
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from cxrlens.collections.collection import Collection, collection_from, read_collection
+from cxrlens.collections.same_films import same_bytes
 from cxrlens.errors import CollectionError
-from cxrlens.radiographs.read import open_film
 
 OVERLAPS = {
     frozenset({"nih", "rsna"}): "the films of rsna are a part of nih",
@@ -20,8 +18,6 @@ OVERLAPS = {
     frozenset({"shenzhen", "qatar"}): "qatar holds films of shenzhen",
 }
 """Public sets that share films under other names and sizes; docs/datasets.md says how that is known."""
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -110,28 +106,13 @@ def _refuse_repeated_films(images: pd.Series, table: pd.Series) -> None:
             f"{len(repeated)} films are in two tables, the first is {repeated.iloc[0]}: "
             "each film may stand in one only"
         )
-    by_size: defaultdict[int, list[int]] = defaultdict(list)
-    for position, image in enumerate(images):
-        by_size[Path(image).stat().st_size].append(position)
-    for positions in by_size.values():
-        if len(set(table[positions])) == 1:
-            continue
-        seen: dict[bytes, int] = {}
-        for position in positions:
-            first = seen.setdefault(_digest(images[position]), position)
-            if table[first] != table[position]:
-                raise CollectionError(
-                    f"{images[first]} (in {table[first]}) and {images[position]} (in "
-                    f"{table[position]}) are the same film: drop one of them, or one of the tables"
-                )
-
-
-def _digest(path: str) -> bytes:
-    with open_film(path) as file:
-        digest = hashlib.sha256()
-        while block := file.read(_BLOCK):
-            digest.update(block)
-        return digest.digest()
+    same = same_bytes(images.tolist())
+    for position, first in enumerate(same):
+        if table[first] != table[position]:
+            raise CollectionError(
+                f"{images[first]} (in {table[first]}) and {images[position]} (in "
+                f"{table[position]}) are the same film: drop one of them, or one of the tables"
+            )
 
 
 def _notes(films: pd.DataFrame) -> list[str]:

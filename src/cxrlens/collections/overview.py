@@ -1,6 +1,7 @@
 """The overview page of a collection: what is in it, how it looks, what needs a human eye."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.detection_steps import detection_steps
+from cxrlens.collections.same_films import same_keys, told
 from cxrlens.collections.survey import PERCENTILES, Survey, survey
 from cxrlens.pages.figures import figure
 from cxrlens.pages.page import FilmCard, Page, Tile
@@ -19,6 +21,22 @@ LISTED = 50
 """Rows of the lists of unreadable and contradictory films; the rest are counted."""
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What a look at all films found.
+
+    Attributes
+    ----------
+    failures
+        Image and sentence of each film that could not be read, or is not there.
+    twice
+        Of films that are there more than once, a sentence each; empty where none is.
+    """
+
+    failures: dict[str, str]
+    twice: tuple[str, ...]
+
+
 def write_overview(
     collection: Collection,
     path: Path,
@@ -26,7 +44,7 @@ def write_overview(
     seed: int = 0,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, str]:
+) -> Overview:
     """Look at every film of a collection and write one page about them.
 
     Parameters
@@ -46,8 +64,8 @@ def write_overview(
 
     Returns
     -------
-    dict
-        Image and sentence of each film that could not be read.
+    Overview
+        What was seen that a user should know without opening the page.
 
     Raises
     ------
@@ -68,7 +86,8 @@ def write_overview(
         _samples(page, seen)
         _steps(page, seen)
     page.write(path, force)
-    return seen.failures | dict(collection.missing)
+    twice = told(seen.films, same_keys(seen.films["pixels"])) if len(seen.films) else []
+    return Overview(seen.failures | dict(collection.missing), tuple(twice))
 
 
 def _contents(page: Page, films: pd.DataFrame, seen: Survey) -> None:
@@ -199,6 +218,9 @@ def contradictions(films: pd.DataFrame) -> pd.DataFrame:
 
 def _eye(page: Page, seen: Survey) -> None:
     page.section("Films that need a human eye", "eye")
+    twice = told(seen.films, same_keys(seen.films["pixels"])) if len(seen.films) else []
+    if twice:
+        page.warning(f"{'; '.join(twice)}.")
     if seen.failures:
         page.warning(f"{len(seen.failures):,} films could not be read.")
         page.points([*list(seen.failures.values())[:LISTED], *_more(len(seen.failures))])
@@ -214,7 +236,7 @@ def _eye(page: Page, seen: Survey) -> None:
             "What asks most for an eye first: no chest, then damage, borders last.",
             224,
         )
-    elif not seen.failures and odd.empty:
+    elif not (seen.failures or twice or len(odd)):
         page.text("None stands out.")
 
 

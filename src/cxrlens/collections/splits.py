@@ -1,7 +1,8 @@
 """Splits and folds: by patient, never by film, with equal shares of every class and source.
 
 Patients are dealt out within their stratum (their classes and sources), the ones with most films
-first, each to the part that lacks most films of that stratum; ties fall by a seeded shuffle.
+first, each to the part that lacks most films of that stratum; ties fall by a seeded shuffle. Patients who
+share a film, found by its content, are dealt out as one.
 """
 
 from collections.abc import Mapping
@@ -11,13 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.collection import Collection
+from cxrlens.collections.same_films import Same, people, same_bytes
 from cxrlens.errors import CollectionError
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
 
 def split(
-    collection: Collection, seed: int = 0, shares: Mapping[str, float] = SHARES
+    collection: Collection,
+    seed: int = 0,
+    shares: Mapping[str, float] = SHARES,
+    same: Same | None = None,
 ) -> Collection:
     """Add a column ``split`` by patient, stratified by class and, where it is known, by source.
 
@@ -29,6 +34,9 @@ def split(
         The same seed and films give the same split, in whatever order the films stand.
     shares
         The part of the films that each split should get; they sum to 1.
+    same
+        Which films are the same, so that their patients stay together; default those with the same
+        bytes. See `cxrlens.collections.same_films`.
 
     Raises
     ------
@@ -37,15 +45,17 @@ def split(
     """
     collection.need("label")
     names = list(shares)
-    parts = _deal(collection.films, np.array([shares[name] for name in names]), seed)
+    parts = _deal(collection.films, np.array([shares[name] for name in names]), seed, same)
     films = collection.films.assign(split=pd.array([names[part] for part in parts], dtype="string"))
     return collection.of(films)
 
 
-def fold(collection: Collection, folds: int = 5, seed: int = 0) -> Collection:
+def fold(
+    collection: Collection, folds: int = 5, seed: int = 0, same: Same | None = None
+) -> Collection:
     """Add a column ``fold`` (0 … folds - 1) to the films outside the test split.
 
-    The test split, if there is one, stays as it is and gets no fold.
+    The test split, if there is one, stays as it is and gets no fold. `same` is as for `split`.
 
     Raises
     ------
@@ -55,15 +65,17 @@ def fold(collection: Collection, folds: int = 5, seed: int = 0) -> Collection:
     collection.need("label")
     films = collection.films
     dealt = films["split"].ne("test") if "split" in films else pd.Series(True, index=films.index)
-    parts = _deal(films[dealt], np.full(folds, 1 / folds), seed)
+    inner = None if same is None else same[dealt.to_numpy(bool)]
+    parts = _deal(films[dealt], np.full(folds, 1 / folds), seed, inner)
     column = pd.Series(pd.NA, index=films.index, dtype="Int64")
     column[dealt] = parts
     return collection.of(films.assign(fold=column))
 
 
-def _deal(films: pd.DataFrame, shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
-    patient = films["patient"] if "patient" in films else films["image"]
-    patient = patient.astype("string").fillna(films["image"])
+def _deal(
+    films: pd.DataFrame, shares: NDArray[np.float64], seed: int, same: Same | None
+) -> NDArray[np.int64]:
+    patient = people(films, same_bytes(films["image"].tolist()) if same is None else same)
     source = films["source"].fillna("") if "source" in films else pd.Series("", index=films.index)
     keys = (
         (films["label"] + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))

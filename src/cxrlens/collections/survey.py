@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxrlens.collections.collection import Collection
+from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import FilmError
 from cxrlens.quality.chain import LOOKING_SIDE, Chain
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
@@ -72,8 +73,8 @@ class Survey:
     ----------
     films
         The collection's rows that could be read, with ``width``, ``height``, ``format``, ``mode``,
-        ``mean``, ``std``, ``p1`` ... ``p99`` (grey levels, 0 to 255), ``pixels`` (a checksum of the
-        decoded film) and the findings columns.
+        ``mean``, ``std``, ``p1`` ... ``p99`` (grey levels, 0 to 255), ``pixels`` (a digest of the
+        decoded film, missing where all is of one grey level) and the findings columns.
     failures
         Image and sentence of each film that could not be read.
     shelves
@@ -172,7 +173,7 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
         "mode": mode,
         "mean": mean,
         "std": float(np.sqrt(levels @ (grey - mean) ** 2 / film.size)),
-        "pixels": f"{film.shape} {zlib.crc32(np.ascontiguousarray(film).data):08x}",
+        "pixels": pixel_key(film) or None,
     }
     for share in PERCENTILES:
         row[f"p{share}"] = int(np.searchsorted(upto, share / 100 * film.size))

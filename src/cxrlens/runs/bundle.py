@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrlens.errors import BundleError
 from cxrlens.quality.chain import Chain
+from cxrlens.writing import file_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,12 +216,6 @@ def manifest_digest(content: Mapping[str, Any]) -> str:
     """Digest what ``bundle.json`` holds, its own digest left out; SHA-256 in hexadecimal."""
     rest = {key: value for key, value in content.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def film_digest(path: Path) -> str:

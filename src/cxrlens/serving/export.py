@@ -25,7 +25,7 @@ from cxrlens.runs import bundle as layout
 from cxrlens.runs.bundle import Bundle, film_digest, is_bundle
 from cxrlens.runs.run import Run
 from cxrlens.serving.card import card_of, write_card
-from cxrlens.writing import explained, moved_into_place, refuse_filled
+from cxrlens.writing import explained, file_digest, moved_into_place, refuse_filled
 
 TOLERANCE = 1e-4
 """How far probabilities, and Grad-CAM maps as shares of their highest value, may be from the run's."""
@@ -152,7 +152,7 @@ def _describe(run: Run, predictor: Predictor) -> dict[str, Any]:
 
 
 def _write_manifest(folder: Path, content: dict[str, Any]) -> Bundle:
-    files = {path.name: layout.file_digest(path) for path in sorted(folder.iterdir())}
+    files = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
     content = content | {"files": files}
     content |= {"digest": layout.manifest_digest(content)}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, SPLITS, Collection
+from cxrlens.collections.same_films import refuse_contradictions, same_rows
 from cxrlens.collections.splits import split
 from cxrlens.errors import CollectionError, CxrlensError, OutputError, RunError
 from cxrlens.models.build import build_model
@@ -88,8 +89,8 @@ def train(
     Raises
     ------
     CollectionError
-        If labels, classes or needed sources are missing, a patient stands in two splits, or a table of
-        boxes or lungs is at fault.
+        If labels, classes or needed sources are missing, a patient or a film stands in two splits, a film
+        is there twice with two labels, or a table of boxes or lungs is at fault.
     RecipeError
         If the recipe asks for boxes or lungs that are not given, or has no use for them.
     OutputError
@@ -99,6 +100,7 @@ def train(
     """
     _make_room(out, force)
     collection.need("label")
+    given = collection
     if "split" not in collection.films:
         collection = split(collection, recipe.seed)
     collection.need("split")
@@ -114,6 +116,12 @@ def train(
         "predicted": list(predicted),
     }
     cached = _cached(collection, recipe, cache, progress)
+    same = same_rows(cached.pixels, cached.rows)
+    if "split" not in given.films:
+        # Now that the films are decoded, copies that were saved anew are known, too.
+        collection = split(given, recipe.seed, same=same)
+        _refuse_missing_classes(collection, recipe)
+    refuse_contradictions(collection.films, same)
     if recipe.baseline:
         facts["device"] = "cpu"
         return _fit_baseline(out, recipe, collection, cached, facts, progress)
@@ -197,7 +205,8 @@ def _train_members(
     cache: Path | None,
     progress: Progress | None,
 ) -> Run:
-    for name, (recipe, films) in members_of(run.recipe, collection).items():
+    same = same_rows(cached.pixels, cached.rows)
+    for name, (recipe, films) in members_of(run.recipe, collection, same).items():
         place = run.path / "members" / name
         say = _named(progress, name)
         if (place / "versions.json").is_file():

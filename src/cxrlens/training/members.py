@@ -1,6 +1,7 @@
 """The members of a one-vs-all or voting run: what each is trained from."""
 
 from cxrlens.collections.collection import LABELS, Collection
+from cxrlens.collections.same_films import Same
 from cxrlens.collections.splits import fold
 from cxrlens.errors import CollectionError
 from cxrlens.recipes.recipe import Recipe
@@ -8,7 +9,9 @@ from cxrlens.recipes.recipe import Recipe
 Member = tuple[Recipe, Collection]
 
 
-def members_of(recipe: Recipe, collection: Collection) -> dict[str, Member]:
+def members_of(
+    recipe: Recipe, collection: Collection, same: Same | None = None
+) -> dict[str, Member]:
     """Derive each member's recipe and collection.
 
     Parameters
@@ -18,6 +21,8 @@ def members_of(recipe: Recipe, collection: Collection) -> dict[str, Member]:
     collection
         With a split. Folds are dealt out over its training and validation films, by patient, unless
         it has a column ``fold`` already; its test films stay.
+    same
+        Which films are the same; see `cxrlens.collections.splits.fold`.
 
     Returns
     -------
@@ -30,7 +35,7 @@ def members_of(recipe: Recipe, collection: Collection) -> dict[str, Member]:
         If a class has fewer patients than folds, or the column ``fold`` does not fit.
     """
     if recipe.folds:
-        dealt = _dealt(recipe, collection)
+        dealt = _dealt(recipe, collection, same)
         single = recipe.model_copy(update={"folds": 0})
         return {
             name: (single, _held_out(dealt, number)) for number, name in enumerate(recipe.members)
@@ -43,10 +48,10 @@ def members_of(recipe: Recipe, collection: Collection) -> dict[str, Member]:
     return {}
 
 
-def _dealt(recipe: Recipe, collection: Collection) -> Collection:
+def _dealt(recipe: Recipe, collection: Collection, same: Same | None) -> Collection:
     films = collection.films
     if "fold" not in films:
-        return fold(collection, recipe.folds, recipe.seed)
+        return fold(collection, recipe.folds, recipe.seed, same)
     inner = films[films["split"] != "test"]
     found = sorted(inner["fold"].dropna().astype(int).unique().tolist())
     if inner["fold"].isna().any() or found != list(range(recipe.folds)):

@@ -1,0 +1,216 @@
+"""Films that are in a table twice, found by what they hold, whatever the table says of them.
+
+Sets are merged, copied and saved anew, and one film then stands there under two names, two patients or
+two labels. All its copies have to go into one split, and with two labels nothing can be learnt from it.
+Films that merely resemble each other are no concern of this module.
+
+"The same" is an array of numbers, one a film in the table's order: films with equal numbers are the same.
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrlens.errors import CollectionError, FilmError
+from cxrlens.radiographs.read import read_radiograph
+from cxrlens.writing import file_digest
+
+Same = NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+_READERS = 16
+"""Threads that read files: more than cores, since they wait for the disk."""
+
+
+def same_bytes(images: Sequence[str]) -> Same:
+    """Find films whose files hold the same bytes; only files of one size are read.
+
+    Parameters
+    ----------
+    images
+        Paths. A film that is missing or cannot be read is the same as none.
+    """
+    with ThreadPoolExecutor(_READERS) as pool:
+        sizes = [*pool.map(_size, images)]
+        shared = pd.Series(sizes).duplicated(keep=False).to_numpy(bool)
+        asked = [place for place, size in enumerate(sizes) if shared[place] and size]
+        digests = pool.map(lambda place: _digest(images[place]), asked)
+        return _numbered(len(images), zip(asked, digests, strict=True))
+
+
+def same_pixels(images: Sequence[str], progress: Progress | None = None) -> Same:
+    """Find films that look the same to the last pixel, in whatever format they are saved.
+
+    Every film is decoded, so this takes a thousand times as long as `same_bytes`.
+
+    Parameters
+    ----------
+    images
+        Paths. Of a film that cannot be decoded, or is of one grey level, the bytes count.
+    progress
+        Called with films done and films in all.
+    """
+    keys: list[tuple[int, Hashable]] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for place, key in enumerate(pool.map(_look, images)):
+            keys.append((place, key))
+            if progress:
+                progress(place + 1, len(images))
+    return _numbered(len(images), keys)
+
+
+def same_rows(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Same:
+    """Find films that look the same to the last pixel in the film cache.
+
+    Parameters
+    ----------
+    pixels, rows
+        As in `cxrlens.collections.cache.CachedFilms`; a film without a row is the same as none.
+    """
+    held = [int(row) for row in np.unique(rows[rows >= 0])]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        key_of = dict(zip(held, pool.map(lambda row: pixel_key(pixels[row]), held), strict=True))
+    # Files with the same bytes share a row, so the row itself counts where the pixels say nothing.
+    keys = ((place, key_of[row] or row) for place, row in enumerate(rows.tolist()) if row >= 0)
+    return _numbered(len(rows), keys)
+
+
+def same_keys(keys: pd.Series) -> Same:
+    """Find films with the same key (see `pixel_key`); one without a key is the same as none."""
+    return _numbered(len(keys), enumerate(keys.fillna("").tolist()))
+
+
+def pixel_key(film: NDArray[np.uint8]) -> str:
+    """Digest size and pixels of a (H, W) film; empty if all are of one grey level, as of a blank sheet."""
+    if film.min() == film.max():
+        return ""
+    found = hashlib.blake2b(str(film.shape).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(film).data)
+    return found.hexdigest()
+
+
+def people(films: pd.DataFrame, same: Same) -> pd.Series:
+    """Say whose each film is, one person being all patients who share a film.
+
+    Returns
+    -------
+    Series of string
+        The first by name of the patients that are one; a film without a patient is its own.
+    """
+    patient = films["patient"] if "patient" in films else films["image"]
+    patient = patient.astype("string").fillna(films["image"])
+    first_of: dict[str, str] = {}
+
+    def first(name: str) -> str:
+        while (above := first_of.get(name, name)) != name:
+            first_of[name] = first_of.get(above, above)
+            name = above
+        return name
+
+    for members in _groups(same):
+        names = [first(str(patient.iloc[place])) for place in members]
+        for name in names:
+            first_of[name] = min(names)
+    return patient.map(first).astype("string")
+
+
+def told(films: pd.DataFrame, same: Same) -> list[str]:
+    """Tell of films that are there twice, and of what contradicts itself, a sentence each."""
+    groups = _groups(same)
+    if not groups:
+        return []
+    count = sum(map(len, groups))
+    said = [
+        f"{count} files hold {len(groups)} films, each there more than once: {_pair(films, groups[0])}"
+    ]
+    for column in ("label", "patient", "split"):
+        if odd := _differing(films, groups, column):
+            said.append(
+                f"{len(odd)} of them with more than one {column}: {_pair(films, odd[0], column)}"
+            )
+    return said
+
+
+def refuse_contradictions(films: pd.DataFrame, same: Same) -> None:
+    """Refuse to learn from a film that has two labels, or stands in two splits.
+
+    Raises
+    ------
+    CollectionError
+        If there is one; the sentence names two of its files.
+    """
+    groups = _groups(same)
+    if odd := _differing(films, groups, "label"):
+        raise CollectionError(
+            f"{len(odd)} films are there twice with two labels: {_pair(films, odd[0], 'label')}; "
+            "correct the labels, or drop those films"
+        )
+    if odd := _differing(films, groups, "split"):
+        raise CollectionError(
+            f"{len(odd)} films are there twice in two splits: {_pair(films, odd[0], 'split')}; "
+            "cxrlens split --pixels deals all copies of a film into one"
+        )
+
+
+def _size(image: str) -> int:
+    try:
+        return os.stat(image).st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _digest(image: str) -> str:
+    try:
+        return file_digest(image)
+    except OSError:
+        return ""
+
+
+def _look(image: str) -> str:
+    try:
+        key = pixel_key(read_radiograph(image))
+    except FilmError:
+        key = ""
+    return key or _digest(image)
+
+
+def _numbered(count: int, keys: Iterable[tuple[int, Hashable]]) -> Same:
+    """Give films numbers by their keys; one without a key, or with an empty one, has its own."""
+    same = np.arange(count)
+    first: dict[Hashable, int] = {}
+    for place, key in keys:
+        if key != "":
+            same[place] = first.setdefault(key, place)
+    return same
+
+
+def _groups(same: Same) -> list[list[int]]:
+    """Places of the films of each that is there more than once, in the table's order."""
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for place, number in enumerate(same.tolist()):
+        found[number].append(place)
+    return [places for places in found.values() if len(places) > 1]
+
+
+def _differing(films: pd.DataFrame, groups: list[list[int]], column: str) -> list[list[int]]:
+    if column not in films:
+        return []
+    values = [None if pd.isna(value) else str(value) for value in films[column]]
+    return [group for group in groups if len({values[place] for place in group} - {None}) > 1]
+
+
+def _pair(films: pd.DataFrame, group: list[int], column: str = "") -> str:
+    """Name two files of a group, that differ in a column if one is given."""
+    images = films["image"]
+    if not column:
+        return f"{images.iloc[group[0]]} and {images.iloc[group[1]]}"
+    known = [place for place in group if not pd.isna(films[column].iloc[place])]
+    value = films[column].iloc
+    other = next(place for place in known if value[place] != value[known[0]])
+    return " and ".join(f"{images.iloc[place]} ({value[place]})" for place in (known[0], other))
