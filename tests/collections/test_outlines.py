@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -53,7 +54,6 @@ def test_boxes_keep_their_films_wherever_the_table_goes(film: Path, tmp_path: Pa
         ("images/a.png,x,0.5,0.1,0.5,0.4", "row 3: .*no area"),
         ("images/a.png,x,0.5,,0.6,0.4", "row 3: "),
         ("images/a.png,x,0.5,some,0.6,0.4", "row 3: "),
-        ("images/gone.png,x,0,0,1,1", r"1 files that are not there \(image\), .*gone\.png"),
         (",x,0,0,1,1", "1 rows have no image"),
     ],
 )
@@ -71,9 +71,40 @@ def test_tables_that_are_none(film: Path, tmp_path: Path) -> None:
         read_boxes(tmp_path / "other.csv")
     with pytest.raises(CollectionError, match="has no row"):
         read_boxes(boxes(tmp_path))
-    with pytest.raises(CollectionError, match="no table that can be read"):
-        (tmp_path / "other.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "other.csv").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00")
+    with pytest.raises(CollectionError, match=r"other\.csv"):
         read_lungs(tmp_path / "other.csv")
+
+
+def only(*images: Path) -> Collection:
+    return Collection(pd.DataFrame({"image": [str(image) for image in images]}))
+
+
+def test_an_unknown_film_is_refused_and_a_missing_one_of_the_collection_is_not(
+    film: Path, tmp_path: Path
+) -> None:
+    read = read_boxes(boxes(tmp_path, "images/a.png,x,0,0,1,1", "images/gone.png,x,0,0,1,1"))
+    gone = str(tmp_path / "images" / "gone.png")
+    with pytest.raises(
+        CollectionError, match=r"boxes\.csv names 1 films .*nor on disk, .*gone\.png"
+    ):
+        read.of(only(film), "boxes.csv")
+    missing = replace(only(film), missing={gone: "is not there"})
+    assert len(read.of(missing, "boxes.csv")) == 2
+
+
+def test_a_mask_that_is_not_there(film: Path, tmp_path: Path) -> None:
+    table = lungs(tmp_path, np.full((60, 90), 255, np.uint8))
+    (tmp_path / "mask.png").unlink()
+    with pytest.raises(CollectionError, match=r"names 1 masks that are not there, .*mask\.png"):
+        read_lungs(table).of(only(film), "lungs.csv")
+
+
+def test_boxes_of_a_german_spreadsheet(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("image;finding;x0;y0;x1;y1\nimages/a.png;x;0,1;0,2;0,5;1\n")
+    assert read_boxes(tmp_path / "b.csv").table[["x0", "y0", "x1", "y1"]].to_numpy()[
+        0
+    ] == pytest.approx([0.1, 0.2, 0.5, 1])
 
 
 def test_rows_of_other_films_are_passed_over_but_not_all_of_them(
@@ -81,9 +112,9 @@ def test_rows_of_other_films_are_passed_over_but_not_all_of_them(
 ) -> None:
     cv2.imwrite(str(tmp_path / "images" / "b.png"), np.full((60, 90), 100, np.uint8))
     read = read_boxes(boxes(tmp_path, "images/a.png,x,0,0,1,1", "images/b.png,x,0,0,1,1"))
-    assert len(read.of([str(film)])) == 1
+    assert len(read.of(only(film), "boxes.csv")) == 1
     with pytest.raises(CollectionError, match=r"none of the 2 rows of boxes\.csv is of a film"):
-        read.of([str(tmp_path / "images" / "c.png")], "boxes.csv")
+        read.of(only(tmp_path / "images" / "c.png"), "boxes.csv")
 
 
 def test_a_mask_may_be_smaller_than_its_film(film: Path, tmp_path: Path) -> None:

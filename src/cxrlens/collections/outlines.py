@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.collections.collection import Collection
+from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.radiographs.read import read_radiograph
 from cxrlens.writing import moved_into_place, refuse_existing
@@ -32,19 +34,34 @@ class _Outlines:
     def __len__(self) -> int:
         return len(self.table)
 
-    def of(self, images: Sequence[str], origin: str = "the table") -> Self:
-        """Keep the rows of some films.
+    def of(self, collection: Collection, origin: str) -> Self:
+        """Keep the rows of a collection's films; rows of other films that are there are passed over.
 
         Raises
         ------
         CollectionError
-            If there is none.
+            If a film is unknown, neither in the collection nor on disk, if no row is of the collection, or
+            a mask is not there.
         """
-        kept = self.table[self.table["image"].isin(list(images))].reset_index(drop=True)
+        images = self.table["image"]
+        ours = images.isin([*collection.films["image"], *collection.missing])
+        unknown = [image for image in images[~ours].unique() if not os.path.isfile(image)]
+        if unknown:
+            raise CollectionError(
+                f"{origin} names {len(unknown)} films that are neither in the collection nor on disk, the "
+                f"first is {unknown[0]}; paths are relative to the table's own folder"
+            )
+        kept = self.table[ours].reset_index(drop=True)
         if kept.empty:
             raise CollectionError(
                 f"none of the {len(self)} rows of {origin} is of a film of the collection, the first is of "
-                f"{self.table['image'].iloc[0]}: give the table that belongs to it"
+                f"{images.iloc[0]}: give the table that belongs to it"
+            )
+        masks = [mask for mask in kept.get("mask", []) if not os.path.isfile(mask)]
+        if masks:
+            raise CollectionError(
+                f"{origin} names {len(masks)} masks that are not there, the first is {masks[0]}; "
+                "paths are relative to the table's own folder"
             )
         return type(self)(kept)
 
@@ -130,15 +147,16 @@ def read_boxes(path: Path) -> Boxes:
     Raises
     ------
     CollectionError
-        If it cannot be read, lacks a column, names a film that is not there, or a box has no area or
-        reaches out of its film.
+        If it cannot be read, lacks a column, or a box has no area or reaches out of its film.
     """
     table = _read(path, ("image", *SIDES), "image, finding, x0, y0, x1, y1")
     if "finding" not in table:
         table["finding"] = ""
     table["finding"] = table["finding"].fillna("").astype(str)
     for side in SIDES:
-        table[side] = pd.to_numeric(table[side], errors="coerce").astype(float)
+        # A German or French spreadsheet writes 0,5.
+        text = table[side].astype("string").str.strip().str.replace(",", ".", regex=False)
+        table[side] = pd.to_numeric(text, errors="coerce").astype(float)
     x0, y0, x1, y1 = (table[side].to_numpy() for side in SIDES)
     good = (x0 >= 0) & (y0 >= 0) & (x1 <= 1) & (y1 <= 1) & (x0 < x1) & (y0 < y1)
     if not good.all():
@@ -157,7 +175,7 @@ def read_lungs(path: Path) -> Lungs:
     Raises
     ------
     CollectionError
-        If it cannot be read, lacks a column, or a film or mask is not there.
+        If it cannot be read or lacks a column.
     """
     return Lungs(_read(path, ("image", "mask"), "image, mask"))
 
@@ -165,11 +183,7 @@ def read_lungs(path: Path) -> Lungs:
 def _read(path: Path, columns: Sequence[str], sought: str) -> pd.DataFrame:
     if not path.is_file():
         raise CollectionError(f"there is no file {path}: give a CSV with the columns {sought}")
-    try:
-        table = pd.read_csv(path, dtype={"image": "string", "mask": "string", "finding": "string"})
-    except (ValueError, OSError) as error:
-        detail = " ".join(str(error).split())
-        raise CollectionError(f"{path} is no table that can be read: {detail}") from error
+    table = read_text_table(path)
     for column in columns:
         if column not in table:
             raise CollectionError(
@@ -177,18 +191,13 @@ def _read(path: Path, columns: Sequence[str], sought: str) -> pd.DataFrame:
             )
     if table.empty:
         raise CollectionError(f"{path} has no row")
+    folder = path.resolve().parent
     for column in set(columns) & {"image", "mask"}:
         if table[column].isna().any():
             raise CollectionError(
                 f"{path}: {int(table[column].isna().sum())} rows have no {column}"
             )
-        folder = path.resolve().parent
-        found = [os.path.normpath(os.path.join(folder, of)) for of in table[column]]
-        missing = [of for of in dict.fromkeys(found) if not os.path.isfile(of)]
-        if missing:
-            raise CollectionError(
-                f"{path} names {len(missing)} files that are not there ({column}), the first is "
-                f"{missing[0]}; paths are relative to the table's own folder"
-            )
-        table[column] = found
+        table[column] = [
+            os.path.normpath(os.path.join(folder, str(of).strip())) for of in table[column]
+        ]
     return table

@@ -62,10 +62,9 @@ def read_drawn(
                 f"the recipe {recipe.name} has no map that {name} teach: take evidence-lite0, "
                 f"or leave --{name} out"
             )
-    images = collection.films["image"].tolist()
     return Drawn(
-        read_boxes(boxes).of(images, str(boxes)) if boxes else None,
-        read_lungs(lungs).of(images, str(lungs)) if lungs else None,
+        read_boxes(boxes).of(collection, str(boxes)) if boxes else None,
+        read_lungs(lungs).of(collection, str(lungs)) if lungs else None,
     )
 
 

@@ -1,0 +1,69 @@
+"""A trained evidence map through every door: prediction, explanation, and a bundle without PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrlens.collections.phantom import write_phantoms
+from cxrlens.errors import CxrlensError
+from cxrlens.main_job import train
+from cxrlens.prediction import load
+from cxrlens.runs import Run
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "set"
+    return write_phantoms(folder, 48, seed=3, side=64, masks=True).parent
+
+
+@pytest.fixture(scope="module")
+def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    shape = ("side=64", "model.backbone=resnet", "model.weights=none", "model.blocks=[8,16]")
+    quick = ("model.width=8", "training.batch=8", "training.max_epochs=2", "map.weight=3")
+    return train(
+        "evidence-lite0",
+        drawn / "films.csv",
+        folder / "run",
+        settings=(*shape, *quick, "training.precision=float32"),
+        boxes=drawn / "boxes.csv",
+        lungs=drawn / "lungs.csv",
+        cache=folder / "cache",
+    )
+
+
+def test_the_map_is_the_explanation_in_the_film_s_own_geometry(run: Run, drawn: Path) -> None:
+    film = next((drawn / "images").iterdir())
+    prediction = load(run.path).predict(film)
+    heat = {disease: prediction.explain("evidence", disease) for disease in run.classes[1:]}
+    assert all(of.values.shape == of.film.shape for of in heat.values())
+    assert not np.array_equal(heat["pneumonia"].values, heat["tuberculosis"].values)
+    with pytest.raises(CxrlensError, match="none for 'normal'"):
+        prediction.explain("evidence", "normal")
+
+
+def test_scores_come_from_the_map_that_is_shown(run: Run, drawn: Path) -> None:
+    predictor = load(run.path)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    answer = predictor.network.run(pixels)
+    assert answer.map is not None
+    pooled = np.log(np.exp(2.0 * answer.map).mean((2, 3))) / 2
+    bias = answer.scores[0][:, 1:] - pooled
+    # One bias a class for all films: nothing but the map moves a score.
+    assert bias == pytest.approx(np.repeat(bias[:1], 3, axis=0), abs=1e-5)
+    assert np.ptp(answer.scores[0][:, 0]) == 0
+
+
+def test_a_bundle_gives_the_same_map(run: Run, drawn: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from cxrlens.serving.export import export
+
+    export(run.path, tmp_path / "bundle")
+    film = next((drawn / "images").iterdir())
+    ours, theirs = (
+        load(path).predict(film).explain("evidence", "pneumonia").values
+        for path in (run.path, tmp_path / "bundle")
+    )
+    assert theirs == pytest.approx(ours, abs=1e-5)
