@@ -54,7 +54,7 @@ def predictor(small_run) -> Predictor:
 
 @pytest.fixture(scope="module")
 def model(small_run, predictor: Predictor) -> ModelIdentity:
-    return identify(small_run.path, predictor)
+    return identify(small_run)
 
 
 def key(film) -> str:

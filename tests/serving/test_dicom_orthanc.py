@@ -13,7 +13,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from cxrlens.prediction import load
+from cxrlens.prediction import Predictor
+from cxrlens.runs.saved import open_model
 from cxrlens.serving.dicom_node.destination import Destination, StoreNode, StowServer
 from cxrlens.serving.dicom_node.node import Node, identify
 from cxrlens.serving.dicom_node.spool import Spool, key_of
@@ -35,10 +36,10 @@ RULE = Path(__file__).parents[2] / "docs" / "pacs" / "forward.lua"
 @contextmanager
 def node(model: Path, folder: Path, port: int, to: Destination) -> Iterator[Spool]:
     """Our node in a thread of this process."""
-    predictor = load(model)
+    saved = open_model(model)
     spool = Spool(folder, reserve=0)
     ours = Node(
-        spool, predictor, identify(model, predictor), "CXRLENS", ["ORTHANC"], to, first_wait=0.2
+        spool, Predictor.of(saved), identify(saved), "CXRLENS", ["ORTHANC"], to, first_wait=0.2
     )
     ready = threading.Event()
     ended: list[bool] = []

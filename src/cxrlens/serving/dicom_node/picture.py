@@ -1,6 +1,7 @@
 """The picture of a Secondary Capture: film and heat map side by side, what is said of them above."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def side_by_side(film: NDArray[np.uint8], heat: HeatMap | None) -> NDArray[np.ui
     if heat is None:
         return np.repeat(shown[..., None], 3, axis=2)
     values = np.asarray(cv2.resize(heat.values, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    return HeatMap(values, shown, heat.method, heat.target).beside()
+    return replace(heat, values=values, film=shown).beside()
 
 
 def captioned(picture: NDArray[np.uint8], headline: str, lines: Sequence[str]) -> NDArray[np.uint8]:
