@@ -41,6 +41,10 @@ class BundleError(CxrlensError):
     """An exported bundle that is incomplete, changed, or from a version that cannot be read."""
 
 
+class ModelError(CxrlensError):
+    """A model that opens but does not answer as a model can."""
+
+
 EXTRAS = {
     "train": ("lightning", "skimage", "sklearn", "timm", "torch", "torchmetrics"),
     "tune": ("optuna",),

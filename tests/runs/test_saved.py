@@ -1,5 +1,6 @@
 """One face for runs and bundles: opened alike, one digest, unfinished ones and strangers refused."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_a_run_and_its_bundle_are_one_model(first: Path) -> None:
     assert run.patients_learnt
     assert not run.cannot_recognise
     assert "exact content" in bundle.cannot_recognise
+
+
+def test_the_digest_can_be_made_by_hand(first: Path) -> None:
+    found = hashlib.sha256()
+    for name in ("recipe.yaml", "weights.safetensors"):
+        content = hashlib.sha256((first / "run" / name).read_bytes()).digest()
+        found.update(name.encode() + b"\0" + content)
+    assert open_model(first / "bundle").digest == found.hexdigest()[:12]
 
 
 def test_an_unfinished_run_answers_nobody(first: Path, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import pytest
 from pydicom.config import disable_value_validation
 from pydicom.sr.coding import Code
 
-from cxrlens.errors import FilmError, RunError
+from cxrlens.errors import FilmError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.serving.dicom_node.capture import secondary_capture
 from cxrlens.serving.dicom_node.header import read_header
-from cxrlens.serving.dicom_node.identity import ModelIdentity, weights_digest
+from cxrlens.serving.dicom_node.identity import ModelIdentity
 from cxrlens.serving.dicom_node.picture import LONGEST, SHORTEST, captioned, side_by_side
 from cxrlens.serving.dicom_node.result import NOTICE, Result
 from cxrlens.serving.dicom_node.structured_report import structured_report
@@ -206,18 +206,3 @@ def test_a_film_without_a_study_is_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"no film at all")
     with pytest.raises(FilmError):
         read_header(broken)
-
-
-def test_the_digest_is_what_sha256sum_says(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no weights"):
-        weights_digest(tmp_path)
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(b"weights")
-    alone = subprocess.run(["sha256sum", weights], capture_output=True, text=True, check=True)
-    assert weights_digest(tmp_path) == alone.stdout.split()[0]
-    (tmp_path / "progress").mkdir()
-    (tmp_path / "progress" / "last.safetensors").write_bytes(b"not what predicts")
-    assert weights_digest(tmp_path) == alone.stdout.split()[0]
-    (tmp_path / "members" / "a").mkdir(parents=True)
-    (tmp_path / "members" / "a" / "weights.safetensors").write_bytes(b"other weights")
-    assert weights_digest(tmp_path) != alone.stdout.split()[0]

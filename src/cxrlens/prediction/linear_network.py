@@ -8,8 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from cxrlens.errors import CxrlensError, RunError, need
 from cxrlens.explanation.method import Slopes
@@ -17,6 +15,7 @@ from cxrlens.prediction.decision import Single
 from cxrlens.prediction.network import Outputs
 from cxrlens.radiographs.resize import resize
 from cxrlens.runs.run import Run
+from cxrlens.runs.weights import read_weights
 
 
 class FeatureSettings(Protocol):
@@ -126,17 +125,12 @@ def load_linear(run: Run) -> tuple[LinearNetwork, Single]:
     """
     settings, weights = run.recipe.baseline, run.weights
     assert settings is not None
-    try:
-        arrays = load_file(weights)
-        weight, bias = arrays["weight"], arrays["bias"]
-    except (SafetensorError, KeyError) as error:
-        raise RunError(
-            f"{weights} is broken or does not belong to the recipe beside it: train again"
-        ) from error
+    arrays = read_weights(weights)
+    weight, bias = (arrays.get(name, np.zeros(0, np.float32)) for name in ("weight", "bias"))
     side = run.recipe.side
     expected = (len(run.classes), film_features(np.zeros((side, side), np.uint8), settings).size)
     if weight.shape != expected or bias.shape != expected[:1]:
         raise RunError(
-            f"{weights} is broken or does not belong to the recipe beside it: train again"
+            f"{weights} does not belong to the recipe beside it: copy the run again, or train again"
         )
     return LinearNetwork(weight, bias, settings, side), Single(0, len(run.classes))

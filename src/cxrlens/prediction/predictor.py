@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.errors import CxrlensError, FilmError, need
+from cxrlens.errors import CxrlensError, FilmError, ModelError, need
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.method import SAMPLES, Method, Progress
 from cxrlens.explanation.methods import method_named, methods_for
@@ -167,8 +167,20 @@ class Predictor:
         return cls(network, decision, model.chain(), model.classes, model.digest)
 
     def shares(self, pixels: NDArray[np.uint8]) -> Shares:
-        """Score films and decide; see `probabilities`."""
-        return self.decision.decide(self.network.run(pixels).scores)
+        """Score films and decide; see `probabilities`.
+
+        Raises
+        ------
+        ModelError
+            If a score is not finite.
+        """
+        scores = self.network.run(pixels).scores
+        if not all(np.isfinite(one).all() for one in scores):
+            raise ModelError(
+                f"the model {self.digest or 'at hand'} answers with what is no number: its weights are "
+                "damaged, or its training failed; copy it again, or train again"
+            )
+        return self.decision.decide(scores)
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Say how probable each class is.

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from cxrlens.errors import RunError
 from cxrlens.explanation.method import Slopes
@@ -15,6 +13,7 @@ from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.decision import Decision, OneVsAll, Single, Voting
 from cxrlens.prediction.network import Outputs
 from cxrlens.runs.run import Run
+from cxrlens.runs.weights import read_weights
 
 
 class TorchNetwork:
@@ -104,11 +103,13 @@ def load_classifier(run: Run) -> FilmClassifier:
     weights = run.weights
     recipe = run.recipe
     model = build_model(recipe.network.model_copy(update={"weights": "none"}), recipe.outputs)
+    # A copy: what was read lies in memory that may not be written to.
+    tensors = {name: torch.tensor(value) for name, value in read_weights(weights).items()}
     try:
-        model.load_state_dict(load_file(weights))
-    except (RuntimeError, SafetensorError) as error:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
         raise RunError(
-            f"{weights} is broken or does not belong to the recipe beside it: train again"
+            f"{weights} does not belong to the recipe beside it: copy the run again, or train again"
         ) from error
     model.backbone.origin = str(run.versions().get("weights", "unknown"))
     return model

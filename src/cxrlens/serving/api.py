@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from cxrlens import __version__
-from cxrlens.errors import CxrlensError, FilmError
+from cxrlens.errors import CxrlensError, FilmError, ModelError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.serving.answers import (
@@ -378,6 +378,10 @@ def _add_faults(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     async def busy(request: Request, error: BusyError) -> Response:
         return fault(503, str(error), {"retry-after": str(error.seconds)})
+
+    @app.exception_handler(ModelError)
+    async def model(request: Request, error: ModelError) -> Response:
+        return fault(500, str(error))
 
     @app.exception_handler(CxrlensError)
     async def own(request: Request, error: CxrlensError) -> Response:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 from sklearn.decomposition import PCA  # type: ignore[import-untyped]
 from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from sklearn.linear_model import RidgeClassifier  # type: ignore[import-untyped]
@@ -44,11 +43,9 @@ class Fitted:
     bias: NDArray[np.float32]
     facts: dict[str, Any]
 
-    def to_bytes(self) -> bytes:
-        """Pack the arrays as safetensors."""
-        # safetensors writes the memory as it lies: scikit-learn's transposed arrays would be scrambled.
-        arrays = {"weight": self.weight, "bias": self.bias}
-        return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Name the arrays as the run's weights do."""
+        return {"weight": self.weight, "bias": self.bias}
 
 
 def fit_baseline(settings: Baseline, seed: int, train: Films, validation: Films) -> Fitted:

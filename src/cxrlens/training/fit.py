@@ -25,6 +25,7 @@ from cxrlens.prediction.predictor import Predictor
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import PREDICTED, Run
+from cxrlens.runs.weights import write_weights
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.batches import batches
 from cxrlens.training.films import part, read_drawn, training_part
@@ -32,7 +33,7 @@ from cxrlens.training.members import members_of
 from cxrlens.training.module import KeepEpochs, TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
 from cxrlens.training.progress_files import SafetensorsCheckpoints
-from cxrlens.writing import moved_into_place, refuse_filled
+from cxrlens.writing import refuse_filled
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -190,8 +191,7 @@ def _fit_baseline(
     train, validation = ((films.pixels, films.rows, films.labels) for films in parts)
     fitted = fit_baseline(recipe.baseline, recipe.seed, train, validation)
     run = Run.create(out, recipe, collection, {**facts, **fitted.facts})
-    with moved_into_place(run.path / "weights.safetensors") as draft:
-        draft.write_bytes(fitted.to_bytes())
+    write_weights(run.path / "weights.safetensors", fitted.arrays())
     run.write_skipped(cached.failures)
     for name in PREDICTED:
         _predict_split(run, name, collection, cached, progress)

@@ -9,7 +9,6 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanMetric
@@ -18,11 +17,12 @@ from torchmetrics.classification import MulticlassAccuracy
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import Run
+from cxrlens.runs.weights import write_weights
 from cxrlens.training.augment import Draw, augment, draw, move, shade
 from cxrlens.training.batches import Batch
 from cxrlens.training.losses import LossFunction, map_loss
 from cxrlens.training.optimise import build_optimiser, build_schedule
-from cxrlens.writing import explained, moved_into_place
+from cxrlens.writing import explained
 
 FINER = 4
 """Boxes and masks are moved on a grid so many times finer than the map, of which they become shares."""
@@ -196,9 +196,5 @@ class KeepEpochs(Callback):
             trainer.save_checkpoint(self.progress)
 
     def _keep_weights(self, model: FilmClassifier) -> None:
-        state = {
-            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for key, value in model.state_dict().items()
-        }
-        with moved_into_place(self.run.path / "weights.safetensors") as draft:
-            draft.write_bytes(save(state))
+        state = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
+        write_weights(self.run.path / "weights.safetensors", state)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Collection
 from types import FrameType
 
+from cxrlens.errors import CxrlensError
 from cxrlens.prediction import Predictor
 from cxrlens.runs.saved import SavedModel
 from cxrlens.serving.dicom_node.courier import Courier
@@ -119,6 +120,8 @@ class Node:
         """Run a part; if it ends before its time, so does the node, lest it collect films in vain."""
         try:
             work(self._stop)
+        except CxrlensError as error:
+            log.error("ended: %s", error)
         finally:
             if not self._stop.is_set():
                 self._is_broken = True

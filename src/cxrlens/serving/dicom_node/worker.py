@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from cxrlens.errors import FilmError, OutputError
+from cxrlens.errors import FilmError, ModelError, OutputError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.radiographs.quiet import quietly
@@ -85,7 +85,11 @@ class Worker:
         keys = [film.stem for film in films]
         self._trials.begin(keys)
         frontal = [(film, header) for film in films if (header := self._looked_at(film))]
-        outcomes = self._outcomes([film for film, _ in frontal])
+        try:
+            outcomes = self._outcomes([film for film, _ in frontal])
+        except ModelError:
+            self._trials.end(keys)  # the films are not to blame: they wait for a sound model
+            raise
         for (film, header), outcome in zip(frontal, outcomes, strict=True):
             if stop.is_set():
                 break
@@ -199,7 +203,7 @@ def guarded(make: Callable[[], _Made]) -> _Made:
     with quietly():
         try:
             return make()
-        except FilmError:
+        except (FilmError, ModelError):
             raise
         except Exception as error:  # decoders and libraries on arbitrary films can raise anything
             kind = type(error).__name__
