@@ -286,3 +286,31 @@ main()
     assert done.returncode == 2, done.stderr
     assert "[train]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_table_from_elsewhere_with_a_missing_film_and_copies(tmp_path: Path) -> None:
+    write_phantoms(tmp_path / "set", 30, side=64, seed=1)
+    films = pd.read_csv(tmp_path / "set" / "films.csv", dtype=str)
+    rows = films.assign(
+        Finding=films["label"].replace("tuberculosis", "TB").str.upper(),
+        PatientID=["NA", *films["patient"][1:]],
+    )[["image", "Finding", "PatientID"]]
+    image = cv2.imread(str(tmp_path / "set" / rows["image"][0]), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(tmp_path / "set" / "again.bmp"), image)
+    twin = {"image": "again.bmp", "Finding": "NORMAL", "PatientID": "None"}
+    gone = twin | {"image": "gone.png", "PatientID": "null"}
+    table = tmp_path / "set" / "theirs.csv"
+    pd.concat([rows, pd.DataFrame([twin, gone])]).to_csv(table, sep=";", index=False)
+    out, dealt = tmp_path / "films.csv", tmp_path / "split.csv"
+    assert "did you mean" in cxrlens("collect", "csv", table, "-o", out, code=2)
+    words = ("--map", "patient=PatientID", "--map", "label=Finding")
+    said = cxrlens("collect", "csv", table, "-o", out, *words, code=2)
+    assert "--map TB=tuberculosis" in said
+    said = cxrlens("collect", "csv", table, "-o", out, *words, "--map", "TB=tuberculosis", code=1)
+    assert "gone.png is not there" in said
+    assert "31 films" in said
+    said = cxrlens("split", out, "-o", dealt)
+    assert "2 files hold 1 films" in said
+    assert "more than one patient" in said
+    found = pd.read_csv(dealt, dtype=str, keep_default_na=False).set_index("patient")["split"]
+    assert found["NA"] == found["None"]

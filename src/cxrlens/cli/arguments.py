@@ -1,10 +1,13 @@
 """Arguments and options that several verbs share."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from cxrlens.cli.say import err
 from cxrlens.errors import CxrlensError, FilmError
 
 Table = Annotated[
@@ -60,12 +63,16 @@ def films_in(paths: list[Path], verb: str = "predict") -> list[Path]:
     CxrlensError
         If a path is a run or a bundle; the sentence shows how `verb` takes it.
     """
-    from cxrlens.radiographs.read import find_films
+    from cxrlens.radiographs.read import find_films, other_files
 
     for path in paths:
         refuse_model(path, verb, "FILM")
 
     films = find_films(paths)
+    passed = sum((other_files(path) for path in paths if path.is_dir()), Counter())
+    if passed:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in passed.most_common(9))
+        err.print(f"Passed over, no kind of film that can be read: {escape(kinds)}")
     if not films:
         named = ", ".join(map(str, paths))
         raise FilmError(

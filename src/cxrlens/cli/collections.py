@@ -20,7 +20,7 @@ Meanings = Annotated[
 ]
 
 _DECODED = 2000
-"""Films that `split` decodes unasked, to find copies: half a minute on two cores."""
+"""Films that `split` decodes unasked to find copies; more take long, so the user says it."""
 
 if TYPE_CHECKING:
     from cxrlens.collections.collection import Collection

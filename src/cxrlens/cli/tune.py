@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cxrlens.cli.arguments import Cache, Device, Table
-from cxrlens.cli.say import done, out, stages
+from cxrlens.cli.say import done, end_with, out, stages
 from cxrlens.errors import need
 
 
@@ -38,10 +38,11 @@ def tune(
     from cxrlens.recipes.recipe import read_recipe
     from cxrlens.training.tuning import tune
 
+    collection = read_collection(films)
     with stages() as bars:
         found = tune(
             read_recipe(recipe, settings or ()),
-            read_collection(films),
+            collection,
             folder,
             trials=trials,
             device=device,
@@ -59,3 +60,4 @@ def tune(
     )
     then = f"cxrlens train {found.best} {films} -o runs/NAME" if found.best else ""
     done(f"{folder}: open {found.page}", then)
+    end_with(collection.missing)

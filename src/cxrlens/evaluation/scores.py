@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import LABELS
+from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.diseases import NORMAL
 from cxrlens.evaluation.metrics import TOLERANCE
@@ -107,7 +108,7 @@ def read_scores(path: str | Path) -> Scores:
     Parameters
     ----------
     path
-        CSV (comma, semicolon or tab) or Parquet.
+        CSV or Parquet; see `cxrlens.collections.tables.read_text_table`.
 
     Raises
     ------
@@ -118,21 +119,7 @@ def read_scores(path: str | Path) -> Scores:
     path = Path(path)
     if not path.is_file():
         raise CollectionError(f"there is no file {path}: name a table with image, label and scores")
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            # As text: a patient called NA is one.
-            table = pd.read_csv(
-                path,
-                dtype="string",
-                keep_default_na=False,
-                sep=_separator(path),
-                encoding="utf-8-sig",
-            )
-    except (ValueError, OSError) as error:
-        detail = " ".join(str(error).split())
-        raise CollectionError(f"{path} is no table that can be read: {detail}") from error
+    table = read_text_table(path)
     scores = scores_of(table, str(path))
     folder = path.resolve().parent
     images = [os.path.normpath(folder / image) for image in scores.table["image"]]
@@ -204,12 +191,6 @@ def scores_of(table: pd.DataFrame, name: str) -> Scores:
             "cannot be seen."
         )
     return Scores(name=name, table=table, classes=classes, notes=tuple(notes))
-
-
-def _separator(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        head = file.readline()
-    return max((",", ";", "\t"), key=head.count)
 
 
 def _named(table: pd.DataFrame, name: str) -> pd.DataFrame:
