@@ -48,7 +48,10 @@ _MAYBE = {
 }
 """Names that may say the same, or something that stands beside a label."""
 
-_IF_REPEATED = {"id", "ids", "case", "cases", "caseid", "name", "exam", "examid", "accession"}
+_IF_REPEATED = {
+    *("id", "ids", "case", "cases", "caseid", "name", "exam", "examid", "accession"),
+    *("accessionnumber", "studyid", "studyuid", "studyinstanceuid"),
+}
 """Names of a film or of a person: of a person, where a value stands on several films."""
 
 _BEFORE = re.compile(r"^(id|anonymi[sz]ed|anon|pseudonymi[sz]ed|pseudo|deidentified|hashed)(?=.)")

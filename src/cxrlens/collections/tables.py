@@ -117,7 +117,7 @@ def _rows_of(text: str, path: Path) -> pd.DataFrame:
         separator, text, line = said[4], rest, 1
     else:
         separator, line = _separator(text), 0
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     names: list[str] = []
     rows: list[list[str]] = []
     for row in reader:
