@@ -67,6 +67,22 @@ class Prediction:
         """Which defects the film has, by name."""
         return {name: finding.present for name, finding in self.examination.findings.items()}
 
+    @property
+    def disease_scores(self) -> dict[str, float]:
+        """Each disease by itself, against the first class alone, in [0, 1]; they need not sum to 1.
+
+        Of models that bring a map of evidence, which pools each disease's score from a layer of its own: a
+        film can show both. Empty for other models.
+        """
+        if self.predictor is None or "map" not in self.predictor.network.gives:
+            return {}
+        none, *diseases = self.probabilities
+        share = self.probabilities
+        return {
+            label: share[label] / total if (total := share[label] + share[none]) else 0.5
+            for label in diseases
+        }
+
     def row(self) -> dict[str, Any]:
         """Columns of the predictions table."""
         return {

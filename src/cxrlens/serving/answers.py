@@ -60,6 +60,11 @@ class FilmAnswer(BaseModel):
     predicted: str | None = None
     probabilities: dict[str, float] = Field({}, description="By class; they sum to 1.")
     calibrated: bool = False
+    disease_scores: dict[str, float] | None = Field(
+        None,
+        description="Each disease by itself against normal, from models that bring a map of evidence; "
+        "a film can show both.",
+    )
     votes: dict[str, int] | None = Field(None, description="Members' votes, if the model votes.")
     findings: list[FindingAnswer] = []
     repairs: list[str] = []
@@ -207,6 +212,7 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
         predicted=prediction.predicted,
         probabilities=prediction.probabilities,
         calibrated=prediction.calibrated,
+        disease_scores=prediction.disease_scores or None,
         votes=prediction.votes or None,
         findings=[
             FindingAnswer(defect=defect, present=found.present, score=found.score)

@@ -22,11 +22,19 @@ function answerOf(entry, card) {
   return [
     doubt && make("p", { class: "caution" }, "This may be no frontal chest film. The numbers mean nothing then: the model names one of its classes for any picture."),
     bars(answer),
+    alone(answer),
     make("p", { class: "small quiet" }, votes(answer), answer.calibrated
       ? "Calibrated on the validation films."
       : "Not calibrated: 0.90 does not mean nine in ten. ",
     `The model knows ${listed(card?.classes ?? KNOWN)} and nothing else.`),
   ].filter(Boolean);
+}
+
+/** Each disease by itself, where the model has a score for each. */
+export function alone(answer) {
+  if (!answer.disease_scores) return null;
+  const told = Object.entries(answer.disease_scores).map(([label, value]) => `${capital(label)} ${share(value, 2)}`);
+  return make("p", { class: "alone" }, make("strong", {}, "Each disease by itself: "), `${told.join(", ")}. A film can show both.`);
 }
 
 function votes(answer) {

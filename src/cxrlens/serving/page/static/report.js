@@ -1,7 +1,7 @@
 /** The printable report of one film. */
 
 import { byId, make } from "./dom.js";
-import { bars, factsOf, figuresOf, repaired, trainedOn } from "./panel.js";
+import { alone, bars, factsOf, figuresOf, repaired, trainedOn } from "./panel.js";
 import { freshView, paint } from "./viewport.js";
 import { capital, DEFECTS, methodName, present, share } from "./words.js";
 
@@ -39,6 +39,7 @@ function reportOf(entry, card, look, heat) {
     make("div", { class: films.length > 1 ? "pictures two" : "pictures" }, films),
     make("h3", {}, `Highest: ${capital(answer.predicted)}, ${share(answer.probabilities[answer.predicted])}`),
     bars(answer),
+    alone(answer),
     make("p", {}, answer.calibrated ? "" : "The probabilities are not calibrated. ", `Quality: ${found.length ? found.join(", ") : "no defect found"}. `, repaired(answer, card)),
     make("h3", {}, "The model"),
     factsOf(card),
