@@ -145,3 +145,23 @@ def test_the_verbs(tmp_path: Path) -> None:
 def test_the_help_names_every_layout() -> None:
     said = CliRunner().invoke(app, ["collect", "--help"]).stdout
     assert [name for name in LAYOUTS if name not in said] == []
+
+
+def test_boxes_and_lungs_beside_the_tables_come_along(tmp_path: Path) -> None:
+    first = table(tmp_path / "a" / "first.csv", label=["normal", "tuberculosis"])
+    second = table(tmp_path / "b" / "second.csv", label=["pneumonia"])
+    third = table(tmp_path / "c" / "third.csv", label=["normal"])
+    for path, image in ((first, "first-1.png"), (second, "second-0.png")):
+        boxes = path.with_name(f"{path.stem}-boxes.csv")
+        boxes.write_text(f"image,finding,x0,y0,x1,y1\n{image},Lesion,0.1,0.2,0.3,0.4\n")
+    (tmp_path / "c" / "third-lungs.csv").write_text("image,mask\nthird-0.png,mask.png\n")
+    out = tmp_path / "all.csv"
+    said = CliRunner().invoke(app, ["merge", *map(str, (first, second, third)), "-o", str(out)])
+    assert said.exit_code == 0
+    boxes = pd.read_csv(tmp_path / "all-boxes.csv")
+    assert boxes["image"].tolist() == ["a/first-1.png", "b/second-0.png"]
+    assert boxes["x1"].tolist() == [0.3, 0.3]
+    lungs = pd.read_csv(tmp_path / "all-lungs.csv")
+    assert lungs.to_numpy().tolist() == [["c/third-0.png", "c/mask.png"]]
+    again = CliRunner().invoke(app, ["merge", *map(str, (first, second)), "-o", str(out)])
+    assert again.exit_code != 0

@@ -23,7 +23,10 @@ _DECODED = 2000
 """Films that `split` decodes unasked to find copies; more take long, so the user says it."""
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cxrlens.collections.collection import Collection
+    from cxrlens.collections.outlines import Boxes, Lungs
 
 
 def collect(
@@ -61,13 +64,14 @@ def collect(
     `-lungs.csv`: `cxrlens train evidence-lite0` learns from them.
     """
     from cxrlens.collections.naming import Words, nearly
+    from cxrlens.collections.outlines import beside
     from cxrlens.collections.readers import collect_and_count
     from cxrlens.writing import refuse_existing
 
     collected = collect_and_count(layout, folder, salt, Words.of(meanings) if meanings else None)
     collection = collected.collection
     drawn = {
-        out.with_name(f"{out.stem}-{name}.csv"): outlines
+        beside(out, name): outlines
         for name, outlines in (("boxes", collected.boxes), ("lungs", collected.lungs))
         if outlines is not None
     }
@@ -85,8 +89,7 @@ def collect(
         if near := nearly("label", collection.films, maybe=True):
             then += f" (is it {near!r}? say --map {shlex.quote(f'label={near}')})"
     left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
-    beside = "".join(f"\n{path}: {len(outlines)} drawn on them" for path, outlines in drawn.items())
-    done(f"{out}: {len(collection)} films ({_counts(collection)}){left}{beside}", then)
+    done(f"{out}: {len(collection)} films ({_counts(collection)}){left}{_written(drawn)}", then)
     end_with(collected.collection.missing)
 
 
@@ -104,18 +107,33 @@ def merge(
 
     Refused are a patient id that two tables use under two sources (these may be two people) and a film
     that is in two tables. A film without a source gets its table's name. Known overlaps between public
-    sets are told.
+    sets are told. Boxes and lung masks beside the tables (`-boxes.csv`, `-lungs.csv`) are merged alike.
     """
     from cxrlens.collections.merge import merge
+    from cxrlens.collections.outlines import beside
+    from cxrlens.writing import refuse_existing
 
     merged = merge(films)
+    drawn = {
+        beside(out, name): outlines
+        for name, outlines in (("boxes", merged.boxes), ("lungs", merged.lungs))
+        if outlines is not None
+    }
+    for path in (out, *drawn):
+        refuse_existing(path, force)
     merged.collection.write(out, force)
+    for path, outlines in drawn.items():
+        outlines.write(path, force)
     notes = "".join(f"\nNote: {note}" for note in merged.notes)
     done(
-        f"{out}: {len(merged.collection)} films ({_counts(merged.collection)}){notes}",
+        f"{out}: {len(merged.collection)} films ({_counts(merged.collection)}){_written(drawn)}{notes}",
         f"cxrlens split {out} -o split.csv",
     )
     end_with(merged.collection.missing)
+
+
+def _written(drawn: "Mapping[Path, Boxes | Lungs]") -> str:
+    return "".join(f"\n{path}: {len(outlines)} drawn on them" for path, outlines in drawn.items())
 
 
 def _counts(collection: "Collection") -> str:

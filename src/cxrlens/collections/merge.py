@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from cxrlens.collections.collection import Collection, collection_from, read_collection
+from cxrlens.collections.outlines import Boxes, Lungs, beside, read_boxes, read_lungs
 from cxrlens.collections.same_films import same_bytes
 from cxrlens.errors import CollectionError
 
@@ -30,10 +31,14 @@ class Merged:
         All films, table after table.
     notes
         What a user should know before splitting it, a sentence each.
+    boxes, lungs
+        What the tables beside the collections say was drawn on the films; None where there are none.
     """
 
     collection: Collection
     notes: tuple[str, ...]
+    boxes: Boxes | None = None
+    lungs: Lungs | None = None
 
 
 def merge(paths: Sequence[str | Path]) -> Merged:
@@ -41,7 +46,7 @@ def merge(paths: Sequence[str | Path]) -> Merged:
 
     Columns that only some tables have are empty for the others' films. Films without a ``source`` get
     their table's name as one. Where some tables know patients, a film without one becomes a patient
-    of its own.
+    of its own. Boxes and lung masks that lie beside the tables come along.
 
     Parameters
     ----------
@@ -68,7 +73,18 @@ def merge(paths: Sequence[str | Path]) -> Merged:
     origin = " + ".join(Path(path).name for path in paths)
     missing = {image: why for of in collections for image, why in of.missing.items()}
     merged = replace(collection_from(films, Path.cwd(), origin), missing=missing)
-    return Merged(merged, tuple(_notes(films)))
+    boxes = [
+        read_boxes(of).table for path in paths if (of := beside(Path(path), "boxes")).is_file()
+    ]
+    lungs = [
+        read_lungs(of).table for path in paths if (of := beside(Path(path), "lungs")).is_file()
+    ]
+    return Merged(
+        merged,
+        tuple(_notes(films)),
+        Boxes(pd.concat(boxes, ignore_index=True)) if boxes else None,
+        Lungs(pd.concat(lungs, ignore_index=True)) if lungs else None,
+    )
 
 
 def _sourced(collection: Collection, path: Path) -> pd.DataFrame:

@@ -141,6 +141,11 @@ class Lungs(_Outlines):
         return mask
 
 
+def beside(collection: Path, kind: str) -> Path:
+    """Say where the boxes or the lungs of a collection's file lie, if it has any: ``FILE-boxes.csv``."""
+    return collection.with_name(f"{collection.stem}-{kind}.csv")
+
+
 def read_boxes(path: Path) -> Boxes:
     """Read a table of boxes.
 
