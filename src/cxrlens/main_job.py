@@ -10,15 +10,19 @@ from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.phantom import write_phantoms
 from cxrlens.errors import CollectionError, CxrlensError
-from cxrlens.evaluation.assess import assess, assess_run
-from cxrlens.evaluation.metrics import Metrics, write_metrics
+from cxrlens.evaluation.assess import assess, assess_run, assess_scores
+from cxrlens.evaluation.disease_tables import points, separations
+from cxrlens.evaluation.diseases import Judged
+from cxrlens.evaluation.metrics import Metrics, read_metrics, write_metrics
 from cxrlens.evaluation.report import write_films_report, write_report
+from cxrlens.evaluation.scores import Scores, read_scores
+from cxrlens.evaluation.table_report import write_table_report
 from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.predictor import Predictor, load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run, write_predictions
 from cxrlens.runs.saved import open_model
-from cxrlens.writing import refuse_existing, refuse_filled
+from cxrlens.writing import moved_into_place, refuse_existing, refuse_filled
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, steps done and steps in all."""
@@ -93,8 +97,82 @@ def evaluate(run: Run) -> dict[str, Metrics]:
     for member in run.members().values():
         evaluate(member)
     metrics = assess_run(run)
+    for (
+        member
+    ) in run.outside().values():  # `assess_run` measured them, for what they say of the whole
+        found = read_metrics(member.path / "metrics.json")
+        write_report(member, member.path / "report.html", force=True, metrics=found)
+        for inner in member.members().values():
+            evaluate(inner)
     write_report(run, run.path / "report.html", force=True, metrics=metrics)
     return metrics
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What `evaluate_table` gives: the scores that were measured, and what was found."""
+
+    scores: Scores
+    metrics: Metrics | Judged
+
+
+TABLE_FILES = ("metrics.json", "diseases.csv", "operating-points.csv", "report.html")
+"""What `evaluate_table` writes."""
+
+
+def evaluate_table(
+    predictions: str | Path,
+    out: str | Path | None = None,
+    *,
+    validation: str | Path | None = None,
+    prevalence: float | None = None,
+    confirmed: tuple[str, str] | None = None,
+    force: bool = False,
+) -> Judgement:
+    """Measure a table of scores of anybody's model; see `cxrlens.evaluation.scores`.
+
+    Parameters
+    ----------
+    predictions
+        The table.
+    out
+        Gets `TABLE_FILES`; without it nothing is written.
+    validation
+        Another such table, whose films choose thresholds; without it the films of the split ``validation``
+        in the table itself do.
+    prevalence
+        In (0, 1): also give predictive values for it.
+    confirmed
+        A column and a value: films of a disease count only where the column holds the value.
+    force
+        Replace files that exist.
+
+    Raises
+    ------
+    CollectionError
+        If a table is none, or cannot be measured.
+    OutputError
+        If a file exists and `force` is not set.
+    """
+    out = Path(out) if out is not None else None
+    for name in TABLE_FILES if out else ():
+        refuse_existing(out / name, force)  # type: ignore[operator]
+    scores, chose = read_scores(predictions).parted()
+    if validation is not None:
+        chose = read_scores(validation)
+    if confirmed:
+        scores = scores.confirmed(*confirmed)
+    found = assess_scores(scores, chose, prevalence)
+    if out:
+        write_metrics(out / "metrics.json", {"test": found}, force=True)
+        for name, table in (
+            ("diseases.csv", separations(found.diseases)),
+            ("operating-points.csv", points(found.diseases)),
+        ):
+            with moved_into_place(out / name) as draft:
+                table.to_csv(draft, index=False)
+        write_table_report(scores, found, out / "report.html", force=True)
+    return Judgement(scores, found)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxrlens.evaluation.against_normal import OWN, VALIDATED, disease_score, each_disease
+from cxrlens.evaluation.against_normal import disease_score, each_disease
+from cxrlens.evaluation.diseases import OWN, VALIDATED
 from cxrlens.evaluation.operating import rates_from, thresholds
 
 from .drawn_predictions import CLASSES, draw
@@ -106,8 +107,8 @@ def test_a_source_of_one_class_says_why_nothing_is_known():
     found = each_disease(table, CLASSES, draw(seed=8), resamples=QUICK)["tuberculosis"]
     there, normals = found.within["there"], found.within["only normal"]
     assert there.auc.value is None
-    assert there.unknown == "there has no normal films to hold against the others"
-    assert normals.unknown == "only normal has no tuberculosis films to hold against the others"
+    assert there.unknown == "no normal films there to hold against the others"
+    assert normals.unknown == "no tuberculosis films there to hold against the others"
     # What the validation films' threshold finds, or spares, is known all the same.
     assert point(there, VALIDATED, "specificity", 0.9).sensitivity.value is not None
     assert point(there, VALIDATED, "specificity", 0.9).specificity.value is None

@@ -14,6 +14,7 @@ import pandas as pd
 
 from cxrlens.collections.naming import COLUMNS as COLUMNS
 from cxrlens.collections.naming import LABELS as LABELS
+from cxrlens.collections.naming import OUTSIDE as OUTSIDE
 from cxrlens.collections.naming import SPLITS as SPLITS
 from cxrlens.collections.naming import Words, folded, named, nearly, said, unknown
 from cxrlens.collections.tables import read_text_table

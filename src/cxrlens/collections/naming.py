@@ -17,7 +17,10 @@ from cxrlens.collections.tables import stripped
 from cxrlens.errors import CollectionError
 
 LABELS = ("normal", "pneumonia", "tuberculosis")
-SPLITS = ("train", "validation", "test")
+OUTSIDE = "outside"
+"""The split of films of sources that training does not see."""
+
+SPLITS = ("train", "validation", "test", OUTSIDE)
 COLUMNS = {
     "image": "path of the film, relative to the table's own folder",
     "label": "normal, pneumonia or tuberculosis",
@@ -27,7 +30,7 @@ COLUMNS = {
     "view": "PA, AP, ...",
     "age": "years",
     "sex": "F, M or O",
-    "split": "train, validation or test",
+    "split": "train, validation or test; outside for films of sources that training does not see",
     "fold": "0, 1, ... for cross-validation",
 }
 

@@ -55,7 +55,8 @@ def fold(
 ) -> Collection:
     """Add a column ``fold`` (0 … folds - 1) to the films outside the test split.
 
-    The test split, if there is one, stays as it is and gets no fold. `same` is as for `split`.
+    The test split, if there is one, stays as it is and gets no fold; so do films outside. `same` is as for
+    `split`.
 
     Raises
     ------
@@ -64,7 +65,11 @@ def fold(
     """
     collection.need("label")
     films = collection.films
-    dealt = films["split"].ne("test") if "split" in films else pd.Series(True, index=films.index)
+    dealt = (
+        films["split"].isin(["train", "validation"])
+        if "split" in films
+        else pd.Series(True, index=films.index)
+    )
     inner = None if same is None else same[dealt.to_numpy(bool)]
     parts = _deal(films[dealt], np.full(folds, 1 / folds), seed, inner)
     column = pd.Series(pd.NA, index=films.index, dtype="Int64")

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from cxrlens.evaluation.diseases import (
     NORMAL,
+    OWN,
+    VALIDATED,
     ChosenOn,
     Demand,
     Disease,
@@ -35,8 +37,6 @@ from cxrlens.evaluation.operating import (
 )
 
 LEVEL = 0.95
-OWN: ChosenOn = "these films"
-VALIDATED: ChosenOn = "validation films"
 
 AGES = ((0, 17, "under 18"), (18, 39, "18 to 39"), (40, 64, "40 to 64"), (65, 200, "65 and over"))
 """First and last whole year of each age group, and its name."""
@@ -115,16 +115,16 @@ def each_disease(
             continue
         judge = _Judge(disease, _chosen(validation, disease), prevalence, resamples, seed)
         sourced = "source" in films and bool(films["source"].notna().any())
-        whole = judge.separation(films, "the table", points=True)
+        whole = judge.separation(films, points=True)
         within = {}
         if sourced:
             for name, part in films.groupby(
                 films["source"].astype(str).where(films["source"].notna())
             ):
-                one = judge.separation(part, str(name), points=True)
-                within[str(name)] = one.model_copy(update={"groups": judge.groups(part, str(name))})
+                one = judge.separation(part, points=True)
+                within[str(name)] = one.model_copy(update={"groups": judge.groups(part)})
         else:
-            whole = whole.model_copy(update={"groups": judge.groups(films, "the table")})
+            whole = whole.model_copy(update={"groups": judge.groups(films)})
         found[disease] = Disease(
             score=score_in_words(classes, disease),
             prevalence=prevalence,
@@ -157,7 +157,7 @@ class _Judge:
     resamples: int
     seed: int
 
-    def separation(self, films: pd.DataFrame, place: str, points: bool) -> Separation:
+    def separation(self, films: pd.DataFrame, points: bool) -> Separation:
         positive = films["label"].eq(self.disease).to_numpy(bool)
         score = disease_score(films, self.disease)
         _, codes = np.unique(patient_codes(films), return_inverse=True)
@@ -176,10 +176,10 @@ class _Judge:
             average_precision=estimates.get("average_precision", nothing),
             points=tuple(self._point(kind, estimates, positive, score) for kind in kinds),
             who=tuple(self._targets(kinds, estimates)) if both else (),
-            unknown="" if both else self._unknown(place, bool(positive.any())),
+            unknown="" if both else self._unknown(bool(positive.any())),
         )
 
-    def groups(self, films: pd.DataFrame, place: str) -> dict[str, dict[str, Separation]]:
+    def groups(self, films: pd.DataFrame) -> dict[str, dict[str, Separation]]:
         found = {}
         for column, keys in (
             ("view", _words(films, "view")),
@@ -191,9 +191,7 @@ class _Judge:
             parts = {str(name): part for name, part in films.groupby(keys, sort=False)}
             order = [name for *_, name in AGES] if column == "age" else sorted(parts)
             found[column] = {
-                name: self.separation(parts[name], f"{place}, {column} {name},", points=False)
-                for name in order
-                if name in parts
+                name: self.separation(parts[name], points=False) for name in order if name in parts
             }
         return found
 
@@ -293,9 +291,9 @@ class _Judge:
             if kind in kinds
         ]
 
-    def _unknown(self, place: str, ill: bool) -> str:
+    def _unknown(self, ill: bool) -> str:
         lacks = NORMAL if ill else self.disease
-        return f"{place} has no {lacks} films to hold against the others"
+        return f"no {lacks} films there to hold against the others"
 
 
 def _name(chosen_on: ChosenOn, demand: Demand, of: float) -> str:

@@ -1,15 +1,16 @@
 """Metrics with everything: intervals, each source, each disease against normal, all splits of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from cxrlens.collections.collection import SPLITS
+from cxrlens.collections.collection import OUTSIDE, SPLITS
 from cxrlens.errors import CollectionError, RunError
 from cxrlens.evaluation.against_normal import each_disease
-from cxrlens.evaluation.diseases import NORMAL, Judged
+from cxrlens.evaluation.diseases import NORMAL, Judged, Separation
 from cxrlens.evaluation.intervals import bootstrap
+from cxrlens.evaluation.measured import Estimate
 from cxrlens.evaluation.metrics import Metrics, measure, patient_codes, write_metrics
 from cxrlens.evaluation.scores import Scores
 from cxrlens.runs.run import Run
@@ -168,7 +169,46 @@ def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metr
         )
         for split, table in predictions.items()
     }
+    if OUTSIDE in found and run.recipe.outside:
+        found[OUTSIDE] = _by_place(run, predictions, found[OUTSIDE], resamples, seed)
     if not found:
         raise RunError(f"{run.path} has no predictions yet: cxrlens train --resume finishes it")
     write_metrics(run.path / "metrics.json", found, force=True)
     return found
+
+
+def _by_place(
+    run: Run, predictions: Mapping[str, pd.DataFrame], whole: Metrics, resamples: int, seed: int
+) -> Metrics:
+    """Let each left-out source be judged by the network that did not see it, and by its own thresholds."""
+    within: dict[str, dict[str, Separation]] = {name: {} for name in whole.diseases}
+    own = predictions[OUTSIDE]
+    own = own[own["source"].isin(run.recipe.leave_out.sources)]
+    judged = [each_disease(own, run.classes, predictions.get("validation"), None, resamples, seed)]
+    for name, member in run.outside().items():
+        gone = run.recipe.outside[name]
+        of = assess_run(member, resamples, seed)[OUTSIDE].diseases
+        judged.append(
+            {
+                d: one.model_copy(
+                    update={"within": {s: w for s, w in one.within.items() if s in gone}}
+                )
+                for d, one in of.items()
+            }
+        )
+    for diseases in judged:
+        for name, disease in diseases.items():
+            within.setdefault(name, {}).update(disease.within)
+    diseases = {}
+    for name, disease in whole.diseases.items():
+        apart = Separation(
+            films=disease.whole.films,
+            normals=disease.whole.normals,
+            patients=disease.whole.patients,
+            auc=Estimate(value=None),
+            average_precision=Estimate(value=None),
+            unknown="the places were scored by several networks, whose scores have no common order",
+        )
+        places = dict(sorted(within[name].items()))
+        diseases[name] = disease.model_copy(update={"whole": apart, "within": places})
+    return whole.model_copy(update={"diseases": diseases})

@@ -14,6 +14,9 @@ Demand = Literal["specificity", "sensitivity"]
 ChosenOn = Literal["these films", "validation films"]
 """Whose ROC curve a threshold is from. Chosen on the films that it is then measured on, it flatters."""
 
+OWN: ChosenOn = "these films"
+VALIDATED: ChosenOn = "validation films"
+
 
 class OperatingPoint(Measured):
     """What a threshold gives.

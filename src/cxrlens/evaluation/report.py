@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cxrlens.collections.collection import OUTSIDE
 from cxrlens.errors import RunError
 from cxrlens.evaluation import population
 from cxrlens.evaluation.assess import assess_run
 from cxrlens.evaluation.curves import confusion_plot, reliability, roc_curves
+from cxrlens.evaluation.disease_page import disease_section, outside_section
 from cxrlens.evaluation.metrics import Metrics
 from cxrlens.evaluation.mistakes import KINDS, film_card, mistakes
 from cxrlens.evaluation.provenance import (
@@ -82,15 +84,18 @@ def write_report(
         population=population.describe(films, run.classes),
         date=date,
     )
-    _headline(page, tested, split, predictions)
-    _results(page, tested, predictions, metrics)
+    headline(page, tested, split, predictions)
+    if OUTSIDE in metrics and split != OUTSIDE:
+        outside_section(page, run, films, metrics[split].diseases, metrics[OUTSIDE].diseases)
+    results(page, tested, predictions, metrics)
+    disease_section(page, tested.diseases, predictions)
     if tested.by_source:
-        _sources(page, tested)
+        sources(page, tested)
     _mistakes(page, run, predictions)
     collection_section(page, run, films)
     training_section(page, run)
     recipe_section(page, run)
-    _reading(page, tested)
+    reading(page, tested)
     return page.write(path, force)
 
 
@@ -127,7 +132,7 @@ def write_films_report(
         f"of {tested.patients:,} patients from another table",
         population=population.describe(predictions, run.classes),
     )
-    _headline(page, tested, "other", predictions)
+    headline(page, tested, "other", predictions)
     seen = _learnt_from(run, predictions)
     if seen:
         page.warning(
@@ -136,11 +141,12 @@ def write_films_report(
         )
     if run.cannot_recognise:
         page.text(run.cannot_recognise)
-    _results(page, tested, predictions, {"other": tested})
+    results(page, tested, predictions, {"other": tested})
+    disease_section(page, tested.diseases, predictions)
     if tested.by_source:
-        _sources(page, tested)
+        sources(page, tested)
     _mistakes(page, run, predictions)
-    _reading(page, tested)
+    reading(page, tested)
     return page.write(path, force)
 
 
@@ -152,7 +158,8 @@ def _learnt_from(model: SavedModel, predictions: pd.DataFrame) -> int:
     return int(seen.sum())
 
 
-def _headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame) -> None:
+def headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame) -> None:
+    """Add the figures that come first, and what forbids trusting them."""
     page.section("In short", "in-short")
     tiles = [
         Tile("Accuracy", percent(tested.accuracy, 1), _range(tested, "accuracy", True)),
@@ -190,15 +197,16 @@ def _range(metrics: Metrics, name: str, as_percent: bool = False) -> str:
     return range_in_words(metrics.interval(name), as_percent)
 
 
-def _results(
+def results(
     page: Page, tested: Metrics, predictions: pd.DataFrame, metrics: Mapping[str, Metrics]
 ) -> None:
+    """Add the classes' figures, confusion, ROC, reliability, and the splits beside each other."""
     page.section("How well it does", "results")
     page.table(
         _class_table(tested),
         "Each class against the rest, and the plain mean of the classes; in brackets the "
         f"95\u00a0% interval{_drawn(tested)}.",
-        dict.fromkeys(("precision", "recall", "F1", "AUC"), str),
+        dict.fromkeys(("precision", "recall", "specificity", "F1", "AUC"), str),
     )
     drawing, table = reliability(predictions, tested.classes)
     sure = table.iloc[-1]
@@ -267,9 +275,9 @@ def _class_table(tested: Metrics) -> pd.DataFrame:
         {
             "class": name,
             "films": one.films,
-            "predicted": one.predicted,
             "precision": _estimate(tested, f"{name}.precision"),
             "recall": _estimate(tested, f"{name}.recall"),
+            "specificity": _estimate(tested, f"{name}.specificity"),
             "F1": _estimate(tested, f"{name}.f1"),
             "AUC": _estimate(tested, f"{name}.auc"),
         }
@@ -279,9 +287,9 @@ def _class_table(tested: Metrics) -> pd.DataFrame:
         {
             "class": "mean (macro)",
             "films": tested.films,
-            "predicted": tested.films,
             "precision": _estimate(tested, "macro_precision"),
             "recall": _estimate(tested, "macro_recall"),
+            "specificity": estimate(None),
             "F1": _estimate(tested, "macro_f1"),
             "AUC": _estimate(tested, "macro_auc"),
         }
@@ -289,7 +297,8 @@ def _class_table(tested: Metrics) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _sources(page: Page, tested: Metrics) -> None:
+def sources(page: Page, tested: Metrics) -> None:
+    """Add the figures of each source alone."""
     page.section("Source by source", "sources")
     page.text(
         "Within one source a model cannot tell the classes apart by where a film was taken. Means "
@@ -369,13 +378,15 @@ def _mistakes(page: Page, run: SavedModel, predictions: pd.DataFrame) -> None:
         page.films(cards, f"{len(cards)} of {len(of_kind):,}, the most certain first.")
 
 
-def _reading(page: Page, tested: Metrics) -> None:
+def reading(page: Page, tested: Metrics) -> None:
+    """Add how to read the figures."""
     page.section("How to read the figures", "reading")
     lines = [
         "Precision: of the films that were called so, the share that are so.",
         "Recall (sensitivity): of the films that are so, the share that were called so.",
-        "F1: the harmonic mean of the two. Macro: the plain mean over the classes that occur, as a "
-        "label or as a prediction, so that a rare class counts as much as a common one.",
+        "Specificity: of the films that are not so, the share that were not called so.",
+        "F1: the harmonic mean of precision and recall. Macro: the plain mean over the classes that "
+        "occur, as a label or as a prediction, so that a rare class counts as much as a common one.",
         "AUC: the chance that a film of the class gets a higher probability for it than a film of "
         "another class; 0.5 is guessing.",
     ]

@@ -101,6 +101,31 @@ class Scores:
         validation = self.table[chose.fillna(False).astype(bool)].reset_index(drop=True)
         return test, replace(self, table=validation) if len(validation) else None
 
+    def confirmed(self, column: str, value: str) -> "Scores":
+        """Keep normal films, and those of a disease whose column holds a value.
+
+        Raises
+        ------
+        CollectionError
+            If there is no such column, or no film of a disease holds the value.
+        """
+        if column not in self.table:
+            raise CollectionError(
+                f"{self.name} has no column {column!r}, only {', '.join(map(str, self.table))}"
+            )
+        ill = self.table["label"] != NORMAL
+        holds = self.table[column].astype("string").str.strip().eq(value).fillna(False).astype(bool)
+        if not (ill & holds).any():
+            there = sorted(self.table.loc[ill, column].dropna().astype(str).unique())[:6]
+            raise CollectionError(
+                f"no film of a disease in {self.name} has {column} {value!r}; there are "
+                f"{', '.join(map(repr, there)) or 'none with any value'}"
+            )
+        left = int((ill & ~holds).sum())
+        note = f"{left:,} films of a disease without {column} “{value}” are left out."
+        table = self.table[~ill | holds].reset_index(drop=True)
+        return replace(self, table=table, notes=(*self.notes, note))
+
 
 def read_scores(path: str | Path) -> Scores:
     """Read a table of scores.

@@ -4,6 +4,7 @@ The shipped recipes lie beside this module, one YAML a row of the report's Table
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -179,6 +180,21 @@ class Baseline(_Part):
     """Pixels of the side of a HOG cell; blocks are of 2 x 2 cells."""
 
 
+Group = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class LeaveOut(_Part):
+    """Sources that training does not see, so that the model can be judged at places new to it."""
+
+    sources: tuple[str, ...] = ()
+    """Train, validate and choose without these; all their films are predicted as the split ``outside``."""
+    in_turn: Literal["each"] | tuple[Group, ...] = ()
+    """Besides the model, train one more for each of these groups of sources, without it; ``each`` stands for
+    every source there is. A finished run says which."""
+    together: tuple[Group, ...] = (("nih", "qatar"),)
+    """Sources that share a hospital or patients: where one of them is left out, all of them are."""
+
+
 class Recipe(_Part):
     """One whole run: of a network (`model`), or of a `baseline`."""
 
@@ -196,6 +212,7 @@ class Recipe(_Part):
     """What teaches an evidence map beside the labels."""
     training: Training = Training()
     augmentation: Augmentation | None = None
+    leave_out: LeaveOut = LeaveOut()
     folds: int = Field(0, ge=0, le=20)
     """Train this many members, each validated on its own fold, and let them vote; 0 trains one."""
     one_vs_all: bool = False
@@ -272,6 +289,19 @@ class Recipe(_Part):
         if self.folds:
             return tuple(f"fold-{fold}" for fold in range(self.folds))
         return LABELS if self.one_vs_all else ()
+
+    @property
+    def outside(self) -> dict[str, tuple[str, ...]]:
+        """Names of the runs that judge this one at places new to them, and the sources each leaves out."""
+        if self.leave_out.in_turn == "each":
+            return {}  # which those are a collection says
+        found: dict[str, tuple[str, ...]] = {}
+        for group in self.leave_out.in_turn:
+            name = re.sub(r"[^\w.-]+", "-", "-".join(group)).strip(".-").lower() or "source"
+            while name in found:
+                name += "-2"
+            found[name] = group
+        return found
 
     def to_yaml(self) -> str:
         """Write every setting, defaults too, as YAML."""

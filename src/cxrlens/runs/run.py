@@ -10,6 +10,9 @@
     one row an epoch; ``predictions-SPLIT.csv`` one row a film; ``metrics.json``, ``report.html``.
 ``members/NAME/``
     one-vs-all and voting: each member is such a folder, and its parent has no weights of its own.
+``outside/NAME/``
+    where sources are left out in turn: such a folder each, of a model that did not see them. They judge the
+    recipe; the run's own model does not ask them.
 """
 
 import hashlib
@@ -17,6 +20,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,18 +30,18 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from cxrlens.collections.collection import LABELS, Collection, read_collection
+from cxrlens.collections.collection import LABELS, OUTSIDE, Collection, read_collection
 from cxrlens.collections.tables import read_own_table
-from cxrlens.errors import RunError
+from cxrlens.errors import OutputError, RunError
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, parse_recipe
-from cxrlens.writing import moved_into_place, write_text
+from cxrlens.writing import moved_into_place, refuse_filled, write_text
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""
 
-PREDICTED = ("validation", "test")
-"""The splits that a finished run has predictions of, where it was not told otherwise."""
+PREDICTED = ("validation", OUTSIDE, "test")
+"""The splits that a finished run has predictions of, where it was not told otherwise and they have films."""
 
 REST = "rest"
 """What is not the target of a one-vs-all member."""
@@ -126,6 +130,24 @@ class Run:
                 )
             members[name] = Run(place)
         return members
+
+    def outside(self) -> dict[str, "Run"]:
+        """Open the runs in ``outside/``, by name; each was trained like this one, without some sources.
+
+        Raises
+        ------
+        RunError
+            If training has not come to one of them yet.
+        """
+        found = {}
+        for name in self.recipe.outside:
+            place = self.path / "outside" / name
+            if not (place / "versions.json").is_file():
+                raise RunError(
+                    f"{self.path} was not trained without {name} yet: cxrlens train --resume -o {self.path}"
+                )
+            found[name] = Run(place)
+        return found
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -301,7 +323,9 @@ class Run:
         """
         found = hashlib.sha256()
         names = ("recipe.yaml", "weights.safetensors")
-        for file in sorted(file for name in names for file in self.path.rglob(name)):
+        own = (file for name in names for file in self.path.rglob(name))
+        # What judges the model is no part of it.
+        for file in sorted(f for f in own if "outside" not in f.relative_to(self.path).parts):
             found.update(file.relative_to(self.path).as_posix().encode() + b"\0")
             found.update(hashlib.sha256(file.read_bytes()).digest())
         return found.hexdigest()[:12]
@@ -320,6 +344,23 @@ VERSIONS = "versions.json"
 def is_run(path: Path) -> bool:
     """Tell whether a folder is meant to be a run."""
     return (path / VERSIONS).is_file()
+
+
+def make_room(out: Path, force: bool) -> None:
+    """Empty the place of a new run folder, if the user said that an old one may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If something is there and `force` is not set, or it is no run folder.
+    """
+    refuse_filled(out, force)
+    if out.exists() and any(out.iterdir()):
+        if not (out / "versions.json").is_file():
+            raise OutputError(
+                f"{out} is no run folder, so --force does not empty it: choose another"
+            )
+        shutil.rmtree(out)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:

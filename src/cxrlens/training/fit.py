@@ -15,16 +15,17 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from cxrlens.collections.cache import CachedFilms, cache_films
-from cxrlens.collections.collection import LABELS, SPLITS, Collection
+from cxrlens.collections.collection import OUTSIDE, Collection
 from cxrlens.collections.same_films import refuse_contradictions, same_rows
 from cxrlens.collections.splits import split
-from cxrlens.errors import CollectionError, CxrlensError, OutputError, RunError
+from cxrlens.errors import CxrlensError, RunError
 from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.quality.chain import Chain
+from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
 from cxrlens.recipes.recipe import Recipe
-from cxrlens.runs.run import PREDICTED, Run
+from cxrlens.runs.run import PREDICTED, Run, make_room
 from cxrlens.runs.weights import write_weights
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.batches import batches
@@ -33,7 +34,6 @@ from cxrlens.training.members import members_of
 from cxrlens.training.module import KeepEpochs, TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
 from cxrlens.training.progress_files import SafetensorsCheckpoints
-from cxrlens.writing import refuse_filled
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -80,7 +80,9 @@ def train(
     on_epoch
         See `OnEpoch`; a recipe with members does not call it.
     predicted
-        The splits to predict at the end; tuning leaves the test films alone.
+        The splits to predict at the end; tuning leaves the test films alone. Sources that the recipe leaves
+        out are the split ``outside``; where it leaves some out in turn, a run without each lies in
+        ``outside/NAME/``.
 
     Returns
     -------
@@ -99,13 +101,15 @@ def train(
     CxrlensError
         If the backbone, its weights or the device cannot be had.
     """
-    _make_room(out, force)
+    make_room(out, force)
     collection.need("label")
     given = collection
     if "split" not in collection.films:
         collection = split(collection, recipe.seed)
     collection.need("split")
-    _refuse_missing_classes(collection, recipe)
+    asked = recipe
+    recipe, collection = leave_out(asked, collection)
+    refuse_missing_classes(collection, recipe)
     members_of(recipe, collection)
     drawn = read_drawn(recipe, collection, boxes, lungs)
     if recipe.training.source_prior:
@@ -121,15 +125,18 @@ def train(
     if "split" not in given.films:
         # Now that the films are decoded, copies that were saved anew are known, too.
         collection = split(given, recipe.seed, same=same)
-        _refuse_missing_classes(collection, recipe)
+        recipe, collection = leave_out(asked, collection, same)
+        refuse_missing_classes(collection, recipe)
     refuse_contradictions(collection.films, same)
     if recipe.baseline:
         facts["device"] = "cpu"
-        return _fit_baseline(out, recipe, collection, cached, facts, progress)
+        run = _fit_baseline(out, recipe, collection, cached, facts, progress)
+        return _train_outside(run, cache, progress)
     if recipe.members:
         run = Run.create(out, recipe, collection, facts)
         drawn.write(run)
-        return _train_members(run, collection, cached, cache, progress)
+        _train_members(run, collection, cached, cache, progress)
+        return _train_outside(run, cache, progress)
 
     torch.manual_seed(recipe.seed)
     model = build_model(recipe.network, recipe.outputs)
@@ -143,7 +150,8 @@ def train(
     facts |= {"precision": precision, "weights": model.backbone.origin}
     run = Run.create(out, recipe, collection, facts)
     drawn.write(run)
-    return _fit(run, model, collection, cached, progress, on_epoch, predicted)
+    _fit(run, model, collection, cached, progress, on_epoch, predicted)
+    return _train_outside(run, cache, progress)
 
 
 def resume(
@@ -166,16 +174,18 @@ def resume(
     """
     run = Run(out)
     if (run.path / f"predictions-{predicted[-1]}.csv").is_file():
-        return run
+        return _train_outside(run, cache, progress)
     collection = run.collection()
     cached = _cached(collection, run.recipe, cache, progress)
     if run.recipe.baseline:
-        return _fit_baseline(out, run.recipe, collection, cached, run.versions(), progress)
-    if run.recipe.members:
-        return _train_members(run, collection, cached, cache, progress)
-    torch.manual_seed(run.recipe.seed)
-    model = build_model(run.recipe.network, run.recipe.outputs)
-    return _fit(run, model, collection, cached, progress, on_epoch, predicted)
+        _fit_baseline(out, run.recipe, collection, cached, run.versions(), progress)
+    elif run.recipe.members:
+        _train_members(run, collection, cached, cache, progress)
+    else:
+        torch.manual_seed(run.recipe.seed)
+        model = build_model(run.recipe.network, run.recipe.outputs)
+        _fit(run, model, collection, cached, progress, on_epoch, predicted)
+    return _train_outside(run, cache, progress)
 
 
 def _fit_baseline(
@@ -208,21 +218,7 @@ def _train_members(
     same = same_rows(cached.pixels, cached.rows)
     for name, (recipe, films) in members_of(run.recipe, collection, same).items():
         place = run.path / "members" / name
-        say = _named(progress, name)
-        if (place / "versions.json").is_file():
-            resume(place, cache=cache, progress=say)
-            continue
-        shutil.rmtree(place, ignore_errors=True)
-        train(
-            recipe,
-            films,
-            place,
-            boxes=_kept(run.boxes),
-            lungs=_kept(run.lungs),
-            device=run.versions()["device"],
-            cache=cache,
-            progress=say,
-        )
+        _train_inner(run, place, recipe, films, cache, _named(progress, name))
     run.write_skipped(cached.failures)
     if run.recipe.folds:
         # Each film outside the test split is predicted by the member that was not trained on it.
@@ -230,8 +226,49 @@ def _train_members(
         run.write_predictions("validation", pd.concat(parts, ignore_index=True))
     else:
         _predict_split(run, "validation", collection, cached, progress)
-    _predict_split(run, "test", collection, cached, progress)
+    for name in PREDICTED[1:]:
+        _predict_split(run, name, collection, cached, progress)
     return run
+
+
+def _train_outside(run: Run, cache: Path | None, progress: Progress | None) -> Run:
+    """Train once more without each group of sources in turn, and gather what is said of them."""
+    if not run.recipe.outside:
+        return run
+    collection = run.collection()
+    own = run.recipe.leave_out.sources
+    parts = [t[t["source"].isin(own)] for t in ([run.predictions(OUTSIDE)] if own else [])]
+    for name, group in run.recipe.outside.items():
+        place, recipe = run.path / "outside" / name, without(run.recipe, group)
+        say = _named(progress, f"without {' and '.join(group)}")
+        table = _train_inner(run, place, recipe, collection, cache, say).predictions(OUTSIDE)
+        parts.append(table[table["source"].isin(group)])
+    run.write_predictions(OUTSIDE, pd.concat(parts, ignore_index=True))
+    return run
+
+
+def _train_inner(
+    run: Run,
+    place: Path,
+    recipe: Recipe,
+    collection: Collection,
+    cache: Path | None,
+    progress: Progress | None,
+) -> Run:
+    """Train a run inside another one, or go on with it."""
+    if (place / "versions.json").is_file():
+        return resume(place, cache=cache, progress=progress)
+    shutil.rmtree(place, ignore_errors=True)
+    return train(
+        recipe,
+        collection,
+        place,
+        boxes=_kept(run.boxes),
+        lungs=_kept(run.lungs),
+        device=run.versions()["device"],
+        cache=cache,
+        progress=progress,
+    )
 
 
 def _kept(table: Path) -> Path | None:
@@ -300,10 +337,11 @@ def _fit(
 def _predict_split(
     run: Run, name: str, collection: Collection, cached: CachedFilms, progress: Progress | None
 ) -> None:
-    predictor = Predictor.of(run, device=run.versions()["device"])
     films = collection.films
-    carried = [name for name in ("label", "patient", "source") if name in films]
     chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
+    if name == OUTSIDE and not chosen.any():
+        return
+    predictor = Predictor.of(run, device=run.versions()["device"])
     say = (lambda done, of: progress(f"predict {name}", done, of)) if progress else None
     table = predictor.predict_cached(
         films.loc[chosen, "image"].tolist(),
@@ -312,6 +350,7 @@ def _predict_split(
         cached.findings[chosen].reset_index(drop=True),
         say,
     )
+    carried = [name for name in films if name not in {*table, "split", "fold", "acquisition"}]
     known = films.loc[chosen, carried].reset_index(drop=True)
     known["label"] = run.labels(known["label"])
     run.write_predictions(name, pd.concat([table, known], axis=1))
@@ -326,35 +365,8 @@ def _cached(
     cached = replace(cached, failures=cached.failures | dict(collection.missing))
     readable = collection.of(collection.films[cached.rows >= 0])
     if cached.failures:
-        _refuse_missing_classes(readable, recipe)
+        refuse_missing_classes(readable, recipe)
     return cached
-
-
-def _make_room(out: Path, force: bool) -> None:
-    refuse_filled(out, force)
-    if out.exists() and any(out.iterdir()):
-        if not (out / "versions.json").is_file():
-            raise OutputError(
-                f"{out} is no run folder, so --force does not empty it: choose another"
-            )
-        shutil.rmtree(out)
-
-
-def _refuse_missing_classes(collection: Collection, recipe: Recipe) -> None:
-    films = collection.films
-    for name in SPLITS:
-        present = set(films.loc[films["split"] == name, "label"])
-        missing = [label for label in LABELS if label not in present]
-        if recipe.target and recipe.target in present and len(present) > 1:
-            continue  # a class against the rest, whatever the rest is
-        if missing:
-            needed = (
-                f"{recipe.target} and of the rest" if recipe.target else "each of three classes"
-            )
-            raise CollectionError(
-                f"the {name} split has no film of {' and '.join(missing)}; this recipe needs films of "
-                f"{needed} in every split (there are {len(present)} classes in it)"
-            )
 
 
 def _accelerator(device: str) -> str:

@@ -6,6 +6,9 @@ from cxrlens.collections.splits import fold
 from cxrlens.errors import CollectionError
 from cxrlens.recipes.recipe import Recipe
 
+INNER = ("train", "validation")
+"""The splits that folds are dealt out over."""
+
 Member = tuple[Recipe, Collection]
 
 
@@ -34,6 +37,9 @@ def members_of(
     CollectionError
         If a class has fewer patients than folds, or the column ``fold`` does not fit.
     """
+    # What judges the whole is trained once, not for each member.
+    leave_out = recipe.leave_out.model_copy(update={"in_turn": ()})
+    recipe = recipe.model_copy(update={"leave_out": leave_out})
     if recipe.folds:
         dealt = _dealt(recipe, collection, same)
         single = recipe.model_copy(update={"folds": 0})
@@ -52,7 +58,7 @@ def _dealt(recipe: Recipe, collection: Collection, same: Same | None) -> Collect
     films = collection.films
     if "fold" not in films:
         return fold(collection, recipe.folds, recipe.seed, same)
-    inner = films[films["split"] != "test"]
+    inner = films[films["split"].isin(INNER)]
     found = sorted(inner["fold"].dropna().astype(int).unique().tolist())
     if inner["fold"].isna().any() or found != list(range(recipe.folds)):
         raise CollectionError(
@@ -70,7 +76,7 @@ def _dealt(recipe: Recipe, collection: Collection, same: Same | None) -> Collect
 
 def _held_out(dealt: Collection, number: int) -> Collection:
     films = dealt.films
-    split = films["split"].mask(films["split"] != "test", "train")
-    # Films of the test split have no fold, and what is missing must not count as a match.
+    split = films["split"].mask(films["split"].isin(INNER), "train")
+    # Films of other splits have no fold, and what is missing must not count as a match.
     split = split.mask(films["fold"].eq(number).fillna(False).astype(bool), "validation")
     return Collection(films.assign(split=split).drop(columns="fold"))

@@ -93,6 +93,11 @@ def space_of(recipe: Recipe) -> Space:
             f"the recipe {recipe.name} trains {len(recipe.members)} members: tune one network, for "
             "example with --set folds=0, or --set one_vs_all=false --set target=tuberculosis"
         )
+    if recipe.leave_out.in_turn:
+        raise RecipeError(
+            f"the recipe {recipe.name} trains once more without each of several sources: tune one "
+            "network, with --set leave_out.in_turn=[]"
+        )
     if recipe.baseline:
         raise RecipeError(
             f"the recipe {recipe.name} is a baseline, which chooses its one setting on the validation "

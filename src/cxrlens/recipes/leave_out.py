@@ -1,0 +1,217 @@
+"""Sources that training does not see: which go out together, and what is left.
+
+A random split rewards a model for telling places apart. A source that was left out whole, with every source
+that shares its hospital or patients, cannot be recognised: what is found there was learnt elsewhere.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
+from cxrlens.collections.same_films import Same
+from cxrlens.errors import CollectionError
+from cxrlens.recipes.recipe import Recipe
+
+INSIDE = ("train", "validation", "test")
+"""The splits that need films of every class."""
+
+
+def leave_out(
+    recipe: Recipe, collection: Collection, same: Same | None = None
+) -> tuple[Recipe, Collection]:
+    """Name the sources that a recipe leaves out, and take their films out of the splits.
+
+    Parameters
+    ----------
+    recipe
+        Its ``leave_out.in_turn`` may be ``each``.
+    collection
+        With labels and a split.
+    same
+        Which films are copies of each other: sources that share one go together.
+
+    Returns
+    -------
+    tuple of Recipe and Collection
+        The recipe with every source that really goes out by name, those that go together included; the
+        collection with the split ``outside`` for all films of ``leave_out.sources``.
+
+    Raises
+    ------
+    CollectionError
+        If there are no sources, one is unknown, or leaving one out leaves no film of a class.
+    """
+    asked = recipe.leave_out
+    if not asked.sources and not asked.in_turn:
+        return recipe, collection
+    known = _sources(collection)
+    bound = _bound(collection, asked.together, same)
+    sources = _with_bound(asked.sources, known, bound)
+    _refuse_unknown(
+        (name for group in asked.in_turn if asked.in_turn != "each" for name in group), known
+    )
+    films = collection.films
+    films = films.assign(split=films["split"].mask(films["source"].isin(sources), OUTSIDE))
+    left = collection.of(films)
+    if lost := _lost(recipe, collection, sources):
+        raise CollectionError(_refusal(sources, lost))
+    in_turn = _in_turn(recipe, left, [name for name in known if name not in sources], bound)
+    named = asked.model_copy(update={"sources": sources, "in_turn": in_turn})
+    return recipe.model_copy(update={"leave_out": named}), left
+
+
+def without(recipe: Recipe, group: Sequence[str]) -> Recipe:
+    """Give the recipe of a run that leaves one more group of sources out, and nothing in turn."""
+    sources = tuple(dict.fromkeys([*recipe.leave_out.sources, *group]))
+    part = recipe.leave_out.model_copy(update={"sources": sources, "in_turn": ()})
+    return recipe.model_copy(update={"leave_out": part})
+
+
+def refuse_missing_classes(collection: Collection, recipe: Recipe) -> None:
+    """Raise `CollectionError` unless every split but ``outside`` has films of every class of the recipe."""
+    films = collection.films
+    for name in INSIDE:
+        present = set(films.loc[films["split"] == name, "label"])
+        missing = [label for label in LABELS if label not in present]
+        if recipe.target and recipe.target in present and len(present) > 1:
+            continue  # a class against the rest, whatever the rest is
+        if missing:
+            needed = (
+                f"{recipe.target} and of the rest" if recipe.target else "each of three classes"
+            )
+            raise CollectionError(
+                f"the {name} split has no film of {' and '.join(missing)}; this recipe needs films of "
+                f"{needed} in every split (there are {len(present)} classes in it)"
+            )
+
+
+def staying(recipe: Recipe, collection: Collection) -> dict[str, str]:
+    """Say of the sources that are in every training why none leaves them out.
+
+    Parameters
+    ----------
+    recipe
+        As a run keeps it, with sources in turn.
+    collection
+        The run's.
+
+    Returns
+    -------
+    dict of str to str
+        A sentence by source; empty where nothing was left out in turn.
+    """
+    if not recipe.outside:
+        return {}
+    gone = {name for group in recipe.outside.values() for name in group}
+    bound = _bound(collection, recipe.leave_out.together)
+    said = {}
+    for name in _sources(collection):
+        if name in gone or name in recipe.leave_out.sources:
+            continue
+        lost = _lost(recipe, collection, _with_bound([name], _sources(collection), bound))
+        said[name] = (
+            f"{name} is in every training: without it there is no {' and no '.join(lost)} film to learn from."
+            if lost
+            else f"{name} is in every training: the recipe does not ask to leave it out."
+        )
+    return said
+
+
+def _in_turn(
+    recipe: Recipe, collection: Collection, known: Sequence[str], bound: Sequence[set[str]]
+) -> tuple[tuple[str, ...], ...]:
+    asked = recipe.leave_out.in_turn
+    if not asked:
+        return ()
+    each = asked == "each"
+    groups = [
+        _with_bound(group, known, bound)
+        for group in ([[name] for name in known] if each else asked)
+    ]
+    groups = list(dict.fromkeys(groups))
+    lost = {group: _lost(recipe, collection, group) for group in groups}
+    possible = tuple(group for group in groups if not lost[group])
+    if not each and len(possible) < len(groups):
+        group = next(group for group in groups if lost[group])
+        raise CollectionError(_refusal(group, lost[group]))
+    if not possible:
+        raise CollectionError(
+            f"no source can be left out: {_refusal(groups[0], lost[groups[0]])}"
+            if groups
+            else "no source is left to be left out in turn"
+        )
+    return possible
+
+
+def _sources(collection: Collection) -> list[str]:
+    if "source" not in collection.films or collection.films["source"].isna().all():
+        raise CollectionError(
+            "the collection has no sources, so none can be left out: add a column 'source' that says where "
+            "each film is from"
+        )
+    return sorted(collection.films["source"].dropna().unique())
+
+
+def _bound(
+    collection: Collection, together: Iterable[Sequence[str]], same: Same | None = None
+) -> list[set[str]]:
+    """Join sources that are declared to go together, or have a patient or a film in common, into sets."""
+    known = set(_sources(collection))
+    pairs = [set(group) & known for group in together]
+    films = collection.films
+    if "patient" in films:
+        pairs += _sharing(films["source"], films["patient"])
+    if same is not None:
+        pairs += _sharing(films["source"], pd.Series(same, index=films.index))
+    sets: list[set[str]] = []
+    for pair in pairs:
+        meeting = [one for one in sets if one & pair]
+        sets = [one for one in sets if not one & pair] + [pair.union(*meeting)]
+    return sets
+
+
+def _sharing(source: pd.Series, of: pd.Series) -> list[set[str]]:
+    """Find the sets of sources in which one patient, or one film, stands."""
+    places = pd.DataFrame({"source": source, "of": of}).dropna().drop_duplicates()
+    several = places[places["of"].duplicated(keep=False)]
+    return [set(names) for _, names in several.groupby("of")["source"]]
+
+
+def _with_bound(
+    names: Iterable[str], known: Sequence[str], bound: Sequence[set[str]]
+) -> tuple[str, ...]:
+    names = list(names)
+    _refuse_unknown(names, known)
+    gone = set(names).union(*(one for one in bound if one & set(names)))
+    return tuple(name for name in known if name in gone)
+
+
+def _refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise CollectionError(f"no film is from the source {name!r}; {hint}")
+
+
+def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> list[str]:
+    """Name the classes of which no film would be left to learn from."""
+    films = collection.films[collection.films["split"] != OUTSIDE]
+    before = set(films["label"])
+    after = set(films.loc[~films["source"].isin(sources), "label"])
+    if recipe.target:
+        # A class against the rest needs both, whatever the rest is.
+        rest = {label for label in after if label != recipe.target}
+        return ([] if recipe.target in after else [recipe.target]) + ([] if rest else ["other"])
+    return [label for label in LABELS if label in before - after]
+
+
+def _refusal(sources: Sequence[str], lost: Sequence[str]) -> str:
+    what = " and ".join(sources)
+    has = "is the only source" if len(sources) == 1 else "are the only sources"
+    return (
+        f"leaving out {what} leaves no film of {' and '.join(lost)}: {what} {has} of it; leave another "
+        "source out, or add films of that class from elsewhere"
+    )
