@@ -92,18 +92,26 @@ def go_on(out: str | Path, *, cache: Path | None = None, progress: Progress | No
     return run
 
 
-def evaluate(run: Run) -> dict[str, Metrics]:
-    """Measure a run's predictions, its members' too, and write ``metrics.json`` and ``report.html``."""
+def evaluate(run: Run, prevalence: float | None = None) -> dict[str, Metrics]:
+    """Measure a run's predictions, its members' too, and write ``metrics.json`` and ``report.html``.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    prevalence
+        In (0, 1): also give predictive values for it.
+    """
     for member in run.members().values():
-        evaluate(member)
-    metrics = assess_run(run)
+        evaluate(member, prevalence)
+    metrics = assess_run(run, prevalence=prevalence)
     for (
         member
     ) in run.outside().values():  # `assess_run` measured them, for what they say of the whole
         found = read_metrics(member.path / "metrics.json")
         write_report(member, member.path / "report.html", force=True, metrics=found)
         for inner in member.members().values():
-            evaluate(inner)
+            evaluate(inner, prevalence)
     write_report(run, run.path / "report.html", force=True, metrics=metrics)
     return metrics
 
@@ -155,8 +163,9 @@ def evaluate_table(
         If a file exists and `force` is not set.
     """
     out = Path(out) if out is not None else None
-    for name in TABLE_FILES if out else ():
-        refuse_existing(out / name, force)  # type: ignore[operator]
+    if out:
+        for name in TABLE_FILES:
+            refuse_existing(out / name, force)
     scores, chose = read_scores(predictions).parted()
     if validation is not None:
         chose = read_scores(validation)
@@ -164,15 +173,19 @@ def evaluate_table(
         scores = scores.confirmed(*confirmed)
     found = assess_scores(scores, chose, prevalence)
     if out:
-        write_metrics(out / "metrics.json", {"test": found}, force=True)
-        for name, table in (
-            ("diseases.csv", separations(found.diseases)),
-            ("operating-points.csv", points(found.diseases)),
-        ):
-            with moved_into_place(out / name) as draft:
-                table.to_csv(draft, index=False)
+        _write_measured(out, "test", found)
         write_table_report(scores, found, out / "report.html", force=True)
     return Judgement(scores, found)
+
+
+def _write_measured(out: Path, split: str, found: Metrics | Judged) -> None:
+    write_metrics(out / "metrics.json", {split: found}, force=True)
+    for name, table in (
+        ("diseases.csv", separations(found.diseases)),
+        ("operating-points.csv", points(found.diseases)),
+    ):
+        with moved_into_place(out / name) as draft:
+            table.to_csv(draft, index=False)
 
 
 @dataclass(frozen=True)
@@ -189,6 +202,7 @@ def evaluate_on(
     films: str | Path | Collection,
     out: str | Path,
     *,
+    prevalence: float | None = None,
     cache: Path | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -202,7 +216,9 @@ def evaluate_on(
     films
         A collection with labels, or the path of its table. All its films count, whatever their split.
     out
-        Gets ``predictions.csv``, ``metrics.json`` and ``report.html``.
+        Gets ``predictions.csv`` and `TABLE_FILES`.
+    prevalence
+        See `evaluate`. Thresholds are those that a run's own validation films gave; a bundle has none.
     cache, force
         See `train`.
     progress
@@ -215,7 +231,7 @@ def evaluate_on(
     """
     out = Path(out)
     saved = open_model(model)
-    for name in ("predictions.csv", "metrics.json", "report.html"):
+    for name in ("predictions.csv", *TABLE_FILES):
         refuse_existing(out / name, force)
     collection = films if isinstance(films, Collection) else read_collection(films)
     collection.need("label")
@@ -239,11 +255,27 @@ def evaluate_on(
     known = [name for name in collection.films if name not in table]
     table = pd.concat([table, collection.films.loc[read, known].reset_index(drop=True)], axis=1)
     table["label"] = saved.labels(table["label"])
-    metrics = assess(table, saved.classes)
+    metrics = assess(
+        table,
+        saved.classes,
+        validation=_validation(saved, table) if isinstance(saved, Run) else None,
+        prevalence=prevalence,
+    )
     write_predictions(out / "predictions.csv", table)
-    write_metrics(out / "metrics.json", {"other": metrics}, force=True)
+    _write_measured(out, "other", metrics)
     write_films_report(saved, table, metrics, out / "report.html", force=True)
     return Evaluated(table, metrics, cached.failures | dict(collection.missing))
+
+
+def _validation(run: Run, table: pd.DataFrame) -> pd.DataFrame | None:
+    """Read the run's validation films that choose thresholds, without those that are to be measured."""
+    if not (run.path / "predictions-validation.csv").is_file():
+        return None
+    films = run.predictions("validation")
+    for column in ("image", "patient"):
+        if column in films and column in table:
+            films = films[~films[column].isin(table[column].dropna())]
+    return films
 
 
 @dataclass(frozen=True)

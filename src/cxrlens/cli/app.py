@@ -8,6 +8,7 @@ from cxrlens import __version__
 from cxrlens.cli import collections, models, quality
 from cxrlens.cli.compare import compare
 from cxrlens.cli.dicom import dicom_node
+from cxrlens.cli.evaluate import evaluate
 from cxrlens.cli.explore import explore
 from cxrlens.cli.export import export
 from cxrlens.cli.methods import ExplainCommand
@@ -51,7 +52,7 @@ app.command()(collections.pairs)
 app.command()(collections.split)
 app.command()(models.train)
 app.command()(tune)
-app.command()(models.evaluate)
+app.command()(evaluate)
 app.command()(compare)
 app.command(cls=ExplainCommand)(models.explain)
 app.command()(models.predict)

@@ -1,8 +1,9 @@
-"""Verbs about models: demo, train, evaluate, explain, predict."""
+"""Verbs about models: demo, train, explain, predict."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,12 +15,11 @@ from cxrlens.cli.arguments import (
     Model,
     OutFolder,
     films_in,
-    refuse_model,
     the_model,
 )
+from cxrlens.cli.evaluate import say_metrics
 from cxrlens.cli.methods import complete
 from cxrlens.cli.say import NOTICE, done, end_with, fault, out, stage, stages
-from cxrlens.errors import CxrlensError
 
 
 def demo(
@@ -76,6 +76,14 @@ def train(
     lungs: Annotated[
         Path | None, typer.Option(metavar="LUNGS.CSV", help="Lung masks, for a recipe with a map.")
     ] = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--leave-out-source",
+            metavar="NAME[,NAME]|each",
+            help="Train without these sources and judge it there; `each`: also once more without each.",
+        ),
+    ] = None,
     go_on: Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")] = False,
     device: Device = "auto",
     cache: Cache = None,
@@ -100,6 +108,7 @@ def train(
                 )
             changes = [*(settings or ()), *([f"model.weights={weights}"] if weights else ())]
             changes += [f"folds={folds}"] if folds else []
+            changes += _left_out(left_out or ())
             run = job.train(
                 recipe,
                 films,
@@ -112,7 +121,7 @@ def train(
                 force=force,
                 progress=bars,
             )
-    _say_metrics(run.metrics())
+    say_metrics(run)
     done(
         f"{run.path}: open {run.path / 'report.html'}",
         f"cxrlens explain FILM... --model {run.path} -o explained",
@@ -120,46 +129,14 @@ def train(
     end_with(run.skipped())
 
 
-def evaluate(
-    films: Annotated[
-        Path | None, typer.Argument(metavar="[FILMS.CSV]", help="Other films than the run's own.")
-    ] = None,
-    model: Model = None,
-    folder: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Needed with FILMS.CSV.")
-    ] = None,
-    cache: Cache = None,
-    force: Force = False,
-) -> None:
-    """Measure a run on its own validation and test films again, or on other films.
-
-    Without FILMS.CSV the run's metrics.json and report.html are made anew. With it, DIR gets
-    predictions.csv, metrics.json and report.html of those films.
-    """
-    import cxrlens.main_job as job
-    from cxrlens.runs.run import Run, is_run
-
-    if films is not None:
-        refuse_model(films, "evaluate", "[FILMS.CSV]")
-    model = the_model(model)
-    if films is None:
-        if model.exists() and not is_run(model):
-            raise CxrlensError(f"{model} has no films of its own, as a run has: name FILMS.CSV")
-        run = Run(model)
-        job.evaluate(run)
-        _say_metrics(run.metrics())
-        done(f"{run.path}: wrote metrics.json and report.html")
-        return
-    if folder is None:
-        raise typer.BadParameter("say where the results go: -o DIR")
-    with stage("predict") as bar:
-        result = job.evaluate_on(model, films, folder, cache=cache, force=force, progress=bar)
-    _say_metrics({"other films": result.metrics.model_dump()})
-    done(
-        f"{folder}: wrote predictions.csv, metrics.json and report.html",
-        f"open {folder / 'report.html'}",
-    )
-    end_with(result.failures)
+def _left_out(names: Sequence[str]) -> list[str]:
+    """Turn what was named into settings of the recipe."""
+    named = [name.strip() for one in names for name in one.split(",") if name.strip()]
+    if "each" in named:
+        if len(named) > 1:
+            raise typer.BadParameter("--leave-out-source takes names, or each alone")
+        return ["leave_out.in_turn=each"]
+    return [f"leave_out.sources={json.dumps(named)}"] if named else []
 
 
 def explain(
@@ -245,13 +222,3 @@ def predict(
         f"cxrlens explain FILM... --model {model} -o explained",
     )
     end_with(result.failures)
-
-
-def _say_metrics(metrics: Mapping[str, Any]) -> None:
-    for name, values in metrics.items():
-        auc = values.get("macro_auc")
-        said = f", macro AUC {auc:.4f}" if auc is not None else ""
-        out.print(
-            f"{name}: {values['films']} films, accuracy {values['accuracy']:.4f}, "
-            f"macro F1 {values['macro_f1']:.4f}{said}"
-        )

@@ -3,16 +3,38 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTICE = "Research use only: not a medical device, not a diagnosis."
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+PIPED = 160
+"""Characters a line where no screen says how many there are."""
+
+_WORDS = {
+    "films of",
+    "class",
+    "source",
+    "by",
+    "group",
+    "demanded",
+    "threshold of",
+    "target",
+    "figure",
+}
+"""Columns that hold words."""
 
 LISTED = 20
 """Failures that are printed; the rest are counted."""
@@ -40,6 +62,19 @@ def end_with(failures: Mapping[str, str]) -> None:
         err.print(f"[red]skipped[/] and {len(failures) - LISTED} more")
     err.print(f"{len(failures)} films could not be read; everything else was done.")
     raise typer.Exit(1)
+
+
+def say_table(frame: "pd.DataFrame", title: str) -> None:
+    """Print a table; columns that hold figures are set right."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    for place, name in enumerate(frame.columns):
+        words = place == 0 or name in _WORDS
+        table.add_column(str(name), justify="left" if words else "right", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(escape(str(value)) for value in row))
+    # A file or a pipe has no width of its own: give it what keeps a row on one line.
+    console = out if out.is_terminal else Console(width=PIPED, highlight=False)
+    console.print(table, soft_wrap=False)
 
 
 @contextmanager

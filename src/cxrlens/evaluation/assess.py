@@ -130,7 +130,9 @@ def _refuse_shared(scores: Scores, validation: Scores) -> None:
                 )
 
 
-def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metrics]:
+def assess_run(
+    run: Run, resamples: int = 1000, seed: int = 0, prevalence: float | None = None
+) -> dict[str, Metrics]:
     """Measure each split of a run that has predictions, and keep it as ``metrics.json``.
 
     Thresholds for the other splits are chosen on the validation films.
@@ -139,7 +141,7 @@ def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metr
     ----------
     run
         A run; metrics that it has already are replaced.
-    resamples, seed
+    resamples, seed, prevalence
         See `assess`.
 
     Returns
@@ -166,11 +168,12 @@ def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metr
             resamples,
             seed,
             validation=predictions.get("validation") if split != "validation" else None,
+            prevalence=prevalence,
         )
         for split, table in predictions.items()
     }
     if OUTSIDE in found and run.recipe.outside:
-        found[OUTSIDE] = _by_place(run, predictions, found[OUTSIDE], resamples, seed)
+        found[OUTSIDE] = _by_place(run, predictions, found[OUTSIDE], resamples, seed, prevalence)
     if not found:
         raise RunError(f"{run.path} has no predictions yet: cxrlens train --resume finishes it")
     write_metrics(run.path / "metrics.json", found, force=True)
@@ -178,24 +181,25 @@ def assess_run(run: Run, resamples: int = 1000, seed: int = 0) -> dict[str, Metr
 
 
 def _by_place(
-    run: Run, predictions: Mapping[str, pd.DataFrame], whole: Metrics, resamples: int, seed: int
+    run: Run,
+    predictions: Mapping[str, pd.DataFrame],
+    whole: Metrics,
+    resamples: int,
+    seed: int,
+    prevalence: float | None,
 ) -> Metrics:
     """Let each left-out source be judged by the network that did not see it, and by its own thresholds."""
     within: dict[str, dict[str, Separation]] = {name: {} for name in whole.diseases}
     own = predictions[OUTSIDE]
     own = own[own["source"].isin(run.recipe.leave_out.sources)]
-    judged = [each_disease(own, run.classes, predictions.get("validation"), None, resamples, seed)]
+    validation = predictions.get("validation")
+    judged = [each_disease(own, run.classes, validation, prevalence, resamples, seed)]
     for name, member in run.outside().items():
+        found = assess_run(member, resamples, seed, prevalence)[OUTSIDE].diseases
         gone = run.recipe.outside[name]
-        of = assess_run(member, resamples, seed)[OUTSIDE].diseases
-        judged.append(
-            {
-                d: one.model_copy(
-                    update={"within": {s: w for s, w in one.within.items() if s in gone}}
-                )
-                for d, one in of.items()
-            }
-        )
+        for label, one in found.items():
+            kept = {source: of for source, of in one.within.items() if source in gone}
+            judged.append({label: one.model_copy(update={"within": kept})})
     for diseases in judged:
         for name, disease in diseases.items():
             within.setdefault(name, {}).update(disease.within)

@@ -188,6 +188,10 @@ def scores_of(table: pd.DataFrame, name: str) -> Scores:
             table[column] = text.mask(text == "")
     if "age" in table:
         table["age"] = pd.to_numeric(table["age"], errors="coerce").astype(float)
+    if "calibrated" in table:
+        table["calibrated"] = (
+            table["calibrated"].astype("string").str.lower().eq("true").fillna(False)
+        )
     _check_images(table, name)
     table["label"] = table["label"].str.lower()
     _check_labels(table, "label", name)

@@ -12,7 +12,7 @@ import pandas as pd
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
 from cxrlens.collections.same_films import Same
 from cxrlens.errors import CollectionError
-from cxrlens.recipes.recipe import Recipe
+from cxrlens.recipes.recipe import EACH, Recipe
 
 INSIDE = ("train", "validation", "test")
 """The splits that need films of every class."""
@@ -49,9 +49,8 @@ def leave_out(
     known = _sources(collection)
     bound = _bound(collection, asked.together, same)
     sources = _with_bound(asked.sources, known, bound)
-    _refuse_unknown(
-        (name for group in asked.in_turn if asked.in_turn != "each" for name in group), known
-    )
+    if asked.in_turn != EACH:
+        _refuse_unknown((name for group in asked.in_turn for name in group), known)
     films = collection.films
     films = films.assign(split=films["split"].mask(films["source"].isin(sources), OUTSIDE))
     left = collection.of(films)
@@ -112,7 +111,7 @@ def staying(recipe: Recipe, collection: Collection) -> dict[str, str]:
             continue
         lost = _lost(recipe, collection, _with_bound([name], _sources(collection), bound))
         said[name] = (
-            f"{name} is in every training: without it there is no {' and no '.join(lost)} film to learn from."
+            f"{name} is in every training: without it there is {lost}."
             if lost
             else f"{name} is in every training: the recipe does not ask to leave it out."
         )
@@ -125,7 +124,7 @@ def _in_turn(
     asked = recipe.leave_out.in_turn
     if not asked:
         return ()
-    each = asked == "each"
+    each = asked == EACH
     groups = [
         _with_bound(group, known, bound)
         for group in ([[name] for name in known] if each else asked)
@@ -196,22 +195,29 @@ def _refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
             raise CollectionError(f"no film is from the source {name!r}; {hint}")
 
 
-def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> list[str]:
-    """Name the classes of which no film would be left to learn from."""
-    films = collection.films[collection.films["split"] != OUTSIDE]
-    before = set(films["label"])
-    after = set(films.loc[~films["source"].isin(sources), "label"])
-    if recipe.target:
-        # A class against the rest needs both, whatever the rest is.
-        rest = {label for label in after if label != recipe.target}
-        return ([] if recipe.target in after else [recipe.target]) + ([] if rest else ["other"])
-    return [label for label in LABELS if label in before - after]
+def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> str:
+    """Name a class of which no film would be left, in training or in a split; empty where all are left."""
+    films = collection.films
+    for split in INSIDE:
+        part = films[films["split"] == split]
+        before = set(part["label"])
+        after = set(part.loc[~part["source"].isin(sources), "label"])
+        lost = [label for label in LABELS if label in before - after]
+        if recipe.target and recipe.target in after and len(after) > 1:
+            continue  # a class against the rest, whatever the rest is
+        if lost:
+            elsewhere = films.loc[
+                ~films["source"].isin(sources) & (films["split"] != OUTSIDE), "label"
+            ]
+            gone = [label for label in lost if not elsewhere.eq(label).any()]
+            if gone:
+                return f"no film of {' and '.join(gone)}"
+            return f"no film of {' and '.join(lost)} in the {split} split"
+    return ""
 
 
-def _refusal(sources: Sequence[str], lost: Sequence[str]) -> str:
-    what = " and ".join(sources)
-    has = "is the only source" if len(sources) == 1 else "are the only sources"
+def _refusal(sources: Sequence[str], lost: str) -> str:
     return (
-        f"leaving out {what} leaves no film of {' and '.join(lost)}: {what} {has} of it; leave another "
-        "source out, or add films of that class from elsewhere"
+        f"leaving out {' and '.join(sources)} leaves {lost}: leave another source out, or add films of that "
+        "class from elsewhere"
     )

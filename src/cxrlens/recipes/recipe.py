@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from cxrlens.collections.collection import LABELS
@@ -180,6 +180,9 @@ class Baseline(_Part):
     """Pixels of the side of a HOG cell; blocks are of 2 x 2 cells."""
 
 
+EACH = (("each",),)
+"""What ``leave_out.in_turn`` is before a collection says which sources there are."""
+
 Group = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -188,11 +191,21 @@ class LeaveOut(_Part):
 
     sources: tuple[str, ...] = ()
     """Train, validate and choose without these; all their films are predicted as the split ``outside``."""
-    in_turn: Literal["each"] | tuple[Group, ...] = ()
+    in_turn: tuple[Group, ...] = ()
     """Besides the model, train one more for each of these groups of sources, without it; ``each`` stands for
     every source there is. A finished run says which."""
     together: tuple[Group, ...] = (("nih", "qatar"),)
     """Sources that share a hospital or patients: where one of them is left out, all of them are."""
+
+    @field_validator("in_turn", mode="before")
+    @classmethod
+    def _of_names(cls, value: Any) -> Any:
+        """Take a name for a group of one."""
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            return value  # which is then refused
+        return [[one] if isinstance(one, str) else one for one in value]
 
 
 class Recipe(_Part):
@@ -293,7 +306,7 @@ class Recipe(_Part):
     @property
     def outside(self) -> dict[str, tuple[str, ...]]:
         """Names of the runs that judge this one at places new to them, and the sources each leaves out."""
-        if self.leave_out.in_turn == "each":
+        if self.leave_out.in_turn == EACH:
             return {}  # which those are a collection says
         found: dict[str, tuple[str, ...]] = {}
         for group in self.leave_out.in_turn:
