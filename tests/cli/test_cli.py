@@ -134,10 +134,24 @@ def test_predict_explain_and_evaluate_a_run(
         "evaluate", other, "--model", small_run.path, "-o", tmp_path / "ev"
     )
     assert {path.name for path in (tmp_path / "ev").iterdir()} == {
-        "predictions.csv",
-        "metrics.json",
-        "report.html",
+        *("predictions.csv", "metrics.json", "diseases.csv", "operating-points.csv", "report.html")
     }
+    table = tmp_path / "ev" / "predictions.csv"
+    said = cxrlens(
+        "evaluate", "--predictions", table, "--prevalence", "0.02", "-o", tmp_path / "again"
+    )
+    assert "Each disease against normal films" in said
+    assert "PPV" in said
+    assert (tmp_path / "again" / "report.html").is_file()
+    assert "exists already" in cxrlens(
+        "evaluate", "--predictions", table, "-o", tmp_path / "again", code=2
+    )
+    pd.read_csv(table).drop(columns="label").to_csv(tmp_path / "bare.csv", index=False)
+    assert "no column 'label'" in cxrlens(
+        "evaluate", "--predictions", tmp_path / "bare.csv", code=2
+    )
+    for wrong in (("--prevalence", "2"), ("--confirmed", "view"), ("--model", small_run.path)):
+        cxrlens("evaluate", "--predictions", table, *wrong, code=2)
 
 
 def test_a_model_is_not_measured_on_its_training_films(

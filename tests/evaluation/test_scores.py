@@ -101,6 +101,11 @@ def test_splits_part_what_is_measured_from_what_chooses(tmp_path):
         ),
         (lambda t: t.rename(columns={"label": "Finding"}), "is it 'Finding'. rename"),
         (lambda t: t.drop(columns="image"), "no column 'image'"),
+        (
+            lambda t: t.rename(columns={"patient": "PatientID"}),
+            "no column 'patient', but 'PatientID': rename",
+        ),
+        (lambda t: t.assign(subset="train"), "no column 'split', but 'subset'"),
         (lambda t: t[["image", "label"]], "has no scores of a disease"),
         (lambda t: t[["image", "label", "normal"]].assign(p_tb=1), "is it 'p_tb'. rename"),
         (lambda t: t.iloc[:0], "lists no film"),

@@ -8,6 +8,7 @@ regard to case or spaces round them.
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import LABELS
+from cxrlens.collections.naming import folded, nearly
 from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.diseases import NORMAL
@@ -144,8 +146,7 @@ def read_scores(path: str | Path) -> Scores:
     path = Path(path)
     if not path.is_file():
         raise CollectionError(f"there is no file {path}: name a table with image, label and scores")
-    table = read_text_table(path)
-    scores = scores_of(table, str(path))
+    scores = scores_of(read_text_table(path), str(path))
     folder = path.resolve().parent
     images = [os.path.normpath(folder / image) for image in scores.table["image"]]
     return replace(scores, table=scores.table.assign(image=images), folder=folder)
@@ -173,13 +174,20 @@ def scores_of(table: pd.DataFrame, name: str) -> Scores:
             words = needed if isinstance(needed, str) else ", ".join(needed)
             raise CollectionError(
                 f"{name} has no column {column!r} ({words}), only {', '.join(map(str, table)) or 'nothing'}"
-                f"{_near(column, table.columns)}"
+                f"{_near(column, table)}"
             )
     if not set(classes) - {NORMAL}:
         raise CollectionError(
             f"{name} has no scores of a disease, only {', '.join(map(str, table))}: name a column "
-            f"of them pneumonia or tuberculosis{_near('tuberculosis', table.columns)}"
+            f"of them pneumonia or tuberculosis{_near('tuberculosis', table)}"
         )
+    for column in ("patient", "split"):
+        near = nearly(column, table) if column not in table else None
+        if near:
+            raise CollectionError(
+                f"{name} has no column {column!r}, but {near!r}: rename it to {column}, or to something else "
+                "if it is none"
+            )
     if table.empty:
         raise CollectionError(f"{name} lists no film")
     for column in ("image", "label", *_WORDS):
@@ -224,28 +232,30 @@ def scores_of(table: pd.DataFrame, name: str) -> Scores:
 
 def _named(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Give known columns their names, whatever their case and the spaces round them."""
-    folded = [str(column).strip().lower() for column in table.columns]
+    plain = [folded(str(column)) for column in table.columns]
     for column in _KNOWN:
-        if folded.count(column) > 1:
+        if plain.count(column) > 1:
             raise CollectionError(
-                f"{name} has {folded.count(column)} columns called {column}: leave one"
+                f"{name} has {plain.count(column)} columns called {column}: leave one"
             )
     names = [
-        fold if fold in _KNOWN else str(column) for fold, column in zip(folded, table, strict=True)
+        fold if fold in _KNOWN else str(column) for fold, column in zip(plain, table, strict=True)
     ]
     return table.set_axis(names, axis=1).reset_index(drop=True)
 
 
-def _near(wanted: str, columns: Sequence[str] | pd.Index) -> str:
-    hints = {
-        "tuberculosis": ("tb",),
-        "label": ("finding", "class", "target", "truth"),
-        "image": ("file", "path"),
-    }
-    folded = {str(column).strip().lower(): str(column) for column in columns}
-    near = [key for key in folded if any(hint in key for hint in hints.get(wanted, ()))]
-    near = near or difflib.get_close_matches(wanted, list(folded), n=1)
-    return f"; is it {folded[near[0]]!r}? rename that column" if near else ""
+def _near(wanted: str, table: pd.DataFrame) -> str:
+    """Ask whether a column of another name is the one that is missed."""
+    if wanted in LABELS:
+        found = [
+            str(name)
+            for name in table
+            if {"tb", wanted} & set(re.split(r"[\W_]+", folded(str(name))))
+        ]
+        near = found[0] if found else None
+    else:
+        near = nearly(wanted, table, maybe=True)
+    return f"; is it {near!r}? rename that column" if near else ""
 
 
 def _check_images(table: pd.DataFrame, name: str) -> None:
