@@ -30,6 +30,7 @@ def read(folder: Path, text: str, *said: str) -> Collection:
         "Patient",
         "PATIENT",
         '" Patient "',
+        ' "patient"',
         "\tpatient",
         "\ufeffpatient",
         "patient\xa0",
@@ -57,7 +58,7 @@ def test_a_known_column_is_known_in_any_case_and_with_space(folder: Path, name: 
         ),
         *(
             ("patient", name)
-            for name in ("anonymized_patient_id", "Patientennummer", "person", "ID")
+            for name in ("anonymized_patient_id", "Patientennummer", "person", "ID", "study_id")
         ),
         *(
             ("label", name)

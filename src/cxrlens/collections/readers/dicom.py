@@ -19,7 +19,7 @@ from cxrlens.collections.readers.reading import Reading, table_of
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.dicom_mark import is_dicom
 from cxrlens.radiographs.quiet import quietly
-from cxrlens.radiographs.read import find_films, open_film
+from cxrlens.radiographs.read import find_films, open_film, other_files
 from cxrlens.radiographs.view import VIEW_TAGS, view_of
 
 MODALITIES = frozenset({"", "CR", "DX", "DR", "XR", "RG", "SC", "OT"})
@@ -96,6 +96,8 @@ def read_dicom(folder: Path, salt: str | None = None) -> Reading:
                 "body_part": _code(tags["BodyPartExamined"]),
             }
         )
+    for kind, count in other_files(folder.resolve()).items():
+        left_out[f"{kind}, no suffix of a film"] += count
     return Reading(table_of(rows, folder, "it has no DICOM radiograph"), dict(left_out))
 
 
