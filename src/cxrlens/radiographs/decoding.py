@@ -136,7 +136,34 @@ def decode_apart(
     """
     size = options["rows"] * options["columns"] / 1e6
     seconds = SECONDS + SECONDS_PER_MEGAPIXEL * size
-    header = {"syntax": syntax, "plugin": plugin, "options": options, "seconds": seconds}
+    return _answer({"syntax": syntax, "plugin": plugin, "options": options}, pixels, seconds, name)
+
+
+def remarks_on_jpeg(data: bytes, name: str = "the film") -> int:
+    """Count what libjpeg remarks on a JPEG while it is decoded, which nothing but its words tells.
+
+    Parameters
+    ----------
+    data
+        A whole JPEG file.
+    name
+        What messages call it.
+
+    Returns
+    -------
+    int
+        Remarks on corrupt data: bad codes, bytes too many or too few before a marker.
+
+    Raises
+    ------
+    FilmError
+        As `decode_apart` does.
+    """
+    return int(_answer({}, data, SECONDS + SECONDS_PER_MEGAPIXEL * 100, name)[0])
+
+
+def _answer(job: dict[str, Any], pixels: bytes, seconds: float, name: str) -> NDArray[Any]:
+    header = {**job, "seconds": seconds}
     with _decoders.places:
         with _decoders.lock:
             decoder = _decoders.idle.pop() if _decoders.idle else None

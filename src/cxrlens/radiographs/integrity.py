@@ -153,9 +153,12 @@ def _huffman_tables_are_sound(body: bytes) -> bool:
     return True
 
 
-def segments(stream: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Give marker, body and end of each segment of a JPEG, up to its scan's header."""
-    place = 2
+def segments(stream: bytes, start: int = 0) -> Iterator[tuple[int, bytes, int]]:
+    """Give marker, body and end of each segment of a JPEG, up to the next scan's header.
+
+    `start` is 0 for the JPEG's own start, or the place of the marker behind a scan.
+    """
+    place = start or 2
     while stream.startswith(b"\xff\xd8") and place + 4 <= len(stream):
         prefix, marker, length = struct.unpack_from(">BBH", stream, place)
         if marker == 0xFF:  # a fill byte

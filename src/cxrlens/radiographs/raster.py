@@ -21,6 +21,7 @@ from cxrlens.errors import FilmError
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import ends_well, fault_of_png
 from cxrlens.radiographs.quiet import hush, quietly
+from cxrlens.radiographs.torn import load_whole
 
 # The plugins are called by name: Image.open would warn of large films by a limit of its own.
 _FORMATS: dict[str, type[ImageFile]] = {
@@ -85,7 +86,11 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
                 _refuse_odd_tiff(image, name)
             if isinstance(image, WebPImageFile) and image.is_animated:
                 raise FilmError(f"{name} is a moving picture: save the one that is the film")
-            grey = _deep_grey(image, data) if _has_deep_colour(image, data) else _grey(image)
+            grey = (
+                _deep_grey(image, data)
+                if _has_deep_colour(image, data)
+                else _grey(image, data, name)
+            )
             # Pillow and OpenCV turn a TIFF by themselves.
             orientation = 1 if kind == "TIFF" else image.getexif().get(_ORIENTATION, 1)
         except FilmError:
@@ -142,10 +147,12 @@ def _deep_grey(image: ImageFile, data: bytes) -> NDArray[np.uint8]:
     return _on_black(grey, (pixels[..., 3] // 257).astype(np.uint8))
 
 
-def _grey(image: ImageFile) -> NDArray[np.uint8]:
+def _grey(image: ImageFile, data: bytes, name: str) -> NDArray[np.uint8]:
     if isinstance(image, JpegImageFile):
         # The luma is stored as such: to read only it is faster than to go by red, green and blue.
         image.draft("L", image.size)
+        if not load_whole(image, data):
+            raise FilmError(f"{name} is a broken JPEG file (a part of it is lost): copy it again")
     image.load()
     if image.mode.startswith("I;16"):
         return _grey_of_sixteen(image)
