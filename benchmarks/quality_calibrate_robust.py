@@ -35,6 +35,7 @@ from cxrlens.quality.noise import GrainRegression
 from cxrlens.quality.patches import SharpIslands
 from cxrlens.quality.regression import Regression
 from cxrlens.quality.texture import band_statistics, grain_statistics
+from cxrlens.quality.thresholds import settings as quality_settings
 from cxrlens.quality.thumbnail import SIDE, rank_thumbnail
 from cxrlens.radiographs import read_radiograph, resize
 from cxrlens.writing import write_text
@@ -250,6 +251,7 @@ def main() -> None:
         squares.append(noise.finish(film) if found else film)
     del made
     settings["padded"], settings["patched"] = asdict(BORDERS), asdict(PATCHES)
+    settings["torn"] = quality_settings("robust")["torn"]  # benchmarks/torn_films.py measures it
 
     negative = truth["negative"].to_numpy()
     ranks, figures["negative"] = template(squares, negative, sources)

@@ -31,6 +31,9 @@ LOOKING_SIDE = 224
 _REVISION = 1
 """Raised when the code of a step changes what it gives; caches are keyed by the version."""
 
+_ONLY_NOTED = frozenset({"torn"})
+"""Defects whose steps change no pixel and came after chains had versions."""
+
 Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...]]
 
 _MAKERS: dict[str, Callable[[], Steps]] = {
@@ -109,15 +112,22 @@ class Chain:
 
     @property
     def version(self) -> str:
-        """Name and a short digest that changes with any setting, step or the side."""
-        settings = [[type(step).__name__, asdict(step)] for step in self.steps]  # type: ignore[call-overload]
-        text = json.dumps([_REVISION, LOOKING_SIDE, self.side, settings], sort_keys=True)
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        """Name and a short digest that changes with any setting, step or the side.
+
+        A step that is in `_ONLY_NOTED` has no part in it: films come out of the chain as before, and a
+        model that was trained before there was such a step goes on.
+        """
+        steps = [step for step in self.steps if step.defect not in _ONLY_NOTED]
+        settings = [[type(step).__name__, asdict(step)] for step in steps]  # type: ignore[call-overload]
+        return f"{self.name}-{_digest([_REVISION, LOOKING_SIDE, self.side, settings])}"
 
     @property
     def findings_version(self) -> str:
         """The version, and that of the onlooker where its detectors look: what findings depend on."""
-        return self.version if self.steps else f"{self.version}+{_onlooker().version}"
+        if not self.steps:
+            return f"{self.version}+{_onlooker().findings_version}"
+        noted = [asdict(step) for step in self.steps if step.defect in _ONLY_NOTED]  # type: ignore[call-overload]
+        return f"{self.version}+{_digest(noted)}" if noted else self.version
 
     def examine(self, film: NDArray[np.uint8]) -> Examination:
         """Find and repair the defects of one film.
@@ -151,7 +161,8 @@ class Chain:
                 if isinstance(native, EvenBorders):
                     cropped = native.borders(film)
                 film = native.repair(film)
-                repairs.append(native.repair_name)
+                if native.repair_name:
+                    repairs.append(native.repair_name)
                 unfinished.append(native)
         pixels = resize(film, self.side)
         plain = pixels if film is decoded else resize(decoded, self.side)
@@ -181,6 +192,10 @@ class Chain:
             return self.examine(film)
         examination, plain = self._examined(film)
         return Examination(plain, examination.findings, ())
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 @cache

@@ -16,6 +16,7 @@ DEFECTS = (
     "padded",
     "patched",
     "not_a_chest",
+    "torn",
 )
 """Every defect that a chain can look for, in the order of the findings table."""
 

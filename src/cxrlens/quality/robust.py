@@ -1,6 +1,6 @@
 """Our chain: detectors that hold on films from elsewhere, each with a repair that was seen to help.
 
-On the film as decoded: noise, then borders. On the resized film: negative, patches, underexposed,
+On the film as decoded: torn, noise, then borders. On the resized film: negative, patches, underexposed,
 blurred, not a chest.
 """
 
@@ -18,12 +18,14 @@ from cxrlens.quality.patches import SharpIslands
 from cxrlens.quality.regression import Regression
 from cxrlens.quality.step import NativeStep, Step
 from cxrlens.quality.thresholds import settings
+from cxrlens.quality.torn import LossSeam
 
 
 def steps() -> tuple[tuple[NativeStep, ...], tuple[Step, ...]]:
     """Give the steps before and after the resize, as set in ``thresholds/robust.json``."""
     chosen = settings("robust")
     native = (
+        LossSeam(**chosen["torn"]),
         GrainRegression(**_typed(chosen["noisy"])),
         EvenBorders(**chosen["padded"]),
     )

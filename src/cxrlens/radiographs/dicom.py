@@ -25,6 +25,7 @@ from cxrlens.radiographs.integrity import CodedForm, bare_lossless_jpeg, coded_f
 from cxrlens.radiographs.pixel_tags import PIXEL_TAGS, PixelTags, read_pixel_tags
 from cxrlens.radiographs.quiet import hush, quietly
 from cxrlens.radiographs.shades import SHADE_TAGS, shades, stored_values
+from cxrlens.radiographs.torn import is_whole
 from cxrlens.radiographs.view import VIEW_TAGS, unsuitable
 
 _TAGS = [
@@ -278,6 +279,10 @@ def _checked(stream: bytes, form: CodedForm, tags: PixelTags, syntax: uid.UID, n
     """Refuse a stream that belies the tags; strip lossless JPEG of all that GDCM could stumble over."""
     if (form.width, form.height) != (tags.columns, tags.rows):
         raise FilmError(f"{name} is a broken DICOM file (its tags and its pixels disagree in size)")
+    if form.is_dct and not is_whole(stream):
+        raise FilmError(
+            f"{name} is a broken DICOM file (a part of its pixels is lost): copy it again"
+        )
     if syntax not in _LOSSLESS_JPEG:
         return stream
     bare = bare_lossless_jpeg(stream, tags.samples, tags.container)

@@ -7,7 +7,9 @@ lost bytes somewhere, since Huffman codes fall into step again but lose count of
 import io
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -19,12 +21,15 @@ from cxrlens.radiographs.integrity import segments
 _RESTARTS = range(0xD0, 0xD8)
 _BASELINE = (0xC0, 0xC1)
 _FRAMES = (0xC0, 0xC1, 0xC2)
-_SOS, _EOI, _DNL, _DRI = 0xDA, 0xD9, 0xDC, 0xDD
+_SOS, _EOI, _DNL, _DRI, _DHT = 0xDA, 0xD9, 0xDC, 0xDD, 0xC4
 _BETWEEN_SCANS = frozenset({0xC4, 0xDB, _DRI, _DNL, 0xFE, *range(0xE0, 0xF0)})
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 
-_FILLING = b"\xff\0" * 8
-"""Codes that no table has, 64 bits of them: libjpeg looks so far ahead."""
+_AHEAD = 8
+"""Bytes that libjpeg looks ahead."""
+
+_FILLINGS = (0x00, 0x55, 0xAA, 0x33, 0xCC, 0x92, 0x6D, 0xB6, 0xDB, 0xEE, 0xF7, 0xFB)
+"""Bytes of which one, repeated, codes no whole block in as many bytes as libjpeg looks ahead."""
 
 _UNLIKELY = 137
 """The last row is painted with it and the next level by turns, to see when it is written."""
@@ -40,10 +45,13 @@ class _Course:
         No marker is in a place where there can be none, and no restart is missing.
     end
         Where the only scan ends, if there is one alone, without restarts; -1 otherwise.
+    codes
+        Huffman table of the first component's AC values, as a JPEG holds it.
     """
 
     is_sound: bool
     end: int = -1
+    codes: bytes = b""
 
 
 def load_whole(image: JpegImageFile, data: bytes) -> bool:
@@ -66,21 +74,29 @@ def load_whole(image: JpegImageFile, data: bytes) -> bool:
     if course.end < 0:
         image.load()
         return course.is_sound and not remarks_on_jpeg(data)
-    image.fp = watched = _Watched(data, course.end, image)
+    image.fp = watched = _Watched(data, course, image)
     image.load()
     return course.is_sound and not watched.is_torn()
+
+
+def is_whole(stream: bytes) -> bool:
+    """Tell whether a JPEG stream, as DICOM holds it, is whole; it is decoded coarsely for that."""
+    image = JpegImageFile(io.BytesIO(stream))
+    image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
+    return load_whole(image, stream)
 
 
 class _Watched(io.BytesIO):
     """The bytes of a JPEG of one scan, handed to Pillow so that it is seen where decoding ends.
 
-    Before the scan's last byte the last row must be open. Behind it comes a filling that codes next to
-    nothing, as far as decoders look ahead: then the last row must be written.
+    Before the scan's last byte the last row must be open. Behind it comes a filling as long as decoders
+    look ahead, too short for a block: then the last row must be written.
     """
 
-    def __init__(self, data: bytes, end: int, image: JpegImageFile) -> None:
-        super().__init__(data[:end] + _FILLING + data[end:])
-        self.stops = [end - 1, end + len(_FILLING)]
+    def __init__(self, data: bytes, course: _Course, image: JpegImageFile) -> None:
+        end = course.end
+        super().__init__(data[:end] + _filling(course.codes) + data[end:])
+        self.stops = [end - 1, end + _AHEAD]
         self.image = image
         self.was_open: list[bool] = []
         self.before: object = None
@@ -117,6 +133,7 @@ class _Watched(io.BytesIO):
 def _course(data: bytes) -> _Course:
     frame, interval, scans, blocks, end = 0, 0, 0, 0, -1
     sampling: dict[int, tuple[int, int]] = {}
+    tables: dict[int, bytes] = {}
     size = (0, 0)
     place = 0
     while True:
@@ -128,6 +145,8 @@ def _course(data: bytes) -> _Course:
                 sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts}
             elif marker == _DRI and len(body) >= 2:
                 interval = int.from_bytes(body[:2], "big")
+            elif marker == _DHT:
+                tables.update(_tables(body))
             elif marker == _SOS:
                 break
         else:
@@ -140,12 +159,53 @@ def _course(data: bytes) -> _Course:
             return _Course(is_sound=False)
         if marker == _EOI:
             only = scans == 1 and not interval and frame in _BASELINE and body[0] == len(sampling)
-            return _Course(is_sound=True, end=stop if only else -1)
+            codes = tables.get(0x10 | (body[2] & 15), b"")
+            return _Course(True, stop, codes) if only else _Course(is_sound=True)
         if marker == _DNL:
             return _Course(is_sound=True)
         if marker not in _BETWEEN_SCANS and marker != _SOS:
             return _Course(is_sound=False)
         place = stop
+
+
+def _tables(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Give class and number of each Huffman table of a segment, with its counts and values."""
+    while len(body) > 16:
+        length = 17 + sum(body[1:17])
+        yield body[0], body[1:length]
+        body = body[length:]
+
+
+@lru_cache(maxsize=64)
+def _filling(table: bytes) -> bytes:
+    """Choose the bytes that code the longest block, wherever in one of them a code starts."""
+    codes: dict[tuple[int, int], int] = {}
+    code, place = 0, 16
+    for length, count in enumerate(table[:16], start=1):
+        for value in table[place : place + count]:
+            codes[length, code] = value
+            code += 1
+        place += count
+        code <<= 1
+    fills = [bytes([level]) * _AHEAD for level in _FILLINGS]
+    return max(fills, key=lambda fill: min(_block_ends(fill, codes, at) for at in range(8)))
+
+
+def _block_ends(fill: bytes, codes: dict[tuple[int, int], int], at: int) -> int:
+    """Tell at which bit an end-of-block code ends, if AC values are read from a bit on."""
+    bits, count = int.from_bytes(fill, "big"), 8 * len(fill)
+    while at < count:
+        for length in range(1, 17):
+            value = codes.get((length, bits >> max(count - at - length, 0) & ((1 << length) - 1)))
+            if value is not None:
+                break
+        else:
+            return at + 16  # no code at all counts as the end of a block
+        at += length
+        if value == 0:
+            return at
+        at += value & 15
+    return count
 
 
 def _restarts(data: bytes, start: int) -> tuple[list[int], int, int]:

@@ -45,6 +45,7 @@ _DEFECTS = {
     "padded": "Film has padded borders",
     "patched": "Film is patched",
     "not_a_chest": "Film does not look like a chest film",
+    "torn": "Film may have lost a part",
 }
 
 

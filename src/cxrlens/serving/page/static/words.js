@@ -9,6 +9,7 @@ export const DEFECTS = {
   padded: ["Padded", "black or white borders"],
   patched: ["Patched", "covered areas"],
   not_a_chest: ["Perhaps no frontal chest film", "", "other things than a frontal chest"],
+  torn: ["Perhaps torn", "a part of the file was lost", "bytes lost in the middle"],
 };
 
 export const REPAIRS = {
