@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.evaluation.intervals import percentiles, resampled
+from cxrlens.evaluation.against_normal import disease_score
+from cxrlens.evaluation.diseases import NORMAL
+from cxrlens.evaluation.intervals import CELLS, draw, percentiles, resampled, weighted_auc
 from cxrlens.evaluation.measured import Interval
-from cxrlens.evaluation.metrics import measure
+from cxrlens.evaluation.metrics import measure, patient_codes
+from cxrlens.evaluation.ranking import roc_auc
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,100 @@ def compare_paired(
             p=_beyond_zero(differences) if several else None,
         ),
     )
+
+
+@dataclass(frozen=True)
+class DiseaseDifference:
+    """How far apart a disease and normal are for two models, on the same films of one place.
+
+    Attributes
+    ----------
+    disease, source
+        Which disease; the source whose films these are, None for all films together.
+    films, normals, patients
+        Films of the disease, normal films, and their patients.
+    first, second
+        AUC of each model.
+    difference
+        See `Difference`.
+    """
+
+    disease: str
+    source: str | None
+    films: int
+    normals: int
+    patients: int
+    first: float
+    second: float
+    difference: Difference
+
+
+def compare_diseases(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    classes: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[DiseaseDifference]:
+    """Compare two models disease by disease: over all films, and within each source that holds both.
+
+    Parameters
+    ----------
+    first, second
+        The same films in the same order, with ``label`` and columns of `classes`. Patients and sources are
+        read from `first`.
+    classes
+        Classes that both have scores of.
+    resamples, seed, level
+        See `cxrlens.evaluation.intervals.bootstrap`; a drawn patient brings all films to both models.
+
+    Returns
+    -------
+    list of DiseaseDifference
+        Where a place lacks films of one kind it is left out.
+    """
+    found = []
+    source = first["source"] if "source" in first else pd.Series(pd.NA, index=first.index)
+    for disease in (name for name in classes if name != NORMAL):
+        chosen = first["label"].isin([NORMAL, disease])
+        names = sorted(source[chosen].dropna().unique())
+        places = [(None, chosen), *((str(name), chosen & source.eq(name)) for name in names)]
+        for place, rows in places if len(names) != 1 or source[chosen].isna().any() else places[1:]:
+            here = rows.fillna(False).to_numpy(bool)
+            films = first[here]
+            positive = films["label"].eq(disease).to_numpy(bool)
+            if positive.all() or not positive.any():
+                continue
+            scores = [disease_score(table[here], disease) for table in (first, second)]
+            _, codes = np.unique(patient_codes(films), return_inverse=True)
+            patients = int(codes.max()) + 1
+            random = np.random.default_rng(seed)
+            chunk = max(1, CELLS // len(codes))
+            parts = []
+            for start in range(0, resamples, chunk):
+                weights = draw(random, patients, min(chunk, resamples - start))[:, codes]
+                parts.append([weighted_auc(weights, positive, score) for score in scores])
+            drawn = np.concatenate(parts, axis=1)
+            once = [roc_auc(positive, score) for score in scores]
+            several = patients > 1
+            found.append(
+                DiseaseDifference(
+                    disease=disease,
+                    source=place,
+                    films=int(positive.sum()),
+                    normals=int((~positive).sum()),
+                    patients=patients,
+                    first=once[0],
+                    second=once[1],
+                    difference=Difference(
+                        value=once[0] - once[1],
+                        interval=percentiles(drawn[0] - drawn[1], level) if several else None,
+                        p=_beyond_zero(drawn[0] - drawn[1]) if several else None,
+                    ),
+                )
+            )
+    return found
 
 
 def _beyond_zero(differences: NDArray[np.float64]) -> float:

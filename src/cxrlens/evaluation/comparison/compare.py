@@ -6,7 +6,14 @@ from itertools import combinations
 from pathlib import Path
 
 from cxrlens.evaluation.comparison.entry import Entry, read_entries
-from cxrlens.evaluation.paired import Paired, compare_paired, holm
+from cxrlens.evaluation.diseases import NORMAL
+from cxrlens.evaluation.paired import (
+    DiseaseDifference,
+    Paired,
+    compare_diseases,
+    compare_paired,
+    holm,
+)
 
 LISTED = 6
 """Pairs with other test films that are named in a sentence; the rest are counted."""
@@ -28,6 +35,8 @@ class Pair:
         Whether both have the same test films and nothing was left out.
     result
         None where no film is common.
+    diseases
+        Each disease against normal, over all common films and within each source.
     adjusted
         Holm's adjustment, over all pairs of the comparison, of the bootstrap's p and of mid-p.
     """
@@ -38,6 +47,7 @@ class Pair:
     relabelled: int
     whole: bool
     result: Paired | None
+    diseases: tuple[DiseaseDifference, ...] = ()
     adjusted: tuple[float | None, float | None] = (None, None)
 
 
@@ -136,9 +146,12 @@ def _pair(first: Entry, second: Entry, resamples: int, seed: int) -> Pair:
     same = tables[0].loc[shared, "label"].eq(tables[1].loc[shared, "label"]).to_numpy()
     common = shared[same]
     result = None
+    diseases: list[DiseaseDifference] = []
     if len(common):
         left, right = (table.loc[common].reset_index(drop=True) for table in tables)
         result = compare_paired(left, right, first.run.classes, resamples, seed)
+        if NORMAL in first.run.classes:
+            diseases = compare_diseases(left, right, first.run.classes, resamples, seed)
     return Pair(
         first=first.name,
         second=second.name,
@@ -146,6 +159,7 @@ def _pair(first: Entry, second: Entry, resamples: int, seed: int) -> Pair:
         relabelled=len(shared) - len(common),
         whole=len(common) == len(tables[0]) == len(tables[1]),
         result=result,
+        diseases=tuple(diseases),
     )
 
 

@@ -1,10 +1,10 @@
-"""A comparison as files: five CSV tables, one Markdown text, one page."""
+"""A comparison as files: six CSV tables, one Markdown text, one page."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from cxrlens.evaluation.comparison import plots, tables
+from cxrlens.evaluation.comparison import disease_pairs, plots, tables
 from cxrlens.evaluation.comparison.compare import Comparison
 from cxrlens.evaluation.comparison.entry import Entry
 from cxrlens.evaluation.curves import learning_curve
@@ -21,6 +21,7 @@ FILES = (
     "runs.csv",
     "pairs.csv",
     "sources.csv",
+    "disease-pairs.csv",
     "comparison.md",
     PAGE,
 )
@@ -52,7 +53,10 @@ def write_comparison(comparison: Comparison, folder: str | Path, force: bool = F
     folder = Path(folder)
     for name in FILES:
         refuse_existing(folder / name, force)
-    numeric = (tables.overall, tables.per_class, tables.made, tables.pairs, tables.sources)
+    numeric = (
+        *(tables.overall, tables.per_class, tables.made, tables.pairs, tables.sources),
+        lambda comparison: disease_pairs.paired(comparison.pairs),
+    )
     for name, make in zip(FILES, numeric, strict=False):
         with moved_into_place(folder / name) as draft:
             make(comparison).to_csv(draft, index=False)
@@ -110,11 +114,12 @@ def as_page(comparison: Comparison) -> Page:
 
 _WORDS = {
     *("run", "runs", "films", "class", "recipe", "backbone that ran", "its weights", "chain"),
-    *("source", "device"),
+    *("source", "device", *disease_pairs.WORDS),
 }
 """Columns that hold words; all others are set right, like numbers."""
 
 OVERALL, SOURCES = "Overall", "Errors by source"
+DISEASES = "Each disease against normal"
 
 
 def _sections(comparison: Comparison) -> list[tuple[str, str, pd.DataFrame, str]]:
@@ -153,6 +158,13 @@ def _sections(comparison: Comparison) -> list[tuple[str, str, pd.DataFrame, str]
             "" if all_shown else f"Shown are the pairs with {chosen}; pairs.csv has all of them.",
         ),
         (
+            DISEASES,
+            "Difference of AUC of two runs, of a disease against normal films: over all films that both were "
+            "tested on, and within each source that holds both. Holm: adjusted for all rows.",
+            disease_pairs.paired_text(pairs),
+            "" if all_shown else "disease-pairs.csv has all pairs.",
+        ),
+        (
             SOURCES,
             "Films called wrongly of all films of a source, and macro F1 over the classes that the "
             "source has; sources.csv has the intervals.",
@@ -176,6 +188,8 @@ def _sections(comparison: Comparison) -> list[tuple[str, str, pd.DataFrame, str]
 
 
 def _nothing(heading: str) -> str:
+    if heading == DISEASES:
+        return "no two runs have films of a disease and normal ones in common."
     if heading == SOURCES:
         return "no run has films of two sources or more."
     return "one run alone has nothing to be paired with."
