@@ -4,12 +4,10 @@ Only the tags that pixels, kind and view need are parsed: a patient's name is ne
 """
 
 import io
-import zlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
@@ -19,6 +17,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.dataset import read_dataset
 from cxrlens.radiographs.decoding import decode_apart
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import CodedForm, bare_lossless_jpeg, coded_form, ends_well
@@ -133,25 +132,15 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     """
     with quietly():
         try:
-            _refuse_inflation(data, name, max_pixels)
-            dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=_TAGS)
+            dataset = read_dataset(
+                io.BytesIO(data), name, _TAGS, pixels=True, most_bytes=8 * max_pixels
+            )
             _refuse_others(dataset, name)
             return _film(dataset, name, max_pixels)
         except FilmError:
             raise
         except Exception as error:  # a parser and decoders on arbitrary bytes can raise anything
             raise FilmError(f"{name} is a broken DICOM file: copy it again") from error
-
-
-def _refuse_inflation(data: bytes, name: str, max_pixels: int) -> None:
-    """Refuse a deflated file that would inflate beyond what the largest film could need."""
-    if uid.DeflatedExplicitVRLittleEndian.encode() not in data[:1024]:
-        return
-    start = 144 + int.from_bytes(data[140:144], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflater.decompress(data[start:], 8 * max_pixels)
-    if inflater.unconsumed_tail:
-        raise FilmError(f"{name} is a deflated DICOM file larger than any film: export it plainly")
 
 
 def _whole(dataset: FileDataset, keyword: str, default: int = 0) -> int:

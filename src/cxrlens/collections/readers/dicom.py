@@ -11,12 +11,12 @@ import secrets
 from collections import Counter
 from pathlib import Path
 
-import pydicom
 from pydicom.multival import MultiValue
 
 from cxrlens.collections.readers.age import years
 from cxrlens.collections.readers.reading import Reading, table_of
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.dataset import read_dataset
 from cxrlens.radiographs.dicom_mark import is_dicom
 from cxrlens.radiographs.quiet import quietly
 from cxrlens.radiographs.read import find_films, open_film, other_files
@@ -115,9 +115,7 @@ def tags_of(path: Path) -> dict[str, str]:
                 raise NoDicomError(f"{path} is no DICOM file")
             file.seek(0)
             with quietly():
-                dataset = pydicom.dcmread(
-                    file, force=True, stop_before_pixels=True, specific_tags=_TAGS
-                )
+                dataset = read_dataset(file, str(path), _TAGS)
                 tags = {keyword: _text(dataset.get(keyword)) for keyword in _TAGS}
                 return {**tags, "ViewPosition": view_of(dataset)}
     except FilmError:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.dataset import read_dataset
 from cxrlens.radiographs.quiet import quietly
 from cxrlens.radiographs.view import VIEW_TAGS, first_text, unsuitable
 
@@ -97,8 +98,8 @@ def read_header(path: Path) -> FilmHeader:
     """
     with quietly():
         try:
-            film = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
-            return _read(film)
+            with path.open("rb") as file:
+                return _read(read_dataset(file, "the film", _TAGS))
         except FilmError:
             raise
         except Exception as error:  # a parser on arbitrary bytes can raise anything
@@ -135,7 +136,7 @@ def _read(film: Dataset) -> FilmHeader:
 
 
 def _orientation(value: Any) -> tuple[str, str] | None:
-    if not isinstance(value, pydicom.multival.MultiValue) or len(value) != 2:
+    if not isinstance(value, MultiValue) or len(value) != 2:
         return None
     rows, columns = str(value[0]), str(value[1])
     return (rows, columns) if {rows, columns} <= {"L", "R", "F", "H", "A", "P"} else None
