@@ -21,6 +21,8 @@ ROOMS = [
     "prediction",
     "training",
     "evaluation",
+    "audit",
+    "reports",
     "serving",
     "main_job",
     "cli",

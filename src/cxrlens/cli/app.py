@@ -6,6 +6,7 @@ import typer
 
 from cxrlens import __version__
 from cxrlens.cli import collections, models, quality
+from cxrlens.cli.audit import audit
 from cxrlens.cli.compare import compare
 from cxrlens.cli.dicom import dicom_node
 from cxrlens.cli.evaluate import evaluate
@@ -54,6 +55,7 @@ app.command()(models.train)
 app.command()(tune)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(audit)
 app.command(cls=ExplainCommand)(models.explain)
 app.command()(models.predict)
 app.command()(export)

@@ -112,6 +112,7 @@ def collection_from(
     origin: str,
     words: Words | None = None,
     missing_too: bool = False,
+    shared_too: bool = False,
 ) -> Collection:
     """Validate a table whose image paths are relative to `folder`.
 
@@ -127,6 +128,8 @@ def collection_from(
         What the user says that its columns and labels mean.
     missing_too
         Keep the rows of films that are not there, as a run's own table of what it learnt from does.
+    shared_too
+        Let patients stand in two splits: an audit is there to report them.
 
     Raises
     ------
@@ -165,12 +168,16 @@ def collection_from(
     if not missing_too:
         films = films[there].reset_index(drop=True)
     _refuse_repeated(films["image"], origin)
-    _refuse_shared_patients(films, origin)
+    if not shared_too:
+        _refuse_shared_patients(films, origin)
     return Collection(films, missing, left_out)
 
 
 def read_collection(
-    path: str | Path, words: Words | None = None, missing_too: bool = False
+    path: str | Path,
+    words: Words | None = None,
+    missing_too: bool = False,
+    shared_too: bool = False,
 ) -> Collection:
     """Read a collection from a CSV or Parquet file.
 
@@ -180,7 +187,7 @@ def read_collection(
     ----------
     path
         The table; see `cxrlens.collections.tables.read_text_table` for what may be in it.
-    words, missing_too
+    words, missing_too, shared_too
         See `collection_from`.
 
     Raises
@@ -192,7 +199,8 @@ def read_collection(
     if not path.is_file():
         raise CollectionError(f"there is no file {path}: cxrlens collect makes one from a folder")
     folder = path.resolve().parent
-    return collection_from(read_text_table(path), folder, str(path), words, missing_too)
+    table = read_text_table(path)
+    return collection_from(table, folder, str(path), words, missing_too, shared_too)
 
 
 def _in_our_words(

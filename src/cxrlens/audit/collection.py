@@ -1,0 +1,244 @@
+"""The audit of a collection: every part in its order, and what could not be known.
+
+It answers whether figures measured on a table can be believed: do copies or patients stand on both
+sides of a split, can the label be told without the lungs, and does a model do so.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrlens.audit.copies import find_copies
+from cxrlens.audit.fills import LEAST, Lungs
+from cxrlens.audit.films import Films, read_films
+from cxrlens.audit.leaks import Leaks, find_leaks
+from cxrlens.audit.place import PlaceMap, place_maps
+from cxrlens.audit.probes import Probed, Seen, probe, scopes
+from cxrlens.audit.reliance import Reliance, rely
+from cxrlens.audit.verdict import Finding, verdict
+from cxrlens.audit.views import VIEWS, lung_views, table_views
+from cxrlens.collections.collection import Collection
+from cxrlens.prediction import Predictor
+from cxrlens.writing import refuse_existing, write_text
+
+Stages = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found.
+
+    Attributes
+    ----------
+    films
+        The films that could be read, and the failures.
+    leaks
+        Copies and patients on both sides of a split.
+    probed
+        What each view tells of label and source.
+    maps
+        Where on the film.
+    reliance
+        What a model makes of films without lungs; None without a model.
+    findings
+        The verdict, serious findings first.
+    unknown
+        What this table does not let one know, and why.
+    """
+
+    films: Films
+    leaks: Leaks
+    probed: list[Probed]
+    maps: list[PlaceMap]
+    reliance: Reliance | None
+    findings: list[Finding]
+    unknown: list[str]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing serious was found and every film could be read."""
+        return not self.films.failures and not any(one.serious for one in self.findings)
+
+    def plain(self) -> dict[str, Any]:
+        """Give everything but pictures as JSON has it."""
+        names = self.films.table["image"].astype(str)
+        pairs = self.leaks.pairs.copy()
+        for column in ("one", "other"):
+            pairs[column] = names.iloc[pairs[column]].to_numpy()
+        reliance = self.reliance
+        return {
+            "clean": self.clean,
+            "films": len(self.films),
+            "not_readable": self.films.failures,
+            "findings": [asdict(one) for one in self.findings],
+            "unknown": self.unknown,
+            "copies": json.loads(pairs.to_json(orient="records")),
+            "patients_in_two_splits": self.leaks.patients,
+            "probes": [asdict(one) for one in self.probed],
+            "places": [
+                {
+                    "place": one.place,
+                    "aim": one.aim,
+                    "name": one.name,
+                    "auc": [[round(float(v), 4) for v in row] for row in one.auc],
+                }
+                for one in self.maps
+            ],
+            "model": None
+            if reliance is None
+            else {
+                "split": reliance.split,
+                "films": reliance.films,
+                "without_lungs": reliance.without_lungs,
+                "rows": [asdict(row) for row in reliance.rows],
+            },
+        }
+
+    def write(self, folder: Path, force: bool = False) -> None:
+        """Write ``audit.json`` (`plain`) and ``copies.csv`` (the pairs) into a folder.
+
+        Raises
+        ------
+        OutputError
+            If one of them exists and `force` is not set, or cannot be written.
+        """
+        plain = self.plain()
+        for name in ("audit.json", "copies.csv"):
+            refuse_existing(folder / name, force)
+        write_text(folder / "audit.json", json.dumps(plain, indent=1) + "\n")
+        names = list(self.leaks.pairs.columns)
+        write_text(
+            folder / "copies.csv", pd.DataFrame(plain["copies"], columns=names).to_csv(index=False)
+        )
+
+
+def audit(
+    collection: Collection,
+    lungs: Lungs | None = None,
+    model: Predictor | None = None,
+    seed: int = 0,
+    progress: Stages | None = None,
+) -> Audit:
+    """Audit a collection, and a model on it.
+
+    Parameters
+    ----------
+    collection
+        Best read with ``read_collection(path, shared_too=True)``, which lets through what an audit is to
+        report. All columns but ``image`` may be missing: `Audit.unknown` says what is lost by it.
+    lungs
+        Where the lungs are; None leaves out what needs it.
+    model
+        A loaded model; needs `lungs`.
+    seed
+        Of folds, resampling and fills; the same seed gives the same audit.
+    progress
+        Called with a stage's name, steps done and steps in all.
+
+    Raises
+    ------
+    CollectionError
+        If no film can be read.
+    """
+
+    def stage(name: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(name, done, total) if progress else None
+
+    films = read_films(collection, stage("read films"))
+    leaks = find_leaks(films.table, find_copies(films, stage("look for copies")))
+    places, unknown = scopes(films)
+    unknown = [*_missing(films), *unknown]
+    masks = None
+    if lungs is None:
+        unknown.append(
+            "Lungs were not looked for: what films tell without their lungs is not known."
+        )
+    else:
+        masks = _masks(films, lungs, stage("find lungs"))
+        without = int((masks.mean(axis=(1, 2)) < LEAST).sum())
+        if without:
+            unknown.append(
+                f"No lungs were found on {without:,} of {len(films):,} films: they are left out where "
+                "lungs are filled."
+            )
+    probed = probe(
+        films,
+        _seen(films, masks),
+        [_whole(films, view) for view in table_views(films.table)],
+        places,
+        seed,
+        stage("probe for shortcuts"),
+    )
+    maps = place_maps(films, places, masks, seed, stage("look where"))
+    reliance = None
+    if model is not None and lungs is not None and places:
+        reliance = rely(model, films.table, lungs, seed, stage("ask the model"))
+        if not reliance.rows:
+            unknown.append(
+                "The model could be measured nowhere: too few films with lungs of two classes that it knows."
+            )
+    elif model is not None:
+        unknown.append("The model was not asked: that needs lungs, and labels of two classes.")
+    found = verdict(films.table, leaks, probed, maps, reliance)
+    return Audit(films, leaks, probed, maps, reliance, found, unknown)
+
+
+def _missing(films: Films) -> list[str]:
+    table, said = films.table, []
+    for column, words in (
+        ("patient", "every film counts as a patient of its own, so intervals are too narrow and "
+         "patients on both sides of a split are not seen"),
+        ("source", "whether a probe reads the disease or the place cannot be told apart"),
+        ("split", "copies and patients across splits cannot be looked for"),
+    ):  # fmt: skip
+        if column not in table or table[column].isna().all():
+            said.append(f"There is no {column}: {words}.")
+        elif table[column].isna().any():
+            count = int(table[column].isna().sum())
+            said.append(f"{count:,} of {len(table):,} films have no {column}.")
+    if "source" in table and table["source"].nunique() == 1:
+        only = table["source"].dropna().iloc[0]
+        said.append(f"All films come from one source ({only}): what holds elsewhere is not known.")
+    if (films.files[["width", "height"]].min(axis=1) < 64).any():
+        small = int((films.files[["width", "height"]].min(axis=1) < 64).sum())
+        said.append(
+            f"{small:,} films are smaller than 64 pixels: copies and marks are hard to see on them."
+        )
+    return said
+
+
+def _masks(films: Films, lungs: Lungs, progress: Callable[[int, int], None]) -> NDArray[np.bool_]:
+    parts = []
+    for start in range(0, len(films), 64):
+        parts.append(lungs(films.pixels[start : start + 64]))
+        progress(min(start + 64, len(films)), len(films))
+    return np.concatenate(parts)
+
+
+def _whole(films: Films, view: Any) -> Seen:
+    return Seen(view, view.features(films), np.ones(len(films), bool))
+
+
+def _seen(films: Films, masks: NDArray[np.bool_] | None) -> list[Seen]:
+    seen = [_whole(films, view) for view in VIEWS]
+    if masks is not None:
+        usable = masks.mean(axis=(1, 2)) >= LEAST
+        seen += [Seen(view, view.features(films), usable) for view in lung_views(masks)]
+    return seen
+
+
+def label_counts(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Count films by a column and class; what is not known is a row or column of its own."""
+    keys = table[column].astype("string").fillna("not known")
+    labels = (
+        table["label"].astype("string").fillna("no label")
+        if "label" in table
+        else pd.Series("no label", index=table.index)
+    )
+    return pd.crosstab(keys, labels).rename_axis(columns=None).reset_index(names=column)

@@ -1,0 +1,1 @@
+"""Pages about what other rooms found: they take data and write one self-contained HTML file."""
