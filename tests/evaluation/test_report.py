@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cxrlens.errors import CollectionError, OutputError, RunError
+from cxrlens.errors import OutputError, RunError
 from cxrlens.evaluation.assess import assess, assess_run
 from cxrlens.evaluation.metrics import read_metrics
 from cxrlens.evaluation.mistakes import kind_of, mistakes
@@ -91,8 +91,7 @@ def test_films_that_are_gone_or_broken_are_shown_as_missing(run):
             image.unlink()
         else:
             image.write_bytes(b"no film")
-    with pytest.raises(CollectionError):
-        run.collection()  # the collection itself refuses to be read
+    assert set(run.predictions("test")["image"]) <= set(run.collection().films["image"])
     text = written(run)
     assert "film not shown" in text
     assert "film not shown" not in whole
