@@ -4,7 +4,7 @@
 
 Every held-out film is stored once clean, half as it comes and half at another size, tone and JPEG
 quality, and (all or the first N of a random order) damaged once by each kind of defect, noise and blur by two makers. The whole chain looks at
-it, as shipped. Writes results/quality_detectors.json and .md, and docs/figures/quality-roc.png.
+it, as shipped; the gate has `gate_measure.py`. Writes results/quality_detectors.json and .md, and docs/figures/quality-roc.png.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 import quality_damage as damage
 from cxrlens.quality import Chain
 from cxrlens.radiographs import read_radiograph
-from quality_films import CXR, HELD_OUT, RAW, TRAINING, clean_films
+from quality_films import CXR, HELD_OUT, RAW, clean_films
 from quality_measure import auc, markdown, percent, plain, wilson, write_results
-from quality_others import DRAWN_TO_TEST, drawn, to_test, views
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -206,38 +205,6 @@ def borders(rows: pd.DataFrame) -> tuple[dict[str, Any], str]:
     return document, text
 
 
-def chests(chain: Chain, count: int | None) -> tuple[dict[str, Any], str]:
-    """Count the chests called none, and the other pictures found out."""
-    rows, document = [], {}
-    table = clean_films((*TRAINING, *HELD_OUT), count)
-    flagged = [
-        chain.check(read_radiograph(p)).findings["not_a_chest"].present for p in table["image"]
-    ]
-    table = table.assign(flagged=flagged)
-    for source, part in [("all", table), *table.groupby("source")]:
-        share = wilson(int(part["flagged"].sum()), len(part))
-        document[f"chests/{source}"] = share
-        rows.append((f"chest films of {source}", percent(share), len(part)))
-    rng = np.random.default_rng(3)
-    pictures = {name: views(p, 8, rng) for name, p in to_test().items()}
-    pictures |= {f"drawn {kind}": [drawn(rng, kind) for _ in range(12)] for kind in DRAWN_TO_TEST}
-    hits = {
-        n: [chain.check(p).findings["not_a_chest"].present for p in v] for n, v in pictures.items()
-    }
-    every = [hit for v in hits.values() for hit in v]
-    whole = [v[0] for n, v in hits.items() if not n.startswith("drawn")]
-    document["others"] = wilson(sum(every), len(every))
-    document["others_whole"] = wilson(sum(whole), len(whole))
-    rows.append(("other pictures and parts of them", percent(document["others"]), len(every)))
-    rows.append(
-        ("of these, packaged pictures as a whole", percent(document["others_whole"]), len(whole))
-    )
-    for name, found in hits.items():
-        rows.append((f"– {name}", percent(wilson(sum(found), len(found)), 0), len(found)))
-    text = "\n### not_a_chest\n\n" + markdown(("films", "flagged, % (95 %)", "number"), rows)
-    return document, text
-
-
 def originals(chains: dict[str, Chain]) -> tuple[dict[str, Any], str]:
     """Count findings on the untouched originals of sources that the calibration never saw."""
     raw = pd.read_csv(RAW / "raw.csv")
@@ -283,7 +250,6 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--films", type=int, help="held-out films to damage; all if not given")
-    parser.add_argument("--chests", type=int, help="chest films for not_a_chest; all if not given")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     assert CXR.exists()
@@ -295,8 +261,6 @@ def main() -> None:
     quoted = text[: text.index("\n### By maker")]
     edges, more = borders(rows)
     text, quoted = text + more, quoted + more
-    strange, more = chests(chains["robust"], options.chests)
-    text, quoted = text + more, quoted + more
     unseen, more = originals(chains)
     text, quoted = text + more, quoted + more
     told = {name: chain.version for name, chain in chains.items()}
@@ -305,7 +269,6 @@ def main() -> None:
         "held_out": HELD_OUT,
         "detectors": document,
         "borders": edges,
-        "not_a_chest": strange,
         "originals": unseen,
     }
     write_results("quality_detectors", everything, text, quoted)

@@ -83,8 +83,10 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, figures: dict[str, Any], tables: str, quoted: str) -> None:
-    """Write results/NAME.json and NAME.md, and quote a part of the tables in docs/quality.md."""
+def write_results(
+    name: str, figures: dict[str, Any], tables: str, quoted: str, docs: Path = DOCS
+) -> None:
+    """Write results/NAME.json and NAME.md, and quote a part of the tables in a page of docs."""
     document = {"run": surroundings(), **figures}
     write_text(RESULTS / f"{name}.json", json.dumps(document, indent=1) + "\n")
     run = document["run"]
@@ -93,7 +95,7 @@ def write_results(name: str, figures: dict[str, Any], tables: str, quoted: str) 
     )
     write_text(RESULTS / f"{name}.md", f"{told}\n\n{tables}")
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    page = DOCS.read_text(encoding="utf-8")
+    page = docs.read_text(encoding="utf-8")
     before, after = page.partition(begin)[0], page.partition(end)[2]
-    write_text(DOCS, f"{before}{begin}\n{told}\n\n{quoted.strip()}\n{end}{after}")
+    write_text(docs, f"{before}{begin}\n{told}\n\n{quoted.strip()}\n{end}{after}")
     print(tables)

@@ -1,12 +1,10 @@
-"""Pictures that are no frontal chest radiographs, for calibrating and testing `not_a_chest`.
+"""Pictures that are no frontal chest radiographs: scikit-image's, to fit; drawings, to test.
 
-To calibrate: the pictures that the package scikit-image carries, with text pages, gradients and
-noise drawn here. To test: those that scikit-learn, matplotlib and pydicom carry, and other drawings.
+What else the gate is fitted on and tested with is in `gate_pictures.py`.
 """
 
 from __future__ import annotations
 
-import gzip
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,42 +43,6 @@ def to_calibrate() -> dict[str, Film]:
     return pictures
 
 
-def to_test() -> dict[str, Film]:
-    """Give the pictures of scikit-learn, matplotlib and pydicom, by name."""
-    pictures = {}
-    samples = _folder("matplotlib") / "mpl-data/sample_data"
-    for path in [
-        *sorted((_folder("sklearn") / "datasets/images").glob("*.jpg")),
-        *sorted(samples.glob("*.jpg")),
-        *sorted(samples.glob("*.png")),
-    ]:
-        picture = _grey(path)
-        if picture is not None:
-            pictures[path.stem] = picture
-    with gzip.open(samples / "s1045.ima.gz") as file:
-        head = np.frombuffer(file.read(), np.uint16).reshape(256, 256).astype(np.float32)
-    pictures["mr_head"] = np.clip(255 * head / np.percentile(head, 99.5), 0, 255).astype(np.uint8)
-    relief = np.load(samples / "topobathy.npz")["topo"].astype(np.float32)
-    pictures["relief"] = np.asarray(cv2.normalize(relief, None, 0, 255, cv2.NORM_MINMAX), np.uint8)
-    from sklearn.datasets import load_digits
-
-    for i in (0, 3, 7):
-        digit = (load_digits().images[i] * 15.9).astype(np.uint8)
-        pictures[f"digit{i}"] = np.asarray(cv2.resize(digit, (256, 256)), np.uint8)
-    from pydicom import dcmread
-    from pydicom.data import get_testdata_file
-
-    for name in ("CT_small.dcm", "MR_small.dcm"):
-        path = get_testdata_file(name, download=False)
-        if isinstance(path, str):
-            levels = dcmread(path).pixel_array.astype(np.float32)
-            low, high = np.percentile(levels, [1, 99])
-            pictures[Path(name).stem] = np.clip(255 * (levels - low) / (high - low), 0, 255).astype(
-                np.uint8
-            )
-    return pictures
-
-
 def drawn(rng: np.random.Generator, kind: str) -> Film:
     """Draw a page of text, a gradient, noise, a hand or an even picture."""
     side = int(rng.integers(224, 600))
@@ -116,10 +78,6 @@ def drawn(rng: np.random.Generator, kind: str) -> Film:
     elif kind == "even":
         film[:] = int(rng.integers(0, 256))
     return film
-
-
-DRAWN_TO_CALIBRATE = ("text", "gradient", "noise", "even")
-DRAWN_TO_TEST = ("text", "gradient", "noise", "even", "rings", "hand")
 
 
 def views(picture: Film, count: int, rng: np.random.Generator) -> list[Film]:

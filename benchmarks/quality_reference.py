@@ -14,7 +14,6 @@ from skimage import filters, measure, morphology, transform
 from cxrlens.quality import Chain
 from cxrlens.quality.blur import BandRegression
 from cxrlens.quality.borders import EvenBorders
-from cxrlens.quality.chest import LOOKED, ChestTemplate
 from cxrlens.quality.exposure import DarkTone
 from cxrlens.quality.negative import OddRegression
 from cxrlens.quality.noise import GrainRegression
@@ -142,50 +141,6 @@ def islands(film: Film, step: SharpIslands) -> float:
     return most
 
 
-def chest_statistics(film: Film, step: ChestTemplate) -> NDArray[np.float64]:
-    """Follow `cxrlens.quality.chest.chest_statistics`."""
-
-    def alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-        if one.std() < 1e-9 or other.std() < 1e-9:
-            return 0.0
-        return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-
-    picture = rank_thumbnail(film).reshape(16, 16)
-    mean, components = np.array(step.mean), np.array(step.components)
-    template = mean.reshape(16, 16)
-    shifts = (-2, 0, 2)
-    likeness = max(
-        alike(picture[2:-2, 2:-2], template[2 + y : 14 + y, 2 + x : 14 + x])
-        for y in shifts
-        for x in shifts
-    )
-    difference = picture.ravel() - mean
-    unexplained = difference - components.T @ (components @ difference)
-    power = float((picture**2).sum()) + 1e-9
-    form = np.array(
-        [
-            likeness,
-            alike(picture, picture[:, ::-1]),
-            float((unexplained**2).sum()) / power,
-            float((difference**2).sum()) / power,
-            alike(picture[:, 1:], picture[:, :-1]),
-            alike(picture[1:], picture[:-1]),
-            power / 256,
-        ]
-    )
-    tone = np.array(
-        [
-            *np.percentile(film, [5, 50, 95], method="inverted_cdf") / 255,
-            (film <= 3).mean(),
-            (film >= 252).mean(),
-        ]
-    )
-    bands = band_statistics(shrink(film, (LOOKED, LOOKED))).reshape(5, 4)
-    unevenness = bands[[0, 4], 3] - bands[[0, 4], 0]
-    fall = np.array([*np.diff(bands[:, 1]), bands[4, 1], *unevenness])
-    return np.concatenate([form, form**2, tone, tone**2, fall, fall**2])
-
-
 def widest_border(film: Film, step: EvenBorders) -> tuple[int, int, int, int]:
     """Follow `cxrlens.quality.borders.EvenBorders.borders`, one line after another."""
     height, width = film.shape
@@ -242,6 +197,4 @@ def detect(chain: Chain, film: Film) -> dict[str, float]:
             values["underexposed"] = step.regression.logit(tone_statistics(square))
         elif isinstance(step, BandRegression):
             values["blurred"] = step.regression.logit(band_statistics(square))
-        elif isinstance(step, ChestTemplate):
-            values["not_a_chest"] = step.regression.logit(chest_statistics(square, step))
     return values

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "cxrlens"
 
 ROOMS = [
     "radiographs",
+    "lungs",
     "quality",
     "pages",
     "collections",

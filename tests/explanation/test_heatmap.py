@@ -95,3 +95,14 @@ def test_a_sheet_holds_films_and_members() -> None:
     assert wide.shape[1] > 2 * alone.shape[1]
     blueish = (wide[..., 2].astype(int) - wide[..., 0]) > 60
     assert blueish.sum() > 1000
+
+
+def test_the_lungs_outline_is_drawn_over_the_map_and_not_over_the_film() -> None:
+    square = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75))
+    plain = HeatMap(np.zeros((60, 60), np.float32), FILM, "gradcam", "normal")
+    outlined = HeatMap(plain.values, FILM, "gradcam", "normal", lungs=(square,))
+    assert (plain.overlay() == 120).all()
+    changed = (outlined.overlay() != plain.overlay()).any(axis=2)
+    assert changed[14:16, 20:40].any(axis=0).all()
+    assert not changed[20:40, 20:40].any()
+    assert (outlined.beside()[:, :60] == 120).all()

@@ -30,6 +30,7 @@ URGENCY = {
     "negative": 2.0,
     "underexposed": 2.0,
     "blurred": 2.0,
+    "photographed": 2.0,
     "noisy": 1.0,
     "padded": 0.5,
 }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
+from cxrlens.lungs import Outline
 from cxrlens.writing import moved_into_place, refuse_existing
 
 Colour = tuple[int, int, int]
@@ -93,6 +94,8 @@ class HeatMap:
         Whether values below 0 may stand in the map and mean something.
     regional
         Whether it consists of regions with edges.
+    lungs
+        Outlines of the lung fields, drawn over the overlay; may be empty.
     """
 
     values: NDArray[np.float32]
@@ -103,6 +106,7 @@ class HeatMap:
     note: str = ""
     signed: bool = False
     regional: bool = False
+    lungs: Outline = ()
 
     def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Draw the map alone, (H, W, 3) RGB."""
@@ -135,7 +139,20 @@ class HeatMap:
         mixed: NDArray[np.uint8] = np.rint(share * colours + (1 - share) * self._grey()).astype(
             np.uint8
         )
-        return mixed
+        return self._outlined(mixed)
+
+    def _outlined(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Draw the lungs' outlines over a picture (H, W, 3), half as strong as a line would be."""
+        if not self.lungs:
+            return picture
+        height, width = self.film.shape
+        lines = [
+            np.rint(np.array(polygon) * (width, height) - 0.5).astype(np.int32)
+            for polygon in self.lungs
+        ]
+        drawn, broad = picture.copy(), max(1, round(max(height, width) / 400))
+        cv2.polylines(drawn, lines, True, (255, 255, 255), broad, cv2.LINE_AA)
+        return np.asarray(cv2.addWeighted(drawn, 0.5, picture, 0.5, 0), np.uint8)
 
     def beside(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Put the plain film and the overlay side by side, (H, 2 W, 3) RGB."""

@@ -75,6 +75,7 @@ def explain(
     values = answer.values if answer.absolute else normalised(answer.values)
     whole = to_film(values, seen, smooth=not method.regional)
     whole = np.pad(whole, ((top, bottom), (left, right)))
+    lungs = examination.lungs.outline() if examination.lungs else ()
     return HeatMap(
         whole,
         film,
@@ -84,6 +85,7 @@ def explain(
         answer.note,
         method.signed,
         method.regional,
+        lungs,
     )
 
 

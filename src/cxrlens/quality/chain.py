@@ -13,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import RecipeError
+from cxrlens.lungs import find_lungs
+from cxrlens.lungs.network import network_digest
 from cxrlens.quality import report, robust
 from cxrlens.quality.borders import EvenBorders
+from cxrlens.quality.chest import ChestGate
 from cxrlens.quality.findings import DEFECTS, Examination, Finding
-from cxrlens.quality.step import NativeStep, Step
+from cxrlens.quality.step import LungStep, NativeStep, Step
+from cxrlens.quality.thresholds import former
 from cxrlens.radiographs.resize import resize
 
 CHAINS = ("none", "report", "robust")
@@ -24,6 +28,9 @@ CHAINS = ("none", "report", "robust")
 
 ONLOOKER = "robust"
 """The chain whose detectors look at a film where a chain has none of its own; it repairs nothing then."""
+
+LUNGS = ("none", "crop", "mask")
+"""What a chain does with the lungs: nothing, cut out their box, fill what lies outside of them."""
 
 LOOKING_SIDE = 224
 """Thresholds hold for films of this side, whatever the side that a chain gives."""
@@ -34,11 +41,11 @@ _REVISION = 1
 _ONLY_NOTED = frozenset({"torn"})
 """Defects whose steps change no pixel and came after chains had versions."""
 
-Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...]]
+Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]
 
 _MAKERS: dict[str, Callable[[], Steps]] = {
-    "none": lambda: ((), ()),
-    "report": lambda: ((), report.steps()),
+    "none": lambda: ((), (), ()),
+    "report": lambda: ((), report.steps(), ()),
     "robust": robust.steps,
 }
 
@@ -59,15 +66,27 @@ class Chain:
         Steps on the film as decoded, in their order; they come first.
     square
         Steps on the resized film, in their order.
+    gate
+        Steps that look at the repaired film and its lungs; they come last and only find.
+    lungs
+        One of `LUNGS`.
     """
 
     name: str
     side: int
     native: tuple[NativeStep, ...]
     square: tuple[Step, ...]
+    gate: tuple[LungStep, ...] = ()
+    lungs: str = "none"
 
     @classmethod
-    def named(cls, name: str, side: int = 224, steps: Sequence[str] | None = None) -> Chain:
+    def named(
+        cls,
+        name: str,
+        side: int = 224,
+        steps: Sequence[str] | None = None,
+        lungs: str = "none",
+    ) -> Chain:
         """Make the chain of that name.
 
         Parameters
@@ -79,20 +98,26 @@ class Chain:
         steps
             Defects whose steps are to run, e.g. ``("negative", "noisy")``; None for all that the
             chain knows. Their order is the chain's.
+        lungs
+            ``none``; ``crop`` to cut the lungs' box out of the film before it is resized; ``mask`` to
+            fill what lies outside of the lungs at the end. A film without lungs stays whole.
 
         Raises
         ------
         RecipeError
-            If the name, the side or a step is unknown to the chain.
+            If the name, the side or a step is unknown to the chain, or `lungs` none of the three.
         """
         if name not in _MAKERS:
             raise RecipeError(f"quality chain {name!r} is unknown: {_instead(name, CHAINS)}")
         if side < 1:
             raise RecipeError(f"side {side} is no film: a chain's side must be at least 1 pixel")
-        native, square = _MAKERS[name]()
+        if lungs not in LUNGS:
+            raise RecipeError(f"lungs: {lungs!r} is unknown: {_instead(lungs, LUNGS)}")
+        native, square, gate = _MAKERS[name]()
         if steps is None:
-            return cls(name, side, native, square)
-        known = [step.defect for step in (*native, *square)]
+            return cls(name, side, native, square, gate, lungs)
+        every: tuple[Step | LungStep, ...] = (*native, *square, *gate)
+        known = [step.defect for step in every]
         for step in steps:
             if step not in known:
                 raise RecipeError(
@@ -103,30 +128,42 @@ class Chain:
             side,
             tuple(step for step in native if step.defect in steps),
             tuple(step for step in square if step.defect in steps),
+            tuple(step for step in gate if step.defect in steps),
+            lungs,
         )
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Step | LungStep, ...]:
         """All its steps, in the order in which they run."""
-        return (*self.native, *self.square)
+        return (*self.native, *self.square, *self.gate)
 
     @property
     def version(self) -> str:
-        """Name and a short digest that changes with any setting, step or the side.
+        """Name and a short digest that changes with any setting, step or side on which pixels depend.
 
-        A step that is in `_ONLY_NOTED` has no part in it: films come out of the chain as before, and a
-        model that was trained before there was such a step goes on.
+        A step that is in `_ONLY_NOTED`, or of the gate, has no part in it: films come out of the chain as
+        before, and a model that was trained before there was such a step goes on.
         """
-        steps = [step for step in self.steps if step.defect not in _ONLY_NOTED]
+        steps = [step for step in (*self.native, *self.square) if step.defect not in _ONLY_NOTED]
         settings = [[type(step).__name__, asdict(step)] for step in steps]  # type: ignore[call-overload]
-        return f"{self.name}-{_digest([_REVISION, LOOKING_SIDE, self.side, settings])}"
+        for gate in self.gate:
+            # The gate was a template once, and had a part: models that were trained then go on.
+            if isinstance(gate, ChestGate):
+                of_then = {"mean": gate.mean, "components": gate.components}
+                settings.append(["ChestTemplate", of_then | former(self.name)[gate.defect]])
+        told: list[object] = [_REVISION, LOOKING_SIDE, self.side, settings]
+        if self.lungs != "none":
+            told += [self.lungs, network_digest()]
+        return f"{self.name}-{_digest(told)}"
 
     @property
     def findings_version(self) -> str:
         """The version, and that of the onlooker where its detectors look: what findings depend on."""
         if not self.steps:
             return f"{self.version}+{_onlooker().findings_version}"
-        noted = [asdict(step) for step in self.steps if step.defect in _ONLY_NOTED]  # type: ignore[call-overload]
+        noted = [asdict(step) for step in self.native if step.defect in _ONLY_NOTED]  # type: ignore[call-overload]
+        if self.gate:
+            noted += [network_digest(), *map(asdict, self.gate)]  # type: ignore[arg-type]
         return f"{self.version}+{_digest(noted)}" if noted else self.version
 
     def examine(self, film: NDArray[np.uint8]) -> Examination:
@@ -140,13 +177,15 @@ class Chain:
         Returns
         -------
         Examination
-            With (side, side) uint8 pixels; without any repair they are `resize(film, side)`. The findings of
-            a chain without steps are those of `ONLOOKER`.
+            With (side, side) uint8 pixels; without any repair they are `resize(film, side)`, or what
+            `lungs` asks for. The findings of a chain without steps are those of `ONLOOKER`.
         """
         examination, _ = self._examined(film)
         if self.steps:
             return examination
-        return replace(examination, findings=_onlooker().check(film).findings)
+        seen = _onlooker().check(film)
+        lungs = examination.lungs or seen.lungs
+        return replace(examination, findings=seen.findings, lungs=lungs)
 
     def _examined(self, film: NDArray[np.uint8]) -> tuple[Examination, NDArray[np.uint8]]:
         """Give the examination, and the film only resized."""
@@ -167,9 +206,24 @@ class Chain:
         pixels = resize(film, self.side)
         plain = pixels if film is decoded else resize(decoded, self.side)
         # Detectors look at one fixed side, since their thresholds hold there; a chain of another
-        # side repairs its own copy alike.
-        apart = self.side != LOOKING_SIDE and bool(self.square)
+        # side, or of the lungs' box, repairs its own copy alike.
+        asked = bool(self.gate) or self.lungs != "none"
+        apart = self.side != LOOKING_SIDE and (bool(self.square) or asked)
         looked = resize(film, LOOKING_SIDE) if apart else pixels
+        lungs = find_lungs(looked) if asked else None
+        left_out = cropped
+        if lungs and self.lungs == "crop":
+            top, bottom, left, right = lungs.crop(film.shape)
+            pixels = resize(
+                film[top : film.shape[0] - bottom, left : film.shape[1] - right], self.side
+            )
+            left_out = (
+                cropped[0] + top,
+                cropped[1] + bottom,
+                cropped[2] + left,
+                cropped[3] + right,
+            )
+            apart = True
         for native in unfinished:
             looked = native.finish(looked)
             pixels = native.finish(pixels) if apart else looked
@@ -179,8 +233,14 @@ class Chain:
                 looked = step.repair(looked)
                 pixels = step.repair(pixels) if apart else looked
                 repairs.append(step.repair_name)
+        if lungs:
+            for gate in self.gate:
+                findings[gate.defect] = gate.detect(looked, lungs)
+            if self.lungs == "mask":
+                pixels = lungs.alone(pixels)
+            lungs = lungs.within(decoded.shape, cropped)
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
-        return Examination(pixels, ordered, tuple(repairs), cropped), plain
+        return Examination(pixels, ordered, tuple(repairs), left_out, lungs), plain
 
     def check(self, film: NDArray[np.uint8]) -> Examination:
         """Find the defects of one film and leave its pixels unrepaired.
@@ -189,9 +249,10 @@ class Chain:
         left; the pixels are ``resize(film, side)`` and ``repairs`` is empty.
         """
         if not self.steps:
-            return self.examine(film)
+            whole = resize(film, self.side)
+            return replace(self.examine(film), pixels=whole, cropped=(0, 0, 0, 0))
         examination, plain = self._examined(film)
-        return Examination(plain, examination.findings, ())
+        return Examination(plain, examination.findings, (), lungs=examination.lungs)
 
 
 def _digest(content: object) -> str:

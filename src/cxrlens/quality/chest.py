@@ -1,4 +1,4 @@
-"""Not a chest: films that show something else than a frontal chest radiograph."""
+"""Not a chest: pictures that are no frontal chest film, whole and upright."""
 
 from __future__ import annotations
 
@@ -6,27 +6,45 @@ import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.lungs import Lungs
 from cxrlens.quality.findings import Finding
-from cxrlens.quality.regression import Regression
-from cxrlens.quality.texture import band_statistics
 from cxrlens.quality.thumbnail import SIDE, rank_thumbnail
-
-LOOKED = 112
-"""Side at which the fall of detail is looked at; finer detail depends on noise and blur."""
 
 
 @dataclass(frozen=True)
-class ChestTemplate:
-    """How far a film's thumbnail is from what frontal chests look like.
+class Bounds:
+    """Between which values a statistic of chest films lies.
 
-    Statistics: the thumbnail's correlation with the mean chest (the best of small shifts), its
-    correlation with its own mirror image, the share of it that the chest's main forms (principal
-    components) do not explain, how much of the film is at its darkest, brightest and middle levels,
-    and how the detail falls off from scale to scale.
+    Attributes
+    ----------
+    name
+        A key of what `chest_statistics` gives.
+    low, high
+        The bounds; infinite where a side does not count.
+    step
+        The statistic's natural step: one step beyond a bound scores 0.73.
+    """
+
+    name: str
+    low: float
+    high: float
+    step: float
+
+    def beyond(self, value: float) -> float:
+        """Give how many steps a value lies beyond the nearer bound; below 0 it lies within."""
+        return max(self.low - value, value - self.high) / self.step
+
+
+@dataclass(frozen=True)
+class ChestGate:
+    """Whether a picture can be one frontal chest film, whole and upright.
+
+    A film is refused if one of its statistics lies outside of its bounds: what the lung network answers
+    about the film as a whole; size, place and form of the lungs that it found; how much the film looks
+    like chests do. `chest_statistics` names them.
 
     Attributes
     ----------
@@ -34,70 +52,103 @@ class ChestTemplate:
         (256,) thumbnail of the mean chest.
     components
         (k, 256) main forms by which chests differ from it, orthonormal.
-    regression
-        On the statistics.
+    bounds
+        Of the statistics that count.
     """
 
     mean: tuple[float, ...]
     components: tuple[tuple[float, ...], ...]
-    regression: Regression
+    bounds: tuple[Bounds, ...]
 
     defect: ClassVar[str] = "not_a_chest"
     repair_name: ClassVar[str] = ""
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
         """Find a film that is no frontal chest radiograph."""
-        return self.regression.finding(self.statistics(film))
+        told = self.statistics(film, lungs)
+        return Finding.beyond(max(bound.beyond(told[bound.name]) for bound in self.bounds), 0.0)
 
-    def statistics(self, film: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Describe a (side, side) uint8 film that is no negative."""
-        return chest_statistics(film, *self._arrays)
+    def statistics(self, film: NDArray[np.uint8], lungs: Lungs) -> dict[str, float]:
+        """Describe a (side, side) uint8 film that is no negative, and its lungs."""
+        return chest_statistics(film, lungs, *self._arrays)
 
     @functools.cached_property
     def _arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.array(self.mean), np.array(self.components)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave it: there is nothing to mend."""
-        return film
-
 
 def chest_statistics(
-    film: NDArray[np.uint8], mean: NDArray[np.float64], components: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Describe how far a film is from the chests of a template; see `ChestTemplate`.
+    film: NDArray[np.uint8],
+    lungs: Lungs,
+    mean: NDArray[np.float64],
+    components: NDArray[np.float64],
+) -> dict[str, float]:
+    """Describe how far a film and its lungs are from a whole, upright, frontal chest.
+
+    Parameters
+    ----------
+    film
+        (side, side) uint8, no negative.
+    lungs
+        Its lungs.
+    mean, components
+        As of `ChestGate`.
 
     Returns
     -------
-    (38,) float64
+    dict
+        ``answer``: the network's logit for the film as a whole. ``share``: of the film that is lung;
+        ``doubtful``: pixels of which the network is not sure, as a share of them. ``height``,
+        ``breadth``: of the box round both, as shares of the side; ``high``: how far its
+        middle is from the film's. ``filled``: share of the box that is lung; ``cut``: share of the
+        film's upper and lower edge that is lung. ``top``: how broad the lungs are at their top against
+        their bottom. ``unlike``: share of the thumbnail that the chest's main forms leave unexplained;
+        ``smooth down``, ``smooth across``: correlations of its neighbouring pixels.
     """
-    picture = rank_thumbnail(film).reshape(SIDE, SIDE)
-    template = mean.reshape(SIDE, SIDE)
-    likeness = max(
-        _correlation(picture[2:-2, 2:-2], template[2 + y : SIDE - 2 + y, 2 + x : SIDE - 2 + x])
-        for y in (-2, 0, 2)
-        for x in (-2, 0, 2)
+    return {"answer": lungs.chest, **_of_lungs(lungs), **_of_film(film, mean, components)}
+
+
+def _of_lungs(lungs: Lungs) -> dict[str, float]:
+    fields = lungs.fields()
+    side = len(fields)
+    names = ("height", "breadth", "high", "filled", "cut", "top")
+    if not fields.any():
+        return {"share": 0.0, "doubtful": 1.0, **dict.fromkeys(names, 0.0)}
+    share = float(fields.mean())
+    rows, columns = np.flatnonzero(fields.any(axis=1)), np.flatnonzero(fields.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    box = fields[top:bottom, left:right]
+    upper, *_, lower = (_breadth(part) for part in np.array_split(box, 4))
+    unsure = float(((lungs.likely > 30) & (lungs.likely < 225)).mean())
+    values = (
+        (bottom - top) / side,
+        (right - left) / side,
+        (top + bottom) / side - 1,
+        float(box.mean()),
+        float(np.mean([fields[0], fields[-1]])),
+        min(upper / max(lower, 1.0), 2.0),
     )
-    symmetry = _correlation(picture, picture[:, ::-1])
+    told = dict(zip(names, map(float, values), strict=True))
+    return {"share": share, "doubtful": min(unsure / share, 1.0), **told}
+
+
+def _breadth(part: NDArray[np.bool_]) -> float:
+    """Mean distance from the first to the last lung pixel of the rows."""
+    found = [np.flatnonzero(row) for row in part]
+    return float(np.mean([row[-1] + 1 - row[0] if len(row) else 0 for row in found] or [0]))
+
+
+def _of_film(
+    film: NDArray[np.uint8], mean: NDArray[np.float64], components: NDArray[np.float64]
+) -> dict[str, float]:
+    picture = rank_thumbnail(film).reshape(SIDE, SIDE)
     difference = picture.ravel() - mean
     unexplained = difference - components.T @ (components @ difference)
-    power = float((picture**2).sum()) + 1e-9
-    smooth = [
-        _correlation(picture[:, 1:], picture[:, :-1]),
-        _correlation(picture[1:], picture[:-1]),
-    ]
-    upto = np.cumsum(np.bincount(film.ravel(), minlength=256)) / film.size
-    dark, median, bright = np.searchsorted(upto, [0.05, 0.5, 0.95]) / 255
-    extremes = [float(upto[3]), float(1 - upto[251])]
-    half = cv2.resize(film, (LOOKED, LOOKED), interpolation=cv2.INTER_AREA)
-    bands = band_statistics(np.asarray(half, dtype=np.uint8)).reshape(5, 4)
-    unevenness = bands[[0, 4], 3] - bands[[0, 4], 0]
-    fall = np.array([*np.diff(bands[:, 1]), bands[4, 1], *unevenness])
-    unlike = [float((d**2).sum()) / power for d in (unexplained, difference)]
-    form = np.array([likeness, symmetry, *unlike, *smooth, power / picture.size])
-    tone = np.array([dark, median, bright, *extremes])
-    # Too little of most of these is as strange as too much, so their squares count too.
-    return np.concatenate([form, form**2, tone, tone**2, fall, np.square(fall)])
+    return {
+        "unlike": float((unexplained**2).sum()) / (float((picture**2).sum()) + 1e-9),
+        "smooth down": _correlation(picture[1:], picture[:-1]),
+        "smooth across": _correlation(picture[:, 1:], picture[:, :-1]),
+    }
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

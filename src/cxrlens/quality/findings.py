@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.lungs import Lungs
+
 DEFECTS = (
     "negative",
     "underexposed",
@@ -15,6 +17,7 @@ DEFECTS = (
     "blurred",
     "padded",
     "patched",
+    "photographed",
     "not_a_chest",
     "torn",
 )
@@ -68,12 +71,15 @@ class Examination:
         Names of the repairs that were made, in their order.
     cropped
         Pixels of the film as decoded that `pixels` leaves out: at the top, bottom, left and right.
+    lungs
+        Where the lungs of the film as decoded lie; None if the chain did not ask.
     """
 
     pixels: NDArray[np.uint8]
     findings: dict[str, Finding] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     cropped: tuple[int, int, int, int] = (0, 0, 0, 0)
+    lungs: Lungs | None = None
 
     def row(self) -> dict[str, bool | float | str]:
         """Give the columns of the findings table: ``NAME``, ``NAME_score``, ..., ``repairs``.

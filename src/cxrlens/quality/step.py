@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.lungs import Lungs
 from cxrlens.quality.findings import Finding
 
 
@@ -40,4 +41,15 @@ class NativeStep(Step, Protocol):
 
     def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Repair after the resize what is left, on a film on which the defect was found."""
+        ...
+
+
+class LungStep(Protocol):
+    """A detector that looks at the resized, repaired film and at where its lungs lie."""
+
+    defect: ClassVar[str]
+    repair_name: ClassVar[str]
+
+    def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
+        """Look at a (H, W) uint8 film; never change it."""
         ...

@@ -218,6 +218,8 @@ class Recipe(_Part):
     """Pixels of the square that films are resized to."""
     quality: str = "none"
     """The quality chain that films go through: see `cxrlens.quality.chain.CHAINS`."""
+    lungs: Literal["none", "crop", "mask"] = "none"
+    """``crop`` cuts the lungs' box out of each film before the resize, ``mask`` fills what lies outside."""
     model: Model | None = None
     baseline: Baseline | None = None
     loss: Loss = Loss()

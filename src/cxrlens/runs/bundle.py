@@ -95,7 +95,7 @@ class Bundle:
             If the installed version's chain has other steps or thresholds.
         """
         told = self.content["chain"]
-        chain = Chain.named(told["name"], self.side)
+        chain = Chain.named(told["name"], self.side, lungs=self.recipe.lungs)
         if chain.version != told["version"]:
             raise BundleError(
                 f"{self.path} was exported with the quality chain {told['version']}, this version has "

@@ -187,7 +187,7 @@ class Run:
         RunError
             If the installed version's chain has other steps or thresholds.
         """
-        chain = Chain.named(self.recipe.quality, self.recipe.side)
+        chain = Chain.named(self.recipe.quality, self.recipe.side, lungs=self.recipe.lungs)
         versions = self.versions()
         if versions.get("chain") != chain.version:
             raise RunError(

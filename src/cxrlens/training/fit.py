@@ -117,7 +117,7 @@ def train(
     facts = {
         "device": _accelerator(device),
         "threads": torch.get_num_threads(),
-        "chain": Chain.named(recipe.quality, recipe.side).version,
+        "chain": Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs).version,
         "predicted": list(predicted),
     }
     cached = _cached(collection, recipe, cache, progress)
@@ -359,7 +359,7 @@ def _predict_split(
 def _cached(
     collection: Collection, recipe: Recipe, cache: Path | None, progress: Progress | None
 ) -> CachedFilms:
-    chain = Chain.named(recipe.quality, recipe.side)
+    chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     say = (lambda done, of: progress("read films", done, of)) if progress else None
     cached = cache_films(collection.films["image"].tolist(), chain, cache, progress=say)
     cached = replace(cached, failures=cached.failures | dict(collection.missing))

@@ -130,7 +130,11 @@ def test_spots_and_patches_lie_where_they_were_drawn() -> None:
 
 def test_findings_are_those_of_the_quality_chain() -> None:
     assert {kind.finding for kind in KINDS.values()} <= set(DEFECTS)
-    assert set(DEFECTS) - {kind.finding for kind in KINDS.values()} == {"not_a_chest", "torn"}
+    assert set(DEFECTS) - {kind.finding for kind in KINDS.values()} == {
+        "photographed",
+        "not_a_chest",
+        "torn",
+    }
 
 
 def test_an_unknown_kind_is_named() -> None:

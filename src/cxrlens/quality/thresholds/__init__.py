@@ -1,7 +1,8 @@
 """Settings of the chains as data: one JSON a chain, with what it was calibrated on and how well.
 
 ``settings`` holds one object a defect, whose keys are the fields of its step; ``provenance`` says
-which script wrote it, when, on which films, and the figures measured there.
+which script wrote it, when, on which films, and the figures measured there. ``former`` holds what a step
+had before it was replaced, as far as a chain's version was made of it.
 """
 
 import functools
@@ -21,6 +22,12 @@ def settings(chain: str) -> dict[str, dict[str, Any]]:
     """Give the settings of a chain: defect -> field -> value."""
     chosen: dict[str, dict[str, Any]] = _document(chain)["settings"]
     return chosen
+
+
+def former(chain: str) -> dict[str, dict[str, Any]]:
+    """Give what replaced steps of a chain had that its version was made of: defect -> field -> value."""
+    kept: dict[str, dict[str, Any]] = _document(chain).get("former", {})
+    return kept
 
 
 def provenance(chain: str) -> dict[str, Any]:

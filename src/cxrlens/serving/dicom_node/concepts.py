@@ -44,6 +44,7 @@ _DEFECTS = {
     "blurred": "Film is blurred",
     "padded": "Film has padded borders",
     "patched": "Film is patched",
+    "photographed": "Film was photographed",
     "not_a_chest": "Film does not look like a chest film",
     "torn": "Film may have lost a part",
 }

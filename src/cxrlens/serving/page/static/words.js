@@ -8,6 +8,7 @@ export const DEFECTS = {
   blurred: ["Blurred", "motion or poor focus"],
   padded: ["Padded", "black or white borders"],
   patched: ["Patched", "covered areas"],
+  photographed: ["Photographed", "photographs of films"],
   not_a_chest: ["Perhaps no frontal chest film", "", "other things than a frontal chest"],
   torn: ["Perhaps torn", "a part of the file was lost", "bytes lost in the middle"],
 };
