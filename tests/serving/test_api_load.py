@@ -1,10 +1,12 @@
 """Many clients at once, clients that hang up, uploads without end: against a real server."""
 
+import dataclasses
 import http.client
 import resource
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,8 +23,8 @@ from cxrlens.serving.api import create_app
 from cxrlens.serving.batching import Batcher
 from cxrlens.serving.card import ModelCard
 from cxrlens.serving.jobs import Jobs, Progress
-from cxrlens.serving.limits import BusyError, Limits, Places
-from cxrlens.serving.service import Service
+from cxrlens.serving.limits import LEAST_MEMORY, BusyError, Limits, Places
+from cxrlens.serving.service import Service, to_show
 from tests.serving.live_server import live, port_of
 
 
@@ -211,9 +213,135 @@ def test_places_are_counted() -> None:
     places = Places(3)
     with places.hold(2), pytest.raises(BusyError, match="come again"), places.hold(2):
         pass
-    with places.hold(3):
+    with places.hold(1) as more:
+        more(2)
         assert places.taken == 3
+        assert places.is_full
+        with pytest.raises(BusyError):
+            more(1)
+        with places.hold(1, beyond=True):
+            assert places.taken == 4
     assert places.taken == 0
+
+
+def test_one_setting_scales_every_share_and_must_hold_a_film() -> None:
+    half, whole = Limits(memory=2**29), Limits(memory=2**30)
+    for share in ("upload_bytes", "decoded_bytes", "kept_bytes"):
+        assert 2 * getattr(half, share) == getattr(whole, share)
+    assert whole.upload_bytes + whole.decoded_bytes + whole.kept_bytes == whole.memory
+    assert whole.request_bytes <= whole.upload_bytes
+    with pytest.raises(CxrlensError, match="set --memory to 257 or more"):
+        Limits(memory=2**28)
+
+
+def test_uploads_beyond_the_memory_are_turned_away_as_their_bytes_arrive(
+    predictor: Predictor, card: ModelCard, film: bytes
+) -> None:
+    app = create_app(predictor, card, Limits(upload_seconds=2))
+    service: Service = app.state.service
+    service.uploads.count = 100_000
+    body, kind = multipart(bytes(60_000))
+    with live(app) as address:
+
+        def begun(declared: int) -> http.client.HTTPConnection:
+            line = http.client.HTTPConnection("127.0.0.1", port_of(address))
+            line.putrequest("POST", "/predict")
+            line.putheader("content-type", kind)
+            line.putheader("content-length", str(declared))
+            line.endheaders()
+            line.send(body[:-10])
+            return line
+
+        slow = begun(len(body))
+        until(lambda: service.uploads.taken > 50_000)
+        refused = begun(len(body)).getresponse()
+        assert refused.status == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        slow.close()  # hung up
+        until(lambda: service.uploads.taken == 0)
+        late = begun(len(body))
+        assert late.getresponse().status == 408
+        assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
+        assert httpx.post(f"{address}/predict", files={"film": b"none"}).status_code == 422
+        assert (service.uploads.taken, service.decoded.taken) == (0, 0)
+        assert 'cxrlens_held_bytes{share="uploads"} 0.0' in httpx.get(f"{address}/metrics").text
+
+
+def test_a_film_is_decoded_when_there_is_room_for_it(
+    held: tuple[Predictor, threading.Event, list[int]], card: ModelCard, film: bytes
+) -> None:
+    predictor, go_on, sizes = held
+    app = create_app(predictor, card)
+    service: Service = app.state.service
+    service.decoded.count = 1
+    with live(app) as address, ThreadPoolExecutor(2) as pool:
+
+        def ask() -> int:
+            return httpx.post(f"{address}/predict", files={"film": film}, timeout=30).status_code
+
+        first = pool.submit(ask)
+        until(lambda: sizes == [1])
+        second = pool.submit(ask)
+        until(lambda: service.places.taken == 2)
+        time.sleep(0.1)
+        assert (service.waiting, service.decoded.taken) == (0, 64 * 64)
+        go_on.set()
+        assert (first.result(), second.result()) == (200, 200)
+    assert sizes == [1, 1]
+    assert service.decoded.taken == 0
+
+
+def test_a_film_that_nobody_waits_for_is_let_go() -> None:
+    go_on = threading.Event()
+
+    def predict(films: list[NDArray[np.uint8]]) -> list[Prediction | FilmError]:
+        assert go_on.wait(10)
+        return [FilmError("no film") for _ in films]
+
+    batcher = Batcher(predict)
+    films = [np.zeros((2, 2), np.uint8) for _ in range(2)]
+    gone = [weakref.ref(film) for film in films]
+    futures = [batcher.submit(films[0])]
+    until(lambda: batcher.waiting == 0)
+    futures.append(batcher.submit(films[1]))
+    del films
+    futures[1].cancel()
+    assert gone[1]() is None
+    go_on.set()
+    with pytest.raises(FilmError):
+        futures[0].result(5)
+    until(lambda: gone[0]() is None)
+    batcher.close()
+
+
+def test_the_oldest_maps_make_room_for_newer_ones(predictor: Predictor, film: bytes) -> None:
+    pixels = cv2.imdecode(np.frombuffer(film, np.uint8), cv2.IMREAD_GRAYSCALE)
+    prediction = predictor.predict(np.asarray(pixels, np.uint8))
+
+    def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
+        shown = np.zeros((2048, 2048), np.uint8)
+        return HeatMap(shown.astype(np.float32), shown, method, target)
+
+    limits = Limits(film_bytes=2**20, memory=LEAST_MEMORY)
+    jobs = Jobs(explain, limits)
+    made = [jobs.start(prediction, "slow", "normal") for _ in range(3)]
+    until(lambda: made[-1].status == "done" and not any(job.open for job in made))
+    assert [job.status for job in made] == ["failed", "failed", "done"]
+    assert "made room for newer ones" in str(made[0].error)
+    assert 0 < jobs.kept <= limits.kept_bytes
+    assert {job.prediction for job in made} == {None}  # nor the film that came
+    assert made[-1].probabilities == prediction.probabilities
+    jobs.close()
+
+
+def test_large_films_are_explained_at_the_size_of_a_screen(predictor: Predictor) -> None:
+    prediction = predictor.predict(np.tile(np.arange(250, dtype=np.uint8), (3000, 10)))
+    crop = dataclasses.replace(prediction.examination, cropped=(300, 0, 0, 30))
+    shown = to_show(dataclasses.replace(prediction, examination=crop))
+    assert shown.film is not None
+    assert shown.film.shape == (2048, 1707)
+    assert shown.examination.cropped == (205, 0, 0, 20)
+    assert shown.explain("gradcam", "normal").values.shape == (2048, 1707)
 
 
 @pytest.fixture

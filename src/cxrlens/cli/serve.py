@@ -31,6 +31,12 @@ def serve(
         int, typer.Option(min=1, help="Films in the server at once; beyond it: 503.")
     ] = 32,
     batch: Annotated[int, typer.Option(min=1, help="Films of one call of the network.")] = 16,
+    memory: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="MB", help="For uploads, decoded films and maps that are kept."
+        ),
+    ] = 1024,
     seconds: Annotated[
         float, typer.Option("--timeout", min=0.1, help="For an upload, and for an answer.")
     ] = 60.0,
@@ -65,6 +71,7 @@ def serve(
         batch=batch,
         upload_seconds=seconds,
         answer_seconds=seconds,
+        memory=memory * _MIB,
     )
     err.print(NOTICE)
     serve(

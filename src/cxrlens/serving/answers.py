@@ -231,14 +231,14 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
     )
 
 
-def heat_answer(prediction: Prediction, heat: HeatMap) -> HeatMapAnswer:
-    """Put a heat map into JSON."""
+def heat_answer(predicted: str, probabilities: dict[str, float], heat: HeatMap) -> HeatMapAnswer:
+    """Put a heat map and what the model said of its film into JSON."""
     pixels = map_pixels(heat, MAP_SIDE)
     return HeatMapAnswer(
         method=heat.method,
         target=heat.target,
-        predicted=prediction.predicted,
-        probabilities=prediction.probabilities,
+        predicted=predicted,
+        probabilities=probabilities,
         width=pixels.shape[1],
         height=pixels.shape[0],
         signed=heat.signed,

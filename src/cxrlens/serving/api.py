@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError, ModelError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
-from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.prediction.predictor import Predictor
 from cxrlens.serving.answers import (
     Abilities,
     Explaining,
@@ -35,7 +35,7 @@ from cxrlens.serving.measures import CONTENT_TYPE
 from cxrlens.serving.page import add_page
 from cxrlens.serving.pictures import map_pixels, png, within
 from cxrlens.serving.security import Guard
-from cxrlens.serving.service import ClientGoneError, Service
+from cxrlens.serving.service import ClientGoneError, Service, to_show
 from cxrlens.serving.upload import UploadError
 
 Form = Literal["json", "overlay", "map"]
@@ -145,19 +145,19 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
         async def one(number: int, name: str, data: bytes) -> FilmAnswer | FilmError:
             try:
-                prediction = await service.predict(data, f"film {number}")
+                async with service.predict(data, f"film {number}") as prediction:
+                    return film_answer(name, prediction, seen)
             except FilmError as error:
                 return error
-            return film_answer(name, prediction, seen)
 
-        with ExitStack() as places:
-            places.enter_context(service.places.hold())
-            upload = await service.read(request)
-            places.enter_context(service.places.hold(len(upload.films) - 1))
-            outcomes = await service.unless_gone(
-                request,
-                _together(one(n, name, data) for n, (name, data) in enumerate(upload.films, 1)),
-            )
+        with service.places.hold() as more_places:
+            async with service.read(request) as upload:
+                more_places(len(upload.films) - 1)
+                outcomes = await service.unless_gone(
+                    request,
+                    _together(one(n, name, data) for n, (name, data) in enumerate(upload.films, 1)),
+                )
+                names = [name for name, _ in upload.films]
         first = outcomes[0]
         if isinstance(first, FilmError) and all(isinstance(one, FilmError) for one in outcomes):
             raise first
@@ -166,7 +166,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                 FilmAnswer(name=name, error=str(outcome))
                 if isinstance(outcome, FilmError)
                 else outcome
-                for (name, _), outcome in zip(upload.films, outcomes, strict=True)
+                for name, outcome in zip(names, outcomes, strict=True)
             ],
             model=service.card.name,
             digest=service.card.digest,
@@ -186,16 +186,19 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
 
         DICOM is shown as its tags say. The film's own size stands in X-Film-Width and X-Film-Height.
         """
+
+        async def work(data: bytes) -> Response:
+            async with service.decode(data, "the film") as pixels:
+                height, width = pixels.shape
+                return Response(
+                    await service.draw(lambda: png(within(pixels, max_side))),
+                    media_type="image/png",
+                    headers={"x-film-width": str(width), "x-film-height": str(height)},
+                )
+
         with service.places.hold():
-            data, _ = await service.read_one(request)
-            pixels = await service.unless_gone(request, service.decode(data, "the film"))
-            picture = await asyncio.to_thread(lambda: png(within(pixels, max_side)))
-        height, width = pixels.shape
-        return Response(
-            picture,
-            media_type="image/png",
-            headers={"x-film-width": str(width), "x-film-height": str(height)},
-        )
+            async with service.read_one(request) as (data, _):
+                return await service.unless_gone(request, work(data))
 
 
 async def _together(films: Iterable[Any]) -> list[FilmAnswer | FilmError]:
@@ -242,22 +245,25 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
     )
     async def explain(request: Request) -> Response:
         """Show where the model looked: quick methods at once, slower ones as a job (202)."""
-        with service.places.hold():
-            data, fields = await service.read_one(request)
+
+        async def work(data: bytes, fields: dict[str, str]) -> Response:
             method, wanted = fields.get("method") or None, fields.get("target") or None
             form, palette = fields.get("as") or "json", fields.get("palette") or "ember"
             service.check(method, wanted)
             _check_form(form, palette)
+            async with service.predict(data, "the film") as found:
+                prediction = to_show(found)
+                del found
+            chosen, target = service.predictor.chosen(prediction, method, wanted)
+            if not chosen.quick:
+                return _job_answer(service.jobs.start(prediction, chosen.name, target), 202)
+            heat = await service.explain(prediction, chosen.name, target)
+            said = prediction.predicted, prediction.probabilities
+            return await service.draw(lambda: _shown(*said, heat, form, palette))
 
-            async def work() -> Response:
-                prediction = await service.predict(data, "the film")
-                chosen, target = service.predictor.chosen(prediction, method, wanted)
-                if not chosen.quick:
-                    return _job_answer(service.start(prediction, chosen.name, target), 202)
-                heat = await service.explain(prediction, chosen.name, target)
-                return await asyncio.to_thread(_shown, prediction, heat, form, palette)
-
-            return await service.unless_gone(request, work())
+        with service.places.hold():
+            async with service.read_one(request) as (data, fields):
+                return await service.unless_gone(request, work(data, fields))
 
     @app.get("/jobs/{job}", response_model=JobAnswer, responses={404: {"model": Fault}})
     async def job(job: str) -> Response:
@@ -285,9 +291,12 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Fetch the map of an explanation that is done."""
         found = _found(service.jobs.get(job))
-        if found.heat is None or found.prediction is None:
-            raise HTTPException(409, f"the explanation is {found.status}: there is no map")
-        return await asyncio.to_thread(_shown, found.prediction, found.heat, form, palette)
+        heat = found.heat
+        if heat is None:
+            why = found.error or "there is no map"
+            raise HTTPException(409, f"the explanation is {found.status}: {why}")
+        said = found.predicted, found.probabilities
+        return await service.draw(lambda: _shown(*said, heat, form, palette))
 
 
 def _found(job: Job | None) -> Job:
@@ -317,12 +326,14 @@ def _check_form(form: str, palette: str) -> None:
         raise CxrlensError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}")
 
 
-def _shown(prediction: Prediction, heat: HeatMap, form: str, palette: str) -> Response:
+def _shown(
+    predicted: str, probabilities: dict[str, float], heat: HeatMap, form: str, palette: str
+) -> Response:
     if form == "overlay":
         return Response(png(heat.overlay(palette)), media_type="image/png")
     if form == "map":
         return Response(png(map_pixels(heat)), media_type="image/png")
-    return JSONResponse(heat_answer(prediction, heat).model_dump(mode="json"))
+    return JSONResponse(heat_answer(predicted, probabilities, heat).model_dump(mode="json"))
 
 
 def _add_facts(app: FastAPI, service: Service, guard: Guard) -> None:

@@ -19,6 +19,18 @@ Film = NDArray[np.uint8]
 PredictMany = Callable[[list[Film]], Iterable[Prediction | FilmError]]
 
 
+class _Item:
+    """A film that waits, and who waits for it; let go of as soon as nobody does."""
+
+    def __init__(self, film: Film) -> None:
+        self.film: Film | None = film
+        self.future: Future[Prediction] = Future()
+        self.future.add_done_callback(self._let_go)
+
+    def _let_go(self, future: "Future[Prediction]") -> None:
+        self.film = None
+
+
 class Batcher:
     """Predict films of many requests in few calls.
 
@@ -39,9 +51,7 @@ class Batcher:
         observe: Callable[[int], None] = lambda films: None,
     ) -> None:
         self._predict_many, self._batch, self._observe = predict_many, batch, observe
-        self._waiting: queue.SimpleQueue[tuple[Film, Future[Prediction]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._work, name="cxrlens-batches", daemon=True)
         self._worker.start()
 
@@ -51,11 +61,11 @@ class Batcher:
         Returns
         -------
         Future of Prediction
-            Cancelled before its turn, the film never reaches the network.
+            Cancelled before its turn, the film is let go and never reaches the network.
         """
-        future: Future[Prediction] = Future()
-        self._waiting.put((film, future))
-        return future
+        item = _Item(film)
+        self._waiting.put(item)
+        return item.future
 
     @property
     def waiting(self) -> int:
@@ -68,27 +78,24 @@ class Batcher:
         self._worker.join()
 
     def _work(self) -> None:
-        while True:
-            first = self._waiting.get()
-            if first is None:
-                return
-            gathered = [first]
-            last = False
-            while len(gathered) < self._batch and not last:
-                try:
-                    item = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if item is None:
-                    last = True
-                else:
-                    gathered.append(item)
-            wanted = [item for item in gathered if item[1].set_running_or_notify_cancel()]
-            if wanted:
-                self._observe(len(wanted))
-                self._answer([film for film, _ in wanted], [future for _, future in wanted])
-            if last:
-                return
+        while self._answer_next():
+            pass
+
+    def _answer_next(self) -> bool:
+        """Predict the next batch; False at the end. Films live no longer than the call."""
+        items = [self._waiting.get()]
+        while items[-1] is not None and len(items) < self._batch:
+            try:
+                items.append(self._waiting.get_nowait())
+            except queue.Empty:
+                break
+        goes_on = items[-1] is not None
+        wanted = [item for item in items if item and item.future.set_running_or_notify_cancel()]
+        films = [item.film for item in wanted if item.film is not None]
+        if films:
+            self._observe(len(films))
+            self._answer(films, [item.future for item in wanted])
+        return goes_on
 
     def _answer(self, films: list[Film], futures: Sequence["Future[Prediction]"]) -> None:
         try:

@@ -1,6 +1,7 @@
 """Slow explanations: one at a time in a thread of their own, with progress, and given up when asked.
 
-A job's map lives in memory only, for a few minutes; a job whose client stopped asking is given up.
+A job's map lives in memory only, for a few minutes, or until newer ones need its room; a job whose
+client stopped asking is given up.
 """
 
 import logging
@@ -27,13 +28,26 @@ Status = Literal["waiting", "running", "done", "failed", "cancelled"]
 _log = logging.getLogger("cxrlens.serving")
 
 
+_DROPPED = "its map made room for newer ones: explain the film again"
+
+
 class CancelledJobError(Exception):
     """Raised into an explanation that nobody wants any more."""
 
 
 @dataclass
 class Job:
-    """One slow explanation."""
+    """One slow explanation.
+
+    Attributes
+    ----------
+    prediction
+        With its film, until the job ends.
+    predicted, probabilities
+        What the model said; they stay.
+    heat
+        The map, as long as it is kept.
+    """
 
     prediction: Prediction | None
     method: str
@@ -45,6 +59,13 @@ class Job:
     error: str | None = None
     heat: HeatMap | None = None
     asked: float = field(default_factory=time.monotonic)
+    predicted: str = ""
+    probabilities: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.prediction is not None:
+            self.predicted = self.prediction.predicted
+            self.probabilities = self.prediction.probabilities
 
     @property
     def open(self) -> bool:
@@ -92,6 +113,11 @@ class Jobs:
             if job is not None:
                 job.asked = time.monotonic()
             return job
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the maps that are kept."""
+        return sum(_size(job) for job in list(self._jobs.values()))
 
     def cancel(self, name: str) -> Job | None:
         """Give a job up and forget what it made."""
@@ -151,8 +177,24 @@ class Jobs:
             with self._lock:
                 if job.open:
                     job.status, job.heat = "done", heat
+                self._make_room()
+        finally:
+            job.prediction = None
+
+    def _make_room(self) -> None:
+        """Drop the oldest maps beyond the bytes that may be kept."""
+        for job in list(self._jobs.values()):  # in the order in which they were started
+            if self.kept <= self._limits.kept_bytes:
+                return
+            if job.heat is not None:
+                job.status, job.error, job.heat = "failed", _DROPPED, None
 
     def _fail(self, job: Job, sentence: str) -> None:
         with self._lock:
             if job.open:
                 job.status, job.error = "failed", sentence
+
+
+def _size(job: Job) -> int:
+    heat = job.heat
+    return 0 if heat is None else heat.values.nbytes + heat.film.nbytes

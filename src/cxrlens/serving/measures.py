@@ -1,6 +1,6 @@
 """What Prometheus is told: requests, films, batches, refusals. Never a name, never an address."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -76,6 +76,16 @@ class Measures:
         self.places = Gauge(
             "cxrlens_films_in_work", "Films in the server now.", registry=self.registry
         )
+        self._bytes = Gauge(
+            "cxrlens_held_bytes",
+            "Bytes held now: uploads, decoded films, maps that are kept.",
+            ["share"],
+            registry=self.registry,
+        )
+
+    def count_bytes(self, share: str, taken: Callable[[], float]) -> None:
+        """Have a share of the memory asked how much of it is taken."""
+        self._bytes.labels(share).set_function(taken)
 
     def count_film(
         self, predicted: str, probabilities: dict[str, float], defects: Iterable[str]

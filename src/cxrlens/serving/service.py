@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,15 +19,22 @@ from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.radiographs.read import decode_radiograph
 from cxrlens.serving.batching import Batcher
 from cxrlens.serving.card import ModelCard
-from cxrlens.serving.jobs import Job, Jobs, Progress
+from cxrlens.serving.jobs import Jobs, Progress
 from cxrlens.serving.limits import Limits, Places
 from cxrlens.serving.measures import Measures
+from cxrlens.serving.pictures import within
 from cxrlens.serving.upload import Upload, UploadError, read_upload
 
 T = TypeVar("T")
 
-_DECODERS = 2
+_DECODERS = 4
+"""Films decoded at once: more than processors, so that a slow one does not hold up the others."""
+
 _SWEEP_SECONDS = 5.0
+_ROOM_SECONDS = 0.02
+
+SHOWN_SIDE = 2048
+"""Pixels of the longer side of films that are explained: their maps take five bytes a pixel."""
 
 
 class ClientGoneError(Exception):
@@ -51,10 +59,17 @@ class Service:
         self.measures = Measures(card)
         self.places = Places(limits.queue)
         self.measures.places.set_function(lambda: self.places.taken)
+        self.uploads = Places(self.limits.upload_bytes)
+        self.decoded = Places(self.limits.decoded_bytes)
+        self.measures.count_bytes("uploads", lambda: self.uploads.taken)
+        self.measures.count_bytes("decoded", lambda: self.decoded.taken)
         self._batcher = Batcher(predictor.predict_many, limits.batch, self.measures.batches.observe)
         self._decoders = ThreadPoolExecutor(_DECODERS, "cxrlens-decode")
+        self._decoding = asyncio.Semaphore(_DECODERS)
         self._explainer = ThreadPoolExecutor(1, "cxrlens-explain")
+        self._painter = ThreadPoolExecutor(1, "cxrlens-draw")
         self.jobs = Jobs(explain, limits)
+        self.measures.count_bytes("kept", lambda: self.jobs.kept)
 
     @property
     def waiting(self) -> int:
@@ -82,14 +97,18 @@ class Service:
         self._batcher.close()
         self._decoders.shutdown(cancel_futures=True)
         self._explainer.shutdown(cancel_futures=True)
+        self._painter.shutdown(cancel_futures=True)
 
-    async def read(self, request: Request) -> Upload:
-        """Read a request's form within the limits.
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[Upload]:
+        """Read a request's form within the limits; its bytes count as held until the block ends.
 
         Raises
         ------
         UploadError
             If it is broken, too large or too slow, or has no film.
+        BusyError
+            If the uploads that are there leave no room for it.
         ClientGoneError
             If the client hung up meanwhile.
         """
@@ -97,20 +116,24 @@ class Service:
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self.limits.request_bytes:
             raise UploadError(413, f"the request has more than {self.limits.request_bytes:,} bytes")
-        try:
-            async with asyncio.timeout(self.limits.upload_seconds):
-                upload = await read_upload(content_type, request.stream(), self.limits)
-        except TimeoutError as error:
-            raise UploadError(
-                408, f"the upload took more than {self.limits.upload_seconds:.0f} s"
-            ) from error
-        except ClientDisconnect as error:
-            raise ClientGoneError from error
-        if not upload.films:
-            raise UploadError(400, "the form holds no film: send one as a file, field 'film'")
-        return upload
+        with self.uploads.hold(0) as arriving:
+            try:
+                async with asyncio.timeout(self.limits.upload_seconds):
+                    upload = await read_upload(
+                        content_type, request.stream(), self.limits, arriving
+                    )
+            except TimeoutError as error:
+                raise UploadError(
+                    408, f"the upload took more than {self.limits.upload_seconds:.0f} s"
+                ) from error
+            except ClientDisconnect as error:
+                raise ClientGoneError from error
+            if not upload.films:
+                raise UploadError(400, "the form holds no film: send one as a file, field 'film'")
+            yield upload
 
-    async def read_one(self, request: Request) -> tuple[bytes, dict[str, str]]:
+    @contextlib.asynccontextmanager
+    async def read_one(self, request: Request) -> AsyncIterator[tuple[bytes, dict[str, str]]]:
         """Read a form of one film, as `read`; give the film and the other fields.
 
         Raises
@@ -118,35 +141,61 @@ class Service:
         UploadError
             As `read`, and if there are more films.
         """
-        upload = await self.read(request)
-        if len(upload.films) > 1:
-            raise UploadError(
-                400, "this takes one film at a time: send each in a request of its own"
-            )
-        return upload.films[0][1], upload.fields
+        async with self.read(request) as upload:
+            if len(upload.films) > 1:
+                raise UploadError(
+                    400, "this takes one film at a time: send each in a request of its own"
+                )
+            yield upload.films[0][1], upload.fields
 
-    async def decode(self, data: bytes, name: str) -> NDArray[np.uint8]:
-        """Decode a film in a thread; see `cxrlens.radiographs.read.decode_radiograph`."""
+    @contextlib.asynccontextmanager
+    async def decode(self, data: bytes, name: str) -> AsyncIterator[NDArray[np.uint8]]:
+        """Decode a film in a thread when there is room for it; see `decode_radiograph`.
+
+        Its pixels count as held until the block ends.
+        """
+        await self._decoding.acquire()
+        try:
+            while self.decoded.is_full:
+                await asyncio.sleep(_ROOM_SECONDS)
+        except BaseException:
+            self._decoding.release()
+            raise
+        loop = asyncio.get_running_loop()
         work = partial(decode_radiograph, data, name, self.limits.film_pixels)
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+        decoding = self._decoders.submit(work)
 
-    async def predict(self, data: bytes, name: str) -> Prediction:
+        def end(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the server is over
+                loop.call_soon_threadsafe(self._decoding.release)
+
+        # Not when its client goes: a film that is being decoded cannot be stopped from here.
+        decoding.add_done_callback(end)
+        film = await asyncio.wrap_future(decoding)
+        with self.decoded.hold(film.nbytes, beyond=True):
+            yield film
+
+    @contextlib.asynccontextmanager
+    async def predict(self, data: bytes, name: str) -> AsyncIterator[Prediction]:
         """Decode a film and predict it together with those that wait beside it.
+
+        Its pixels count as held until the block ends.
 
         Raises
         ------
         FilmError
             If it cannot be read; the sentence calls it `name`.
         """
-        try:
-            film = await self.decode(data, name)
-            prediction = await asyncio.wrap_future(self._batcher.submit(film))
-        except FilmError:
-            self.measures.unread.inc()
-            raise
-        found = [defect for defect, present in prediction.findings.items() if present]
-        self.measures.count_film(prediction.predicted, prediction.probabilities, found)
-        return prediction
+        async with contextlib.AsyncExitStack() as held:
+            try:
+                film = await held.enter_async_context(self.decode(data, name))
+                prediction = await asyncio.wrap_future(self._batcher.submit(film))
+            except FilmError:
+                self.measures.unread.inc()
+                raise
+            found = [defect for defect, present in prediction.findings.items() if present]
+            self.measures.count_film(prediction.predicted, prediction.probabilities, found)
+            yield prediction
 
     def check(self, method: str | None, target: str | None) -> None:
         """Refuse a method or class that the model does not know, before any work.
@@ -167,9 +216,9 @@ class Service:
         work = partial(explain, prediction, method, target, _unwatched)
         return await asyncio.get_running_loop().run_in_executor(self._explainer, work)
 
-    def start(self, prediction: Prediction, method: str, target: str) -> Job:
-        """Explain by a slow method, as a job."""
-        return self.jobs.start(prediction, method, target)
+    async def draw(self, make: Callable[[], T]) -> T:
+        """Make a picture in a thread, one at a time: each takes many times its pixels."""
+        return await asyncio.get_running_loop().run_in_executor(self._painter, make)
 
     async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """Do work for a client while it waits, within the time of an answer.
@@ -196,6 +245,19 @@ class Service:
             for one in (task, watch):
                 one.cancel()
             await asyncio.gather(task, watch, return_exceptions=True)
+
+
+def to_show(prediction: Prediction) -> Prediction:
+    """Shrink a prediction's film to what an explanation is drawn on, at most `SHOWN_SIDE` pixels a side."""
+    film = prediction.film
+    assert film is not None
+    shown = within(film, SHOWN_SIDE)
+    if shown is film:
+        return prediction
+    scale = max(shown.shape) / max(film.shape)
+    top, bottom, left, right = (round(scale * edge) for edge in prediction.examination.cropped)
+    examination = replace(prediction.examination, cropped=(top, bottom, left, right))
+    return replace(prediction, film=shown, examination=examination)
 
 
 def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:

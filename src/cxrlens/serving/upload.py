@@ -5,7 +5,7 @@ can speak; here an upload ends at the first byte too many.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
@@ -66,7 +66,12 @@ def plain_name(name: str) -> str:
     return clean if clean.strip(". ") else "film"
 
 
-async def read_upload(content_type: str, stream: AsyncIterator[bytes], limits: Limits) -> Upload:
+async def read_upload(
+    content_type: str,
+    stream: AsyncIterator[bytes],
+    limits: Limits,
+    arriving: Callable[[int], None],
+) -> Upload:
     """Read a multipart form.
 
     Parameters
@@ -77,6 +82,8 @@ async def read_upload(content_type: str, stream: AsyncIterator[bytes], limits: L
         Its body.
     limits
         Bytes of a film and films of a request.
+    arriving
+        Told how many bytes came before they are kept; raises where there is no room for them.
 
     Returns
     -------
@@ -87,6 +94,8 @@ async def read_upload(content_type: str, stream: AsyncIterator[bytes], limits: L
     ------
     UploadError
         If it is no multipart form, broken, cut short, or larger than the limits.
+    BusyError
+        If `arriving` has no room.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -110,6 +119,7 @@ async def read_upload(content_type: str, stream: AsyncIterator[bytes], limits: L
             received += len(chunk)
             if received > limits.request_bytes:
                 raise UploadError(413, f"the request has more than {limits.request_bytes:,} bytes")
+            arriving(len(chunk))
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
