@@ -143,3 +143,11 @@ def test_shades_of_a_standardised_film() -> None:
     assert grain.std() == pytest.approx(0.15, abs=0.02)
     checks = torch.tensor([1.0, -1.0]).repeat(4, 4)[None, None].repeat(1, 1, 2, 1)
     assert shade(checks, changes(blur=torch.tensor([True]))).abs().max() < 1e-4
+
+
+def test_a_smaller_side_shows_the_same_film() -> None:
+    film = torch.from_numpy(draw_phantom(1, "normal", side=64).film)[None]
+    small = augment(film, changes(), 40)
+    assert small.shape == (1, 40, 40)
+    shrunk = torch.nn.functional.interpolate(film[None].float(), size=40, mode="bilinear")[0]
+    assert small.numpy() == pytest.approx(shrunk.numpy(), abs=0.5)

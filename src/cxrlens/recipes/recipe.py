@@ -125,6 +125,9 @@ class Training(_Part):
     """How the loss is lowered (SYSTEM §7)."""
 
     batch: int = Field(32, ge=2)
+    side: int | None = Field(None, ge=32)
+    """Pixels of the square that training films are shrunk to, after they were cropped; None for the recipe's
+    side, which it is at most. What is asked later has the recipe's side: enlarged crops look like it."""
     max_epochs: int = Field(80, ge=1)
     patience: int = Field(8, ge=1)
     """Epochs without a better validation accuracy before training stops; no matter with ``keep: last``."""

@@ -152,7 +152,7 @@ def move(pictures: Tensor, changes: Draw, side: int, outside: str = "border") ->
     return functional.grid_sample(pictures, grid, padding_mode=outside, align_corners=False)
 
 
-def augment(films: Tensor, changes: Draw) -> Tensor:
+def augment(films: Tensor, changes: Draw, side: int | None = None) -> Tensor:
     """Apply drawn changes, all but those of standardised films.
 
     Parameters
@@ -161,11 +161,13 @@ def augment(films: Tensor, changes: Draw) -> Tensor:
         (N, S, S) uint8.
     changes
         Of N films.
+    side
+        Of the result; None for the films' own.
 
     Returns
     -------
     Tensor
-        (N, S, S) float32 in [0, 255], on the films' device. What comes in from outside a film is
+        (N, side, side) float32 in [0, 255], on the films' device. What comes in from outside a film is
         the nearest pixel of its edge.
     """
     chosen = changes.clahe.nonzero().flatten().tolist()
@@ -174,7 +176,7 @@ def augment(films: Tensor, changes: Draw) -> Tensor:
         for place in chosen:
             film = films[place].cpu().numpy()
             films[place] = torch.from_numpy(clahe(film, CLAHE_CLIP)).to(films.device)
-    x = move(films.to(torch.float32).unsqueeze(1), changes, films.shape[-1]).squeeze(1)
+    x = move(films.to(torch.float32).unsqueeze(1), changes, side or films.shape[-1]).squeeze(1)
     mean = x.mean((1, 2), keepdim=True)
     contrast = changes.contrast.to(x)[:, None, None]
     brightness = changes.brightness.to(x)[:, None, None]

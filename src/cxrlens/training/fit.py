@@ -142,6 +142,7 @@ def train(
     model = build_model(recipe.network, recipe.outputs)
     loss, loader = training_part(recipe, collection, cached, drawn)
     films, labels, *_ = next(iter(loader))
+    films = films[:, : recipe.training.side, : recipe.training.side]
     target = torch.device(str(facts["device"]))
     precision = choose_precision(
         recipe.training.precision, model.to(target), films.to(target), labels.to(target), loss

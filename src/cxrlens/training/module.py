@@ -15,7 +15,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.recipe import Recipe
+from cxrlens.recipes.recipe import Augmentation, Recipe
 from cxrlens.runs.run import Run
 from cxrlens.runs.weights import write_weights
 from cxrlens.training.augment import Draw, augment, draw, move, shade
@@ -70,8 +70,12 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One batch forward; its loss."""
-        changes = draw(self.augmentation, len(batch.films)) if self.augmentation else None
-        films = augment(batch.films, changes) if changes else batch.films
+        side = min(self.settings.side or batch.films.shape[-1], batch.films.shape[-1])
+        changes = None
+        films = batch.films
+        if self.augmentation or side != films.shape[-1]:
+            changes = draw(self.augmentation or Augmentation(), len(films))
+            films = augment(films, changes, side)
         standardise = self.model.standardise
         grey = standardise.grey(films)
         if changes and self.augmentation and self.augmentation.shades:
