@@ -27,7 +27,8 @@ from cxrlens.models.build import build_model
 from cxrlens.quality.chain import CHAINS, Chain
 from cxrlens.radiographs.read import find_films, read_radiograph
 from cxrlens.radiographs.resize import resize
-from cxrlens.recipes.recipe import Loss, read_recipe
+from cxrlens.recipes.parts import Loss
+from cxrlens.recipes.recipe import read_recipe
 from cxrlens.training.batches import CachedBatches, batches
 from cxrlens.training.losses import build_loss
 from cxrlens.writing import write_text

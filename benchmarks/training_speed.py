@@ -22,7 +22,7 @@ from cxrlens.collections.collection import LABELS
 from cxrlens.collections.phantom import draw_phantom
 from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.recipe import Loss, Model
+from cxrlens.recipes.parts import Loss, Model
 from cxrlens.training.losses import build_loss
 from cxrlens.training.precision import DEPTHWISE, apply_precision, measure_precisions
 from cxrlens.writing import write_text

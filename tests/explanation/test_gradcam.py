@@ -8,7 +8,7 @@ from cxrlens.explanation.heatmap import PALETTES, HeatMap, normalised, to_film
 from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.torch_network import TorchNetwork
-from cxrlens.recipes.recipe import Model
+from cxrlens.recipes.parts import Model
 
 FILM = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 

@@ -17,7 +17,7 @@ from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction import Predictor
 from cxrlens.prediction.layers import gradient
 from cxrlens.prediction.torch_network import TorchNetwork
-from cxrlens.recipes.recipe import Model
+from cxrlens.recipes.parts import Model
 from cxrlens.runs import Run
 from cxrlens.serving import export as exporting
 from cxrlens.serving.export import export

@@ -6,7 +6,7 @@ import torch
 
 from cxrlens.collections.phantom import boxes_round, draw_phantom
 from cxrlens.radiographs.filters import clahe
-from cxrlens.recipes.recipe import Augmentation
+from cxrlens.recipes.parts import Augmentation
 from cxrlens.training.augment import CLAHE_CLIP, Draw, augment, draw, move, shade
 
 FILM = torch.zeros(1, 64, 64, dtype=torch.uint8)

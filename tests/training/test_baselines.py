@@ -12,7 +12,8 @@ from cxrlens.errors import CxrlensError, RecipeError, RunError
 from cxrlens.main_job import train
 from cxrlens.prediction.linear_network import film_features
 from cxrlens.prediction.predictor import load
-from cxrlens.recipes.recipe import Baseline, read_recipe
+from cxrlens.recipes.parts import Baseline
+from cxrlens.recipes.recipe import read_recipe
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.search import space_of
 

@@ -14,7 +14,8 @@ from cxrlens.collections.splits import split
 from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError
 from cxrlens.models.build import build_model
 from cxrlens.prediction.torch_network import load_classifier
-from cxrlens.recipes.recipe import Recipe, Training, read_recipe
+from cxrlens.recipes.parts import Training
+from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
 from cxrlens.training.fit import resume, train
 from cxrlens.training.optimise import build_optimiser, build_schedule

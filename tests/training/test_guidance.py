@@ -9,7 +9,7 @@ import torch
 from cxrlens.collections.outlines import Boxes, Lungs
 from cxrlens.errors import CollectionError
 from cxrlens.quality.chain import Chain
-from cxrlens.recipes.recipe import MapTeaching
+from cxrlens.recipes.parts import MapTeaching
 from cxrlens.training.guidance import SIDE, draw_guidance
 from cxrlens.training.losses import map_loss
 

@@ -12,7 +12,7 @@ from cxrlens.models.heads import feed_forward, linear_svm
 
 
 class ModelSettings(Protocol):
-    """What a recipe says of its model; see `cxrlens.recipes.recipe.Model`."""
+    """What a recipe says of its model; see `cxrlens.recipes.parts.Model`."""
 
     @property
     def backbone(self) -> str: ...  # noqa: D102

@@ -19,7 +19,7 @@ from cxrlens.runs.weights import read_weights
 
 
 class FeatureSettings(Protocol):
-    """What a recipe says of its features; see `cxrlens.recipes.recipe.Baseline`."""
+    """What a recipe says of its features; see `cxrlens.recipes.parts.Baseline`."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102

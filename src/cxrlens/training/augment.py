@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrlens.radiographs.filters import clahe
-from cxrlens.recipes.recipe import Augmentation
+from cxrlens.recipes.parts import Augmentation
 
 CLAHE_CLIP = 2.0
 """Clip limit of the equalisation, a usual mild one."""

@@ -15,7 +15,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.recipe import Augmentation, Recipe
+from cxrlens.recipes.parts import Augmentation
+from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import Run
 from cxrlens.runs.weights import write_weights
 from cxrlens.training.augment import Draw, augment, draw, move, shade

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
-from cxrlens.recipes.recipe import Training
+from cxrlens.recipes.parts import Training
 
 CLIMB = 0.15
 """Share of a training during which the rate of one cycle climbs."""
