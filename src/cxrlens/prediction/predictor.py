@@ -145,6 +145,11 @@ class Predictor:
         In the order of the probabilities.
     digest
         Tells this model from others; see `cxrlens.runs.run.Run.digest`.
+
+    Attributes
+    ----------
+    reader
+        Reads a film to grey; what takes films from strangers puts a bounded one in its place.
     """
 
     def __init__(
@@ -158,6 +163,7 @@ class Predictor:
         self.network = network
         self.decision = decision
         self.chain = chain
+        self.reader: Callable[[Film], NDArray[np.uint8]] = grey_of
         self.classes = tuple(classes)
         self.digest = digest
 
@@ -244,7 +250,7 @@ class Predictor:
 
     def _examine(self, film: Film) -> tuple[str, NDArray[np.uint8], Examination] | FilmError:
         try:
-            pixels = grey_of(film)
+            pixels = self.reader(film)
         except FilmError as error:
             return error
         return name_of(film), pixels, self.chain.examine(pixels)

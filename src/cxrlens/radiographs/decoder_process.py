@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct("<II")
@@ -64,6 +65,13 @@ def remarks_on(jpeg: bytes) -> int:
         return said.read().count(b"Corrupt JPEG data")
 
 
+def work(header: dict[str, Any], pixels: bytes) -> Any:
+    """Do a job: decode a frame, or count the remarks on a JPEG."""
+    if "syntax" not in header:
+        return [remarks_on(pixels)]
+    return decode(header["syntax"], header["plugin"], header["options"], pixels)
+
+
 def _end_with(parent: int) -> None:
     """End when the caller is gone, even where a decoder never returns or a pipe was inherited."""
     while os.getppid() == parent:
@@ -71,8 +79,15 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
-def main() -> None:
-    """Answer jobs until the caller closes its end."""
+def serve(do: Callable[[dict[str, Any], bytes], Any]) -> None:
+    """Answer jobs until the caller closes its end.
+
+    Parameters
+    ----------
+    do
+        Does a job, given its header and what follows it, and returns an array. The text of a ValueError is
+        passed on as the job's refusal; of other exceptions only the kind.
+    """
     jobs, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a decoder that prints must not print into the answers
     warnings.simplefilter("ignore")
@@ -88,18 +103,16 @@ def main() -> None:
         if hasattr(signal, "alarm"):  # the kernel ends what holds the interpreter for ever
             signal.alarm(int(header["seconds"]) + 5)
         try:
-            if "syntax" not in header:
-                frame = np.array([remarks_on(pixels)], dtype=np.int64)
-            else:
-                frame = decode(header["syntax"], header["plugin"], header["options"], pixels)
+            frame = np.ascontiguousarray(do(header, pixels))
+        except ValueError as error:
+            send(answers, {"error": str(error)})
         except BaseException as error:  # noqa: BLE001  # a panic in Rust is no Exception
             send(answers, {"error": type(error).__name__})
         else:
-            frame = np.ascontiguousarray(frame)
             send(answers, {"shape": frame.shape, "dtype": frame.dtype.str}, frame.reshape(-1))
         if hasattr(signal, "alarm"):
             signal.alarm(0)
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)

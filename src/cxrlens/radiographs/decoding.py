@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.decoder_process import LENGTHS, receive, send
+from cxrlens.radiographs.decoder_process import LENGTHS, receive, send, work
 
 _PROGRAM = Path(__file__).with_name("decoder_process.py")
 
@@ -30,10 +30,10 @@ SECONDS, SECONDS_PER_MEGAPIXEL = 30.0, 2.0
 class _Decoder:
     """One process, for one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Path) -> None:
         paths = os.pathsep.join(path for path in sys.path if path)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-S", "-X", "utf8", str(_PROGRAM)],
+            [sys.executable, "-P", "-S", "-X", "utf8", str(program)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -48,8 +48,8 @@ class _Decoder:
             self.end()
             raise OSError("it ended while it started")
 
-    def frame(self, header: dict[str, Any], pixels: bytes) -> NDArray[Any] | None:
-        """Decode; None where the decoder refuses the pixels. Raises EOFError if it crashes."""
+    def frame(self, header: dict[str, Any], pixels: bytes) -> NDArray[Any]:
+        """Decode. Raises ValueError where the decoder refuses the pixels, EOFError if it crashes."""
         with contextlib.suppress(BrokenPipeError):
             send(self.jobs, header, pixels)  # type: ignore[arg-type]
         head = self.answers.read(LENGTHS.size)
@@ -58,7 +58,7 @@ class _Decoder:
         length, _ = LENGTHS.unpack(head)
         answer = json.loads(self.answers.read(length))
         if "error" in answer:
-            return None
+            raise ValueError(answer["error"])
         frame = np.empty(answer["shape"], dtype=answer["dtype"])
         body = frame.reshape(-1).view(np.uint8)
         if self.answers.readinto(body) < frame.nbytes:  # type: ignore[attr-defined]
@@ -73,24 +73,96 @@ class _Decoder:
                 pipe.close()
 
 
-class _Decoders:
-    """As many processes as there are processors, each started when it is first needed."""
+class Decoders:
+    """As many processes of one program as there are processors, each started when it is first needed.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    program
+        What they run; `decoder_process` shows how it is spoken to.
+    """
+
+    def __init__(self, program: Path) -> None:
+        self.program = program
         self.idle: list[_Decoder] = []
+        self.busy: set[_Decoder] = set()
         self.lock = threading.Lock()
         self.places = threading.BoundedSemaphore(os.cpu_count() or 1)
+        atexit.register(self.end)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Leave a parent's processes to it, after a fork."""
         for decoder in self.idle:
             decoder.process.returncode = 0
-        _Decoders.__init__(self)
+        self.idle, self.busy, self.lock = [], set(), threading.Lock()
+        self.places = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def end(self) -> None:
+        """End the idle ones, and those at work: who waits for them is told that the decoder crashed."""
         with self.lock:
             while self.idle:
                 self.idle.pop().end()
+            for decoder in self.busy:
+                decoder.process.kill()
+
+    def answer(self, job: dict[str, Any], body: bytes, seconds: float, name: str) -> NDArray[Any]:
+        """Have a job done.
+
+        Raises
+        ------
+        FilmError
+            If the process crashes or takes longer than `seconds`, or none can be started.
+        ValueError
+            If it refuses the job; the error's text is its word.
+        """
+        with self.places:
+            decoder = self._take(name)
+            late = threading.Event()
+            bound = threading.Timer(seconds, _give_up, (decoder, late))
+            bound.daemon = True
+            bound.start()
+            is_sound = False
+            try:
+                frame = decoder.frame({**job, "seconds": seconds}, body)
+                is_sound = True
+            except ValueError:
+                is_sound = True
+                raise
+            except (EOFError, OSError) as error:
+                why = f"takes longer than {seconds:.0f} seconds" if late.is_set() else "crashes"
+                raise FilmError(
+                    f"{name} cannot be decoded (its decoder {why} on these pixels): "
+                    "copy it again, or export it uncompressed"
+                ) from error
+            finally:
+                bound.cancel()
+                with self.lock:
+                    self.busy.discard(decoder)
+                    if is_sound:
+                        self.idle.append(decoder)
+                if not is_sound:
+                    decoder.end()
+        return frame
+
+    def _take(self, name: str) -> _Decoder:
+        with self.lock:
+            decoder = self.idle.pop() if self.idle else None
+        if decoder and decoder.process.poll() is not None:
+            decoder.end()
+            decoder = None
+        if decoder is None:
+            try:
+                decoder = _Decoder(self.program)
+            except OSError as error:
+                raise FilmError(
+                    f"{name} is decoded in a process apart, and none could be started ({error}): "
+                    "free memory, or export it uncompressed"
+                ) from error
+        with self.lock:
+            self.busy.add(decoder)
+        return decoder
 
 
 def _give_up(decoder: _Decoder, late: threading.Event) -> None:
@@ -98,10 +170,13 @@ def _give_up(decoder: _Decoder, late: threading.Event) -> None:
     decoder.process.kill()
 
 
-_decoders = _Decoders()
-atexit.register(_decoders.end)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_decoders.forget)
+_decoders = Decoders(_PROGRAM)
+_is_apart = threading.Event()
+
+
+def stay() -> None:
+    """Decode in this process from now on: it is itself one whose crash costs one film."""
+    _is_apart.set()
 
 
 def decode_apart(
@@ -163,41 +238,6 @@ def remarks_on_jpeg(data: bytes, name: str = "the film") -> int:
 
 
 def _answer(job: dict[str, Any], pixels: bytes, seconds: float, name: str) -> NDArray[Any]:
-    header = {**job, "seconds": seconds}
-    with _decoders.places:
-        with _decoders.lock:
-            decoder = _decoders.idle.pop() if _decoders.idle else None
-        if decoder and decoder.process.poll() is not None:
-            decoder.end()
-            decoder = None
-        if decoder is None:
-            try:
-                decoder = _Decoder()
-            except OSError as error:
-                raise FilmError(
-                    f"{name} is compressed, and no process to decode it could be started "
-                    f"({error}): free memory, or export it uncompressed"
-                ) from error
-        late = threading.Event()
-        bound = threading.Timer(seconds, _give_up, (decoder, late))
-        bound.daemon = True
-        bound.start()
-        try:
-            frame = decoder.frame(header, pixels)
-        except (EOFError, OSError) as error:
-            decoder.end()
-            why = f"takes longer than {seconds:.0f} seconds" if late.is_set() else "crashes"
-            raise FilmError(
-                f"{name} cannot be decoded (its decoder {why} on these pixels): "
-                "copy it again, or export it uncompressed"
-            ) from error
-        except BaseException:
-            decoder.end()
-            raise
-        finally:
-            bound.cancel()
-        with _decoders.lock:
-            _decoders.idle.append(decoder)
-    if frame is None:
-        raise ValueError("the decoder refuses the pixels")
-    return frame
+    if _is_apart.is_set():
+        return np.asarray(work(job, pixels))
+    return _decoders.answer(job, pixels, seconds, name)

@@ -16,7 +16,7 @@ from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Prediction, Predictor
-from cxrlens.radiographs.read import decode_radiograph
+from cxrlens.radiographs.apart import decode_film_apart, end_decoders
 from cxrlens.serving.batching import Batcher
 from cxrlens.serving.card import ModelCard
 from cxrlens.serving.jobs import Jobs, Progress
@@ -95,6 +95,7 @@ class Service:
         """Finish what is in the network and stop."""
         self.jobs.close()
         self._batcher.close()
+        end_decoders()
         self._decoders.shutdown(cancel_futures=True)
         self._explainer.shutdown(cancel_futures=True)
         self._painter.shutdown(cancel_futures=True)
@@ -150,7 +151,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def decode(self, data: bytes, name: str) -> AsyncIterator[NDArray[np.uint8]]:
-        """Decode a film in a thread when there is room for it; see `decode_radiograph`.
+        """Decode a film in a process apart when there is room for it; see `decode_film_apart`.
 
         Its pixels count as held until the block ends.
         """
@@ -162,7 +163,7 @@ class Service:
             self._decoding.release()
             raise
         loop = asyncio.get_running_loop()
-        work = partial(decode_radiograph, data, name, self.limits.film_pixels)
+        work = partial(decode_film_apart, data, name, self.limits.film_pixels)
         decoding = self._decoders.submit(work)
 
         def end(_: object) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from cxrlens.errors import FilmError, ModelError, OutputError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
+from cxrlens.radiographs.apart import read_film_apart
 from cxrlens.radiographs.quiet import quietly
 from cxrlens.serving.dicom_node.capture import secondary_capture
 from cxrlens.serving.dicom_node.header import FilmHeader, read_header
@@ -51,6 +52,7 @@ class Worker:
         made: Callable[[], None],
     ) -> None:
         self._spool, self._predictor, self._model, self._made = spool, predictor, model, made
+        predictor.reader = read_film_apart
         self._patience = Patience(first_wait, 60.0)
         self._trials = Trials(spool.folder)
         self.ready = threading.Event()
