@@ -85,6 +85,7 @@ def loaded_by(code: str) -> set[str]:
         "import cxrlens.collections.overview, cxrlens.collections.merge",
         "import cxrlens.collections.phantom, cxrlens.collections.cache",
         "import cxrlens.prediction, cxrlens.runs",
+        "import cxrlens.audit, cxrlens.reports.audit",
     ],
 )
 def test_the_light_core_never_imports_torch(code: str) -> None:

@@ -174,3 +174,22 @@ def test_a_model_is_asked_without_lungs(small_run: "Run", tmp_path: Path) -> Non
     write_audit(tmp_path / "page.html", found, "films.csv", "small")
     assert "The model without lungs" in (tmp_path / "page.html").read_text()
     assert audit(films, None, load(small_run.path)).reliance is None
+
+
+def test_the_verb_ends_with_1_for_what_matters_and_2_for_wrong_usage(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cxrlens.cli.app import app
+
+    collection = drawn_set(tmp_path, 60, mark=True)
+    table = collection.write(tmp_path / "films.csv")
+    told = CliRunner().invoke(app, ["audit", str(table), "-o", str(tmp_path / "out")])
+    assert told.exit_code == 1, told.output
+    assert "top right corner tells tuberculosis" in told.output.replace("\n", " ")
+    for name in ("audit.html", "audit.json", "copies.csv"):
+        assert (tmp_path / "out" / name).is_file()
+    never = ["audit", str(table), "-o", str(tmp_path / "other"), "--fail-on", "never"]
+    assert CliRunner().invoke(app, never).exit_code == 0
+    wrong = ["audit", str(table), "-o", str(tmp_path / "third"), "--fail-on", "always"]
+    assert CliRunner().invoke(app, wrong).exit_code == 2
+    assert not (tmp_path / "third").exists()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxrlens.collections.collection import Collection
+from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 from cxrlens.radiographs.resize import resize
@@ -70,14 +71,14 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
         except FilmError as error:
             return error
         height, width = film.shape
-        pixels = hashlib.blake2b(np.ascontiguousarray(film).data, digest_size=12)
-        pixels.update(f"{height} {width}".encode())
+        digest = hashlib.blake2b(data, digest_size=12).hexdigest()
         facts = _file_facts(data) | {
             "width": width,
             "height": height,
             "bytes_per_pixel": len(data) / film.size,
-            "film_digest": hashlib.blake2b(data, digest_size=12).hexdigest(),
-            "pixel_digest": pixels.hexdigest(),
+            "film_digest": digest,
+            # A blank sheet is the same as another only if the file is.
+            "pixel_digest": pixel_key(film) or digest,
         }
         return facts, resize(film, SIDE)
 
