@@ -28,7 +28,7 @@ def audit(
     for unreadable films only.
     """
     from cxrlens.audit import audit as audit_collection
-    from cxrlens.audit.fills import lungs_by_network
+    from cxrlens.audit.fills import network_lungs
     from cxrlens.collections.collection import read_collection
     from cxrlens.prediction import load
     from cxrlens.reports.audit import write_audit
@@ -41,7 +41,7 @@ def audit(
     collection = read_collection(films, shared_too=True)
     predictor = load(model, device) if model else None
     with stages() as bars:
-        found = audit_collection(collection, lungs_by_network(), predictor, seed, bars)
+        found = audit_collection(collection, network_lungs, predictor, seed, bars)
     found.write(folder, force)
     write_audit(folder / "audit.html", found, films.name, str(model or ""), force)
     for one in found.findings:
