@@ -268,7 +268,7 @@ def _checked(stream: bytes, form: CodedForm, tags: PixelTags, syntax: uid.UID, n
     """Refuse a stream that belies the tags; strip lossless JPEG of all that GDCM could stumble over."""
     if (form.width, form.height) != (tags.columns, tags.rows):
         raise FilmError(f"{name} is a broken DICOM file (its tags and its pixels disagree in size)")
-    if form.is_dct and not is_whole(stream):
+    if form.is_dct and not is_whole(stream, name):
         raise FilmError(
             f"{name} is a broken DICOM file (a part of its pixels is lost): copy it again"
         )

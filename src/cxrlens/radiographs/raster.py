@@ -151,7 +151,7 @@ def _grey(image: ImageFile, data: bytes, name: str) -> NDArray[np.uint8]:
     if isinstance(image, JpegImageFile):
         # The luma is stored as such: to read only it is faster than to go by red, green and blue.
         image.draft("L", image.size)
-        if not load_whole(image, data):
+        if not load_whole(image, data, name):
             raise FilmError(f"{name} is a broken JPEG file (a part of it is lost): copy it again")
     image.load()
     if image.mode.startswith("I;16"):

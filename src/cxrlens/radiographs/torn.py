@@ -54,7 +54,7 @@ class _Course:
     codes: bytes = b""
 
 
-def load_whole(image: JpegImageFile, data: bytes) -> bool:
+def load_whole(image: JpegImageFile, data: bytes, name: str) -> bool:
     """Decode a JPEG with Pillow, and tell whether bytes were lost in its middle.
 
     Parameters
@@ -63,6 +63,8 @@ def load_whole(image: JpegImageFile, data: bytes) -> bool:
         Opened on `data` and not loaded yet; `JpegImageFile.draft` may have been called.
     data
         The file.
+    name
+        What messages call it.
 
     Returns
     -------
@@ -73,17 +75,17 @@ def load_whole(image: JpegImageFile, data: bytes) -> bool:
     course = _course(data)
     if course.end < 0:
         image.load()
-        return course.is_sound and not remarks_on_jpeg(data)
+        return course.is_sound and not remarks_on_jpeg(data, name)
     image.fp = watched = _Watched(data, course, image)
     image.load()
     return course.is_sound and not watched.is_torn()
 
 
-def is_whole(stream: bytes) -> bool:
+def is_whole(stream: bytes, name: str) -> bool:
     """Tell whether a JPEG stream, as DICOM holds it, is whole; it is decoded coarsely for that."""
     image = JpegImageFile(io.BytesIO(stream))
     image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
-    return load_whole(image, stream)
+    return load_whole(image, stream, name)
 
 
 class _Watched(io.BytesIO):
