@@ -228,3 +228,17 @@ def test_names_that_are_no_sources_are_refused(placed: Collection) -> None:
 def test_folder_names_are_safe_and_differ() -> None:
     recipe = ridge('leave_out.in_turn=[["a/b"],["a b"],["../.."],["Ünit"]]')
     assert list(recipe.outside) == ["a-b", "a-b-2", "source", "ünit"]
+
+
+def test_sources_that_hold_the_same_film_go_together(
+    placed: Collection, cache: Path, tmp_path: Path
+) -> None:
+    films = placed.films.copy()
+    here = films.index[films["source"].eq("here") & films["split"].eq("train")][0]
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(films.loc[here, "image"]).read_bytes())
+    again = films.loc[[here]].assign(image=str(copy), source="sakha", patient="another name")
+    doubled = Collection(pd.concat([films, again], ignore_index=True))
+    run = fit(ridge("leave_out.sources=[sakha]"), doubled, tmp_path / "one", cache=cache)
+    assert run.recipe.leave_out.sources == ("here", "sakha")
+    assert set(run.predictions("outside")["source"]) == {"here", "sakha"}

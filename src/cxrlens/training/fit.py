@@ -125,8 +125,8 @@ def train(
     if "split" not in given.films:
         # Now that the films are decoded, copies that were saved anew are known, too.
         collection = split(given, recipe.seed, same=same)
-        recipe, collection = leave_out(asked, collection, same)
-        refuse_missing_classes(collection, recipe)
+    recipe, collection = leave_out(asked, collection, same)
+    refuse_missing_classes(collection, recipe)
     refuse_contradictions(collection.films, same)
     if recipe.baseline:
         facts["device"] = "cpu"
