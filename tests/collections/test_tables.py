@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.collection import LABELS, Collection, read_collection
 from cxrlens.collections.merge import merge
 from cxrlens.collections.pairs import reduce_pairs
 from cxrlens.collections.readers import collect
@@ -68,7 +68,7 @@ def test_predictions_keep_odd_names_and_every_digit(odd: Collection, tmp_path: P
     table = odd.films.assign(predicted="normal", calibrated=True, digest="012e45")
     table[["normal", "pneumonia", "tuberculosis"]] = scores
     write_predictions(tmp_path / "predictions.csv", table)
-    back = read_predictions(tmp_path / "predictions.csv")
+    back = read_predictions(tmp_path / "predictions.csv", LABELS)
     for column in ("patient", "source", "view", "sex", "label", "digest", "image"):
         assert back[column].tolist() == table[column].tolist()
     assert (back[["normal", "pneumonia", "tuberculosis"]].to_numpy() == scores).all()

@@ -14,6 +14,7 @@ from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import manifest_digest, open_bundle
 from cxrlens.serving.export import export
+from cxrlens.writing import file_digest
 from tests.prediction.bundles import shaken
 
 
@@ -117,17 +118,40 @@ def test_a_changed_or_broken_description_is_refused(copy: Path) -> None:
     with pytest.raises(BundleError, match=r"bundle\.json was changed"):
         open_bundle(copy)
     path.write_text(text[:100])
-    with pytest.raises(BundleError, match=r"bundle\.json is broken"):
+    with pytest.raises(BundleError, match=r"bundle\.json is damaged, no JSON .*line 7"):
         open_bundle(copy)
     path.write_text("[]")
-    with pytest.raises(BundleError, match="that this version does not know"):
+    with pytest.raises(BundleError, match="must be a mapping"):
         open_bundle(copy)
 
 
 def test_files_outside_the_folder_are_refused(copy: Path) -> None:
     files = json.loads((copy / "bundle.json").read_text())["files"]
-    rewritten(copy, files=files | {"../secret": "0"})
+    rewritten(copy, files=files | {"../secret": "0" * 64})
     with pytest.raises(BundleError, match="does not fit its folder"):
+        open_bundle(copy)
+
+
+def test_a_file_that_was_not_exported_is_refused(copy: Path) -> None:
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"holds notes\.txt, which was not exported"):
+        open_bundle(copy)
+
+
+def test_weights_in_another_file_are_refused(copy: Path) -> None:
+    import onnx
+
+    graph = copy / "model.onnx"
+    onnx.save_model(
+        onnx.load(graph), graph, save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    files = {path.name: file_digest(path) for path in copy.iterdir() if path.name != "bundle.json"}
+    rewritten(copy, files=files)
+    with pytest.raises(BundleError, match="keeps weights in another file"):
+        open_bundle(copy)
+    graph.write_bytes(b"no graph at all")
+    rewritten(copy, files=files | {"model.onnx": file_digest(graph)})
+    with pytest.raises(BundleError, match="is no graph"):
         open_bundle(copy)
 
 

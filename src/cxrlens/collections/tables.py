@@ -6,11 +6,17 @@ field, and only that, says that nothing is known.
 
 import csv
 import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from cxrlens.errors import CollectionError
+from cxrlens.errors import CollectionError, CxrlensError
+from cxrlens.own_files import own_text
+
+LARGEST = 2**30
+"""Bytes of a table of ours; ten million films."""
 
 TEXT = (
     "image",
@@ -77,17 +83,89 @@ def read_text_table(path: Path) -> pd.DataFrame:
         raise CollectionError(f"{path} is no table that can be read: {detail}") from error
 
 
-def read_own_table(path: Path | io.StringIO) -> pd.DataFrame:
+def read_own_table(
+    path: Path,
+    fault: type[CxrlensError] = CollectionError,
+    way_out: str = "write it again",
+    *,
+    words: Sequence[str] = (),
+    numbers: Mapping[str, tuple[float, float]] | None = None,
+    cut: bool = False,
+) -> pd.DataFrame:
     """Read a CSV that cxrlens wrote: columns of `TEXT` as text, others as what they hold.
 
     Only an empty field is missing.
+
+    Parameters
+    ----------
+    path
+        The table.
+    fault, way_out
+        What to raise where it is damaged, and what the user can do.
+    words, numbers
+        Columns that have a value in every row: text, and numbers with the least and the highest that each
+        can be.
+    cut
+        Whether the last line may have been cut off, as of a table that was growing; it is left out then.
+
+    Raises
+    ------
+    CxrlensError
+        The `fault`, with the line or the column.
     """
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(TEXT, "string"),
-        keep_default_na=False,
-        na_values=[""],
-    )
+    text = own_text(path, fault, way_out, LARGEST)
+    if cut:
+        text = text[: text.rfind("\n") + 1]
+        if text.count("\n") < 2:
+            return pd.DataFrame()
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise fault(f"{path} is damaged in line {line}, it holds null characters: {way_out}")
+    try:
+        table = pd.read_csv(
+            io.StringIO(text),
+            dtype=dict.fromkeys(TEXT, "string"),
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+        )
+    except (ValueError, OverflowError) as error:
+        raise fault(
+            f"{path} is damaged, no table ({' '.join(str(error).split())}): {way_out}"
+        ) from error
+    if not isinstance(table.index, pd.RangeIndex):
+        # pandas takes fields beyond the header for names of the rows.
+        raise fault(f"{path} is damaged, its rows have more fields than its header: {way_out}")
+    for name in words:
+        _refuse_rows(table, name, lambda column: column.isna(), path, fault, way_out)
+    for name, (least, highest) in (numbers or {}).items():
+        _refuse_rows(table, name, partial(_outside, least, highest), path, fault, way_out)
+        table[name] = table[name].astype(
+            float if table[name].dtype == object else table[name].dtype
+        )
+    return table
+
+
+def _outside(least: float, highest: float, column: pd.Series) -> pd.Series:
+    return ~pd.to_numeric(column, errors="coerce").between(least, highest)
+
+
+def _refuse_rows(
+    table: pd.DataFrame,
+    name: str,
+    wrong: Callable[[pd.Series], pd.Series],
+    path: Path,
+    fault: type[CxrlensError],
+    way_out: str,
+) -> None:
+    """Raise `fault` at the first row that is wrong in a column, or where there is no such column."""
+    if name not in table:
+        raise fault(f"{path} is damaged, it has no column {name!r}: {way_out}")
+    at = wrong(table[name]).to_numpy(bool)
+    if at.any():
+        row = int(at.argmax())
+        value = str(table[name].iloc[row])[:60]
+        raise fault(f"{path} is damaged in row {row + 1}, {name} is {value!r}: {way_out}")
 
 
 def stripped(text: str) -> str:

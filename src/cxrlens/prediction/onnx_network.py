@@ -13,6 +13,7 @@ from cxrlens.explanation.method import Slopes
 from cxrlens.prediction.layers import Layer, gradient, layers_from_json
 from cxrlens.prediction.network import Outputs
 from cxrlens.runs.bundle import GRAPH, HEADS, INPUT, Bundle
+from cxrlens.runs.weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ class BundleNetwork:
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
         import onnxruntime  # type: ignore[import-untyped]
-        from safetensors.numpy import load_file
 
         provider = {"auto": "CPU", "cpu": "CPU", "cuda": "CUDA"}.get(device, device)
         provider = f"{provider}ExecutionProvider"
@@ -74,7 +74,7 @@ class BundleNetwork:
                 f"{graph} cannot be run by onnxruntime {onnxruntime.__version__}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-        tensors = load_file(bundle.path / HEADS)
+        tensors = read_weights(bundle.path / HEADS)
         self._leaves: Sequence[Leaf] = [
             Leaf(
                 leaf["scores"],

@@ -1,7 +1,6 @@
 """Predict many films into a table that grows line by line and can be taken up again."""
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import RootModel
 
 from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import FilmError, OutputError
+from cxrlens.own_files import own_json
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.writing import explained, moved_into_place, refuse_existing, write_text
 
@@ -145,17 +146,19 @@ def _table(rows: Sequence[dict[str, object]], predictor: Predictor) -> pd.DataFr
     return pd.DataFrame(columns=[*predictor.predict(blank).row(), "digest"])
 
 
+class _Rows(RootModel[list[dict[str, bool | int | float | str | None]]]):
+    """A table of predictions as JSON."""
+
+
 def _whole_rows(path: Path) -> pd.DataFrame:
     """Rows of an earlier table, without a last one that was cut off."""
     if not path.is_file():
         return pd.DataFrame()
-    text = path.read_text(encoding="utf-8")
+    another = "name another file, or say --force"
     if path.suffix == ".json":
-        try:
-            return pd.DataFrame(json.loads(text))
-        except ValueError as error:
-            raise OutputError(f"{path} is no table of predictions: name another file") from error
-    whole = text[: text.rfind("\n") + 1]
-    if whole.count("\n") < 2:
-        return pd.DataFrame()
-    return read_own_table(io.StringIO(whole))
+        table = pd.DataFrame(own_json(path, _Rows, OutputError, another).root)
+    else:
+        table = read_own_table(path, OutputError, another, words=("image",), cut=True)
+    if len(table) and "image" not in table:
+        raise OutputError(f"{path} is no table of predictions: {another}")
+    return table

@@ -8,29 +8,40 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 class Part(BaseModel):
     """A group of keys; an unknown key is a fault, and nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class Model(Part):
     """The network: a backbone, and a head on its pooled features (SYSTEM §5)."""
 
-    backbone: str
+    backbone: str = Field(max_length=200)
     """``resnet`` (from scratch, one channel) or any timm name, with its tag if one is wanted."""
-    weights: str = "imagenet"
+    weights: str = Field("imagenet", max_length=4096)
     """``imagenet``, ``none``, or the path of a weights file."""
-    frozen: str = ""
+    frozen: str = Field("", max_length=200)
     """Layers from the film up to and including this one keep their weights, e.g. ``blocks.3.1``."""
-    blocks: tuple[Annotated[int, Field(ge=1)], ...] = (128, 256, 512)
+    blocks: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        (128, 256, 512), min_length=1, max_length=16
+    )
     """Filters of each building block of ``resnet``; other backbones ignore it."""
     head: Literal["feed-forward", "svm", "evidence-map"] = "feed-forward"
     """A hidden layer with ReLU and one score a class, one linear score a class without bias, or scores pooled
     from a map of evidence for each disease, made from two depths of the backbone."""
-    width: int = Field(256, ge=1)
+    width: int = Field(256, ge=1, le=65536)
     """Units of the feed-forward head's hidden layer; channels that the evidence map is made from."""
     standardise: Literal["weights", "film"] = "weights"
     """Scale films as the backbone's weights expect, or each by its own mean and deviation."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Between the head's two layers, and inside the residual blocks of ``resnet``."""
+
+    @field_validator("weights", "backbone", "frozen")
+    @classmethod
+    def _can_name_something(cls, value: str) -> str:
+        if "\0" in value or any(len(part.encode()) > 255 for part in value.split("/")):
+            raise ValueError("no file and no layer can be called so")
+        return value
 
 
 class Loss(Part):
@@ -108,12 +119,12 @@ class MapTeaching(Part):
 class Training(Part):
     """How the loss is lowered (SYSTEM §7)."""
 
-    batch: int = Field(32, ge=2)
+    batch: int = Field(32, ge=2, le=65536)
     side: int | None = Field(None, ge=32)
     """Pixels of the square that training films are shrunk to, after they were cropped; None for the recipe's
     side, which it is at most. What is asked later has the recipe's side: enlarged crops look like it."""
-    max_epochs: int = Field(80, ge=1)
-    patience: int = Field(8, ge=1)
+    max_epochs: int = Field(80, ge=1, le=1_000_000)
+    patience: int = Field(8, ge=1, le=1_000_000)
     """Epochs without a better validation accuracy before training stops; no matter with ``keep: last``."""
     keep: Literal["best", "last"] = "best"
     """Keep the weights of the epoch with the best validation accuracy, or of the last one."""
@@ -126,13 +137,13 @@ class Training(Part):
     """Decay a step of a moving average of the weights, which is then validated and kept; 0 for none."""
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     """Every film once an epoch; or every class alike, and in it each source by the root of its films."""
-    films_per_cell: int | None = Field(None, ge=1)
+    films_per_cell: int | None = Field(None, ge=1, le=10**9)
     """Of ``balanced``: films of one source and class that count, at most."""
     source_prior: bool = False
     """Add log P(label | source) to the scores in training, so that knowing the source earns nothing."""
     learning_rate_low: float = Field(1e-5, gt=0)
     learning_rate_high: float = Field(1e-4, gt=0)
-    cycle: int = Field(8, ge=1)
+    cycle: int = Field(8, ge=1, le=1_000_000)
     """Epochs of one triangle: half of it up, half of it down."""
     precision: Literal["auto", "float32", "bfloat16", "bfloat16-split-depthwise"] = "auto"
     """``auto`` times each for a moment, takes the fastest, and keeps the timing in the run."""
@@ -153,17 +164,17 @@ class Baseline(Part):
 
     kind: Literal["thumbnail-ridge", "pca-svm", "hog-svm"]
     """Ridge regression on thumbnails, or a linear SVM on principal components or on HOG."""
-    grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, max_length=1000)
     """Values of alpha (ridge) or C (SVM) of which the validation films choose one."""
     class_weights: bool = False
     """Weigh each film by N / count of its class."""
-    thumbnail: int = Field(16, ge=4)
+    thumbnail: int = Field(16, ge=4, le=1024)
     """Pixels of a thumbnail's side."""
-    components: int = Field(100, ge=1)
+    components: int = Field(100, ge=1, le=1_000_000)
     """Principal components of the films' pixels."""
-    orientations: int = Field(9, ge=2)
+    orientations: int = Field(9, ge=2, le=360)
     """Directions of a HOG histogram."""
-    cell: int = Field(16, ge=4)
+    cell: int = Field(16, ge=4, le=512)
     """Pixels of the side of a HOG cell; blocks are of 2 x 2 cells."""
 
 

@@ -4,8 +4,9 @@ The shipped recipes lie beside this module, one YAML a row of the report's Table
 """
 
 import difflib
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from cxrlens.collections.collection import LABELS
 from cxrlens.errors import RecipeError
+from cxrlens.own_files import own_text
 from cxrlens.quality.chain import CHAINS
 from cxrlens.recipes.parts import (
     EACH,
@@ -27,8 +29,12 @@ from cxrlens.recipes.parts import (
     Part,
     Training,
 )
+from cxrlens.recipes.plain_yaml import LARGEST, PlainYAMLError, plain_yaml
 
 _SHIPPED = Path(__file__).parent
+
+_TOLD = 8
+"""Faults of a recipe that are told; the rest are counted."""
 
 _OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "target", "map"}
 """Keys that say nothing to a baseline."""
@@ -37,8 +43,8 @@ _OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "targ
 class Recipe(Part):
     """One whole run: of a network (`model`), or of a `baseline`."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    about: str = ""
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
+    about: str = Field("", max_length=10_000)
     seed: int = Field(0, ge=0, lt=2**32)
     side: int = Field(224, ge=32, le=1024)
     """Pixels of the square that films are resized to."""
@@ -173,24 +179,36 @@ def read_recipe(name: str | Path, settings: Iterable[str] = ()) -> Recipe:
         and the nearest valid name.
     """
     path = _SHIPPED / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # not the path's own method, which raises at odd names
         path = Path(name)
-        if not path.is_file():
+        if not os.path.isfile(path):
             near = difflib.get_close_matches(str(name), shipped_recipes(), n=1, cutoff=0.4)
             hint = f"did you mean {near[0]}?" if near else "give a YAML file, or one of them"
             raise RecipeError(
                 f"there is no recipe {str(name)!r}; shipped are {', '.join(shipped_recipes())}; {hint}"
             )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise RecipeError(f"{path} is no YAML file that can be read: {detail}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} holds no recipe: it must be a mapping that begins with 'name:'")
+    content = recipe_content(path)
     for setting in settings:
         _set(content, setting)
     return parse_recipe(content, str(name))
+
+
+def recipe_content(path: Path) -> dict[str, Any]:
+    """Read a recipe's file as plain values, not validated yet.
+
+    Raises
+    ------
+    RecipeError
+        If it cannot be read, is no plain YAML (`cxrlens.recipes.plain_yaml`), or no mapping.
+    """
+    text = own_text(path, RecipeError, "mend it, or take a shipped recipe", 4 * LARGEST)
+    try:
+        content = plain_yaml(text)
+    except PlainYAMLError as error:
+        raise RecipeError(f"{path} is no YAML file that can be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds no recipe: it must be a mapping that begins with 'name:'")
+    return content
 
 
 def parse_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
@@ -198,8 +216,11 @@ def parse_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        sentences = "; ".join(_sentence(detail) for detail in error.errors())
-        raise RecipeError(f"recipe {origin}: {sentences}") from error
+        found = error.errors(include_url=False)
+        sentences = [_sentence(detail) for detail in found[:_TOLD]]
+        if len(found) > _TOLD:
+            sentences.append(f"and {len(found) - _TOLD} faults more")
+        raise RecipeError(f"recipe {origin}: {'; '.join(sentences)}") from error
 
 
 def _set(content: dict[str, Any], setting: str) -> None:
@@ -213,15 +234,15 @@ def _set(content: dict[str, Any], setting: str) -> None:
         if not isinstance(place, dict):
             raise RecipeError(f"--set {setting}: {parent} holds a value, it has no parts")
     try:
-        place[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {setting}: the value cannot be read") from error
+        place[leaf] = plain_yaml(value)
+    except PlainYAMLError as error:
+        raise RecipeError(f"--set {_shown(setting)}: the value cannot be read, {error}") from error
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
+    key = ".".join(_shown(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        *parents, leaf = (str(part) for part in detail["loc"])
+        *parents, leaf = (_shown(part) for part in detail["loc"])
         valid = _keys(parents)
         near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.5)
         hint = (
@@ -234,12 +255,21 @@ def _sentence(detail: ErrorDetails) -> str:
         return f"the key {key} is missing"
     if detail["type"] == "literal_error":
         valid = _choices(detail)
-        near = difflib.get_close_matches(str(detail["input"]), valid, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(_shown(detail["input"]), valid, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{key} is {detail['input']!r}, allowed are {', '.join(valid)}{hint}"
+        return f"{key} is {_shown(detail['input'], repr)}, allowed are {', '.join(valid)}{hint}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{key}: {message} (it is {detail['input']!r})" if key else message
+    return f"{key}: {message} (it is {_shown(detail['input'], repr)})" if key else message
+
+
+def _shown(value: object, write: Callable[[object], str] = str) -> str:
+    """Write a value of the user's in at most 80 letters."""
+    try:
+        text = write(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _keys(parents: list[str]) -> list[str]:

@@ -14,14 +14,20 @@ A bundle is a folder that `cxrlens.serving.export` writes:
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from cxrlens.errors import BundleError
+from cxrlens.own_files import of_shape, own_bytes, own_json
 from cxrlens.quality.chain import Chain
+from cxrlens.runs.graph_file import GraphFileError, names_other_files
+from cxrlens.runs.shapes import Layout
 from cxrlens.writing import file_digest
 
 if TYPE_CHECKING:
@@ -43,6 +49,71 @@ INPUT = "films"
 
 DIGITS = 16
 """Of a training film's SHA-256, in hexadecimal, that a bundle keeps."""
+
+
+_AGAIN = "copy the whole bundle again, or export the run again"
+
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class _Single(BaseModel):
+    kind: Literal["single"]
+    leaf: int = Field(ge=0)
+    outputs: int = Field(ge=1, le=100)
+
+
+class _OneVsAll(BaseModel):
+    kind: Literal["one-vs-all"]
+    leaves: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+class _Voting(BaseModel):
+    kind: Literal["voting"]
+    members: list["_Decision"] = Field(min_length=1, max_length=100)
+
+
+_Decision = Annotated[_Single | _OneVsAll | _Voting, Field(discriminator="kind")]
+
+
+class _Leaf(BaseModel):
+    scores: str
+    maps: str | None = None
+    layers: list[dict[str, str | float]]
+    evidence: str | None = None
+
+
+class _Chain(BaseModel):
+    name: str
+    version: str
+
+
+class _Manifest(BaseModel):
+    """What bundle.json of this version says, and whatever else was noted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int
+    cxrlens: str
+    classes: list[str] = Field(min_length=2, max_length=100)
+    side: int = Field(ge=32, le=1024)
+    decision: _Decision
+    chain: _Chain
+    recipe: dict[str, Any]
+    leaves: list[_Leaf] = Field(min_length=1)
+    learnt_unknown: int = Field(0, ge=0)
+    files: dict[str, Annotated[str, Field(pattern=_SHA256)]]
+    digest: str = Field(pattern=_SHA256)
+
+
+class _Named(BaseModel):
+    """What is read of a card to tell the model by."""
+
+    digest: str = Field(min_length=1, max_length=64)
+
+
+class _Learnt(BaseModel):
+    train: list[str]
+    validation: list[str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +143,7 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """The digest of the run that was exported; see `cxrlens.runs.run.Run.digest`."""
-        return str(json.loads((self.path / CARD).read_text(encoding="utf-8"))["digest"])
+        return own_json(self.path / CARD, _Named, BundleError, _AGAIN).digest
 
     @property
     def side(self) -> int:
@@ -122,11 +193,8 @@ class Bundle:
             Image and split, ``train`` or ``validation``. A copy in another format is not recognised,
             nor is another film of the same patient.
         """
-        try:
-            kept = json.loads((self.path / LEARNT).read_text(encoding="utf-8"))
-        except OSError:
-            return []
-        known = {digest: split for split in ("validation", "train") for digest in kept[split]}
+        kept = own_json(self.path / LEARNT, _Learnt, BundleError, _AGAIN)
+        known = dict.fromkeys(kept.validation, "validation") | dict.fromkeys(kept.train, "train")
         found = []
         for image in images:
             try:
@@ -169,34 +237,34 @@ def is_bundle(path: Path) -> bool:
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Open a bundle and check the digest of every file.
+    """Open a bundle and check that its files are those that were exported, no more and no fewer.
 
     Raises
     ------
     BundleError
-        If it is no bundle, of a later version, or a file is missing or changed.
+        If it is no bundle, of a later version, a file is missing, changed or not of it, or the graph names
+        files elsewhere.
     """
     path = Path(path)
     manifest = path / MANIFEST
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{manifest} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BundleError(f"{manifest} is broken: export the run again") from error
-    written = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(written, int) or written > FORMAT:
-        by = content.get("cxrlens", "?") if isinstance(content, dict) else "?"
+    found = own_json(manifest, Layout, BundleError, _AGAIN)
+    if not 0 < found.format <= FORMAT:
         raise BundleError(
-            f"{path} was written by cxrlens {by} in a layout ({written}) that this version does not know: "
-            "use that version, or export the run again"
+            f"{path} was written by cxrlens {found.cxrlens} in a layout ({found.format}) that this version "
+            "does not know: use that version, or export the run again"
         )
+    content = json.loads(own_bytes(manifest, BundleError, _AGAIN))
     if content.get("digest") != manifest_digest(content):
         raise BundleError(f"{manifest} was changed since it was exported: export the run again")
-    files = content["files"]
-    for name in (GRAPH, HEADS, *files):
+    files = of_shape(content, _Manifest, str(manifest), BundleError, _AGAIN).files
+    for name in (GRAPH, HEADS, CARD, LEARNT, *files):
         if name not in files or Path(name).name != name:
             raise BundleError(f"{manifest} does not fit its folder at {name}: export the run again")
+    strangers = sorted(name for name in os.listdir(path) if name not in (MANIFEST, *files))
+    if strangers:
+        raise BundleError(
+            f"{path} holds {strangers[0]}, which was not exported with it: take it out of the bundle"
+        )
     for name, digest in files.items():
         try:
             same = file_digest(path / name) == digest
@@ -209,6 +277,14 @@ def open_bundle(path: str | Path) -> Bundle:
                 f"{path / name} is not the file that was exported (its digest differs): "
                 "copy the bundle again, or export the run again"
             )
+    try:
+        if names_other_files(path / GRAPH):
+            raise BundleError(
+                f"{path / GRAPH} keeps weights in another file, as no exported graph does: "
+                "export the run again"
+            )
+    except GraphFileError as error:
+        raise BundleError(f"{path / GRAPH} is no graph ({error}): export the run again") from error
     return Bundle(path, content)
 
 

@@ -21,21 +21,22 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection, read_collection
 from cxrlens.collections.tables import read_own_table
-from cxrlens.errors import OutputError, RunError
+from cxrlens.errors import OutputError, RecipeError, RunError
+from cxrlens.own_files import own_json
 from cxrlens.quality.chain import Chain
-from cxrlens.recipes.recipe import Recipe, parse_recipe
-from cxrlens.writing import moved_into_place, refuse_filled, write_text
+from cxrlens.recipes.recipe import Recipe, parse_recipe, recipe_content
+from cxrlens.runs.shapes import COURSE, LOSSES, Layout, Metrics, Versions
+from cxrlens.writing import file_digest, moved_into_place, refuse_filled, write_text
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""
@@ -45,6 +46,8 @@ PREDICTED = ("validation", OUTSIDE, "test")
 
 REST = "rest"
 """What is not the target of a one-vs-all member."""
+
+_AGAIN = "copy the run again, or train again"
 
 _PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "pandas")
 
@@ -75,11 +78,11 @@ class Run:
                 f"{self.path} is no run folder (it has no {VERSIONS}), "
                 "nor a whole bundle (it has no bundle.json)"
             )
-        written = self.versions().get("format")
-        if not isinstance(written, int) or written > FORMAT:
+        found = own_json(self.path / VERSIONS, Layout, RunError, _AGAIN)
+        if not 0 < found.format <= FORMAT:
             raise RunError(
-                f"{self.path} was written by cxrlens {self.versions().get('cxrlens', '?')} in a layout "
-                f"({written}) that this version does not know: use that version or train again"
+                f"{self.path} was written by cxrlens {found.cxrlens} in a layout "
+                f"({found.format}) that this version does not know: use that version or train again"
             )
 
     @classmethod
@@ -152,17 +155,30 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe as it ran."""
-        text = self._text("recipe.yaml")
+        path = self.path / "recipe.yaml"
         try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RunError(f"{self.path / 'recipe.yaml'} cannot be read as YAML") from error
-        return parse_recipe(content, str(self.path / "recipe.yaml"))
+            return parse_recipe(recipe_content(path), str(path))
+        except RecipeError as error:
+            raise RunError(f"{error}; {_AGAIN}") from error
 
     @property
     def predicted(self) -> tuple[str, ...]:
         """The splits that it has predictions of when it is finished, the last one last."""
         return tuple(self.versions().get("predicted", PREDICTED))
+
+    @property
+    def precision(self) -> str:
+        """In which precision its network learns.
+
+        Raises
+        ------
+        RunError
+            If the run does not say.
+        """
+        told = self.versions().get("precision")
+        if not isinstance(told, dict):
+            raise RunError(f"{self.path / VERSIONS} is damaged, it says no precision: {_AGAIN}")
+        return str(told["chosen"])
 
     def need_finished(self) -> None:
         """Refuse a run whose training has not come to its end.
@@ -250,7 +266,12 @@ class Run:
 
     def collection(self) -> Collection:
         """Read the films with their split, those too that are gone since."""
-        return read_collection(self.path / "collection.csv", missing_too=True)
+        path = self.path / "collection.csv"
+        found = read_collection(path, missing_too=True)
+        for name in ("label", "split"):
+            if name not in found.films:
+                raise RunError(f"{path} is damaged, it has no column {name!r}: {_AGAIN}")
+        return found
 
     def films(self) -> pd.DataFrame:
         """Read the table of films even where some have gone since; their paths come out absolute."""
@@ -259,7 +280,14 @@ class Run:
     def history(self) -> pd.DataFrame:
         """Read one row an epoch: rates, losses, accuracies, seconds; empty before the first."""
         path = self.path / "history.csv"
-        return read_own_table(path) if path.is_file() else pd.DataFrame()
+        if not path.is_file():
+            return pd.DataFrame()
+        table = read_own_table(path, RunError, _AGAIN, numbers=COURSE)
+        for name in LOSSES:
+            if name not in table:
+                raise RunError(f"{path} is damaged, it has no column {name!r}: {_AGAIN}")
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+        return table
 
     def write_history(self, history: pd.DataFrame) -> None:
         """Write all epochs so far."""
@@ -277,7 +305,7 @@ class Run:
         path = self.path / f"predictions-{split}.csv"
         if not path.is_file():
             raise RunError(f"{self.path} has no predictions for {split}: cxrlens train --resume")
-        return read_predictions(path)
+        return read_predictions(path, self.classes)
 
     def write_predictions(self, split: str, predictions: pd.DataFrame) -> None:
         """Write the predictions of a split; a new prediction takes the old one's place."""
@@ -288,7 +316,7 @@ class Run:
         path = self.path / "skipped.csv"
         if not path.is_file():
             return {}
-        table = read_own_table(path)
+        table = read_own_table(path, RunError, _AGAIN, words=("image", "reason"))
         return dict(zip(table["image"], table["reason"], strict=True))
 
     def write_skipped(self, failures: Mapping[str, str]) -> None:
@@ -302,16 +330,18 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """Read the metrics by split; empty before evaluation."""
         path = self.path / "metrics.json"
-        content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        return content
+        if not path.is_file():
+            return {}
+        again = "cxrlens evaluate writes it again"
+        found: dict[str, Any] = own_json(path, Metrics, RunError, again).model_dump(
+            exclude_unset=True
+        )
+        return found
 
     def versions(self) -> dict[str, Any]:
         """Read what ran: package versions, device, precision, origin of the weights."""
-        try:
-            content: dict[str, Any] = json.loads(self._text("versions.json"))
-        except ValueError as error:
-            raise RunError(f"{self.path / 'versions.json'} is no JSON") from error
-        return content
+        found = own_json(self.path / VERSIONS, Versions, RunError, _AGAIN)
+        return found.model_dump(exclude_unset=True)
 
     @cached_property
     def digest(self) -> str:
@@ -323,18 +353,13 @@ class Run:
         """
         found = hashlib.sha256()
         names = ("recipe.yaml", "weights.safetensors")
-        own = (file for name in names for file in self.path.rglob(name))
-        # What judges the model is no part of it.
-        for file in sorted(f for f in own if "outside" not in f.relative_to(self.path).parts):
+        for file in sorted(file for name in names for file in self.path.rglob(name)):
             found.update(file.relative_to(self.path).as_posix().encode() + b"\0")
-            found.update(hashlib.sha256(file.read_bytes()).digest())
+            try:
+                found.update(bytes.fromhex(file_digest(file)))
+            except OSError as error:
+                raise RunError(f"{file} cannot be read: {error.strerror}") from error
         return found.hexdigest()[:12]
-
-    def _text(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"{self.path / name} cannot be read: {error.strerror}") from error
 
 
 VERSIONS = "versions.json"
@@ -363,9 +388,16 @@ def make_room(out: Path, force: bool) -> None:
         shutil.rmtree(out)
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """Read a table of predictions; image paths come out absolute."""
-    table = read_own_table(path)
+def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Read a run's table of predictions, a probability each of `classes`; image paths come out absolute.
+
+    Raises
+    ------
+    RunError
+        If it is damaged.
+    """
+    shares = dict.fromkeys(classes, (0.0, 1.0))
+    table = read_own_table(path, RunError, _AGAIN, words=("image", "predicted"), numbers=shares)
     folder = path.resolve().parent
     table["image"] = [os.path.normpath(folder / image) for image in table["image"]]
     return table

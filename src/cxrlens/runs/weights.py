@@ -48,7 +48,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
         data = path.read_bytes()
         tensors = load(data)
         length = int.from_bytes(data[:8], "little")
-        seal = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(_SEAL)
+        seal = (json.loads(data[8 : 8 + length]).get("__metadata__") or {}).get(_SEAL)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"{path} is broken: copy it again, or train again") from error
     if seal is not None and seal != _digest(tensors):

@@ -306,7 +306,7 @@ def _fit(
     if on_epoch:
         callbacks.append(_TellEpochs(run, on_epoch))
     facts = run.versions()
-    precision = apply_precision(facts["precision"]["chosen"], model)
+    precision = apply_precision(run.precision, model)
     with _quiet():
         trainer = lightning.Trainer(
             accelerator=facts["device"],
