@@ -27,10 +27,11 @@ _LOGGING = {
             ("uvicorn", "WARNING"),
             ("uvicorn.error", "WARNING"),
             ("uvicorn.access", "CRITICAL"),
+            ("python_multipart", "CRITICAL"),
         )
     },
 }
-"""uvicorn's own access log stays off: it writes paths and addresses."""
+"""uvicorn's own access log stays off: it writes paths and addresses; the form parser's repeats what was sent."""
 
 _log = logging.getLogger("cxrlens.serving")
 
