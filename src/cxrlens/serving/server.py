@@ -31,7 +31,8 @@ _LOGGING = {
         )
     },
 }
-"""uvicorn's own access log stays off: it writes paths and addresses; the form parser's repeats what was sent."""
+"""uvicorn's own access log stays off: it writes paths and addresses. The form
+parser's repeats what was sent."""
 
 _log = logging.getLogger("cxrlens.serving")
 
