@@ -60,7 +60,11 @@ if __name__ == "__main__":
                 "evidence-lite0",
                 films,
                 out,
-                settings=(f"training.max_epochs={asked.epochs}", "training.batch=24"),
+                settings=(
+                    f"side={SIDE}",
+                    f"training.max_epochs={asked.epochs}",
+                    "training.batch=24",
+                ),
                 boxes=films.parent / "boxes.csv",
                 lungs=films.parent / "lungs.csv",
                 cache=place / "cache",
@@ -85,6 +89,7 @@ if __name__ == "__main__":
         content = {
             "trained_on": asked.films,
             "epochs": asked.epochs,
+            "side": SIDE,
             "test": run.metrics()["test"]["macro_f1"],
             "pointing": {
                 name: {

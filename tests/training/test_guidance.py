@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cxrlens.collections.outlines import Boxes, Lungs
+from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CollectionError
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.parts import MapTeaching
@@ -69,6 +70,20 @@ def test_what_the_chain_crops_is_cropped_from_boxes_too(tmp_path: Path) -> None:
     # The right half of what is left; the box on the border is gone.
     assert picture.mean() == pytest.approx(0.5, abs=0.03)
     assert picture[:, : SIDE // 2 - 1].sum() == 0
+
+
+def test_what_is_cropped_to_the_lungs_is_cropped_from_boxes_too(tmp_path: Path) -> None:
+    film = draw_phantom(1, "normal", side=224).film
+    cv2.imwrite(str(tmp_path / "a.png"), film)
+    chain = Chain.named("none", 64, lungs="crop")
+    top, bottom, left, right = chain.examine(film).cropped
+    assert min(top + bottom, left + right) > 10
+    image = str(tmp_path / "a.png")
+    middle = (top + (224 - bottom)) / 2 / 224
+    drawn = boxes(image, (left / 224, top / 224, 1 - right / 224, middle))
+    picture = draw_guidance([image], [""], chain, drawn, None).of([0]).pictures[0, 0]
+    assert picture[: SIDE // 2].min() == 1
+    assert picture[SIDE // 2 + 1 :].max() == 0
 
 
 def known(**of: object) -> tuple[torch.Tensor, ...]:

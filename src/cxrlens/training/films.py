@@ -85,14 +85,11 @@ def training_part(
     Raises
     ------
     CollectionError
-        If there are too few films, the recipe needs their sources and there are none, or a lung mask
-        is at fault.
+        If there are too few films, or a lung mask is at fault.
     """
     films = part(recipe, collection, cached, "train")
     chosen = _chosen(collection, cached, "train")
     settings = recipe.training
-    if settings.source_prior:
-        collection.need("source")
     sources = np.zeros(len(films), np.int64)
     if "source" in collection.films:
         # Films whose source is unknown count as one more source.
@@ -109,7 +106,7 @@ def training_part(
         repairs = ["" for _ in known]
         if "repairs" in cached.findings:
             repairs = cached.findings.loc[chosen, "repairs"].fillna("").astype(str).tolist()
-        chain = Chain.named(recipe.quality, recipe.side)
+        chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
         films.guidance = draw_guidance(known, repairs, chain, drawn.boxes, drawn.lungs)
     counts = np.bincount(films.labels, minlength=max(2, recipe.outputs))
     loader = batches(films, settings.batch, recipe.seed, sampling)

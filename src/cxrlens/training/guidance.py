@@ -81,7 +81,8 @@ def draw_guidance(
     images
         Paths of the films.
     repairs
-        What the chain did to each: a film whose borders were cropped has its boxes and mask cropped alike.
+        What the chain did to each: a film that was cropped, to its borders or its lungs, has its boxes and
+        mask cropped alike.
     chain
         What the films went through.
     boxes, lungs
@@ -124,7 +125,7 @@ def draw_guidance(
 
 def _seen(image: str, repairs: str, chain: Chain) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of what the chain left of a film, as fractions of it."""
-    if "crop" not in str(repairs).split():
+    if "crop" not in repairs.split() and chain.lungs != "crop":
         return 0.0, 0.0, 1.0, 1.0
     film = read_radiograph(image)
     top, bottom, left, right = chain.examine(film).cropped

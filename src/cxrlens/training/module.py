@@ -95,10 +95,14 @@ class TrainingModule(lightning.LightningModule):
         self._counted("validation", self.kept(batch.films).scores, batch)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Move the average on."""
+        self.averaged(self.global_step)
+
+    def averaged(self, step: int) -> None:
         """Move the average on; in the first steps faster, since it starts from untrained weights."""
         if self.average is None:
             return
-        decay = min(self.settings.average, (1 + self.global_step) / (10 + self.global_step))
+        decay = min(self.settings.average, (1 + step) / (10 + step))
         with torch.no_grad():
             own = self.model.state_dict()
             for key, value in self.average.state_dict().items():
