@@ -43,8 +43,8 @@ def body(film: bytes) -> bytes:
 
 
 @contextmanager
-def serving(run: Path, batch: int) -> Iterator[int]:
-    """A server in a process of its own, on a free port."""
+def serving(run: Path, batch: int) -> Iterator[tuple[int, int]]:
+    """A server in a process of its own, on a free port: the port, and the process's number."""
     command = [
         sys.executable,
         "-m",
@@ -71,7 +71,7 @@ def serving(run: Path, batch: int) -> Iterator[int]:
     threading.Thread(target=process.stderr.read, daemon=True).start()
     try:
         ask(http.client.HTTPConnection("127.0.0.1", port), "GET", "/health")
-        yield port
+        yield port, process.pid
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
@@ -184,7 +184,7 @@ def main() -> None:
     found: dict[tuple[int, int], list[dict[str, float]]] = {}
     for _ in range(ROUNDS):
         for batch in BATCHES:
-            with serving(options.run, batch) as port:
+            with serving(options.run, batch) as (port, _):
                 load(port, 2, films, 2)
                 for clients in CLIENTS:
                     row = measured(port, clients, films, options.seconds)

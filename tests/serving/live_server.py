@@ -5,25 +5,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
+
+from cxrlens.serving.connections import Server
 
 
 @contextmanager
-def live(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port of this machine; give its address."""
+def live(app: FastAPI, *tls: Path) -> Iterator[str]:
+    """Serve an application on a free port of this machine; give its address. `tls`: certificate, key."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", server_header=False)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    server = Server(app, bound, app.state.service.limits, *tls)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(15)

@@ -83,12 +83,12 @@ def serve(
     if (certificate is None) != (key is None):
         raise CxrlensError("TLS needs both files: --tls-certificate and --tls-key")
     need("serve", what="serving")
-    import uvicorn
-
     from cxrlens.serving.api import create_app
+    from cxrlens.serving.connections import Server
 
     _check_tls(certificate, key)
     logging.config.dictConfig(_LOGGING)
+    limits = limits or Limits()
     saved = open_model(model)
     card = card_of(saved)
     bound = _bind(host, port)
@@ -101,26 +101,14 @@ def serve(
         origins=origins,
         secure=certificate is not None,
     )
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        timeout_keep_alive=10,
-        timeout_graceful_shutdown=10,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-    )
-    bound.listen(config.backlog)  # from here on nobody is turned away
+    server = Server(app, bound, limits, certificate, key)
     scheme = "https" if certificate else "http"
     name = f"[{host}]" if ":" in host else host
     _log.info(
         "%s (%s) at %s://%s:%d%s", card.name, card.digest, scheme, name, bound.getsockname()[1],
         ", token needed" if token else "",
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[bound])
+    server.run()
 
 
 def _check_tls(certificate: Path | None, key: Path | None) -> None:
