@@ -73,7 +73,7 @@ def test_what_the_chain_crops_is_cropped_from_boxes_too(tmp_path: Path) -> None:
 
 
 def test_what_is_cropped_to_the_lungs_is_cropped_from_boxes_too(tmp_path: Path) -> None:
-    film = draw_phantom(1, "normal", side=224).film
+    film = draw_phantom(2, "normal", side=224).film
     cv2.imwrite(str(tmp_path / "a.png"), film)
     chain = Chain.named("none", 64, lungs="crop")
     top, bottom, left, right = chain.examine(film).cropped
