@@ -1,10 +1,18 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.writing import moved_into_place, refuse_existing, refuse_filled, write_text
+from cxrlens.writing import (
+    moved_into_place,
+    private_folder,
+    refuse_existing,
+    refuse_filled,
+    write_text,
+)
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
@@ -70,3 +78,59 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
             write_text(tmp_path / "a", "x")
     finally:
         tmp_path.chmod(0o700)
+
+
+def killed_while_writing(target: Path, before: str) -> None:
+    """Let another process write `target` and kill itself at the line `before`."""
+    script = (
+        "import os, sys, pathlib, cxrlens.writing as w\n"
+        "target = pathlib.Path(sys.argv[1])\n"
+        "replace = os.replace\n"
+        "def watched(a, b):\n"
+        "    if sys.argv[2] == 'put in place' and pathlib.Path(b) == target: os._exit(9)\n"
+        "    return replace(a, b)\n"
+        "w.os.replace = watched\n"
+        "with w.moved_into_place(target) as draft:\n"
+        "    draft.mkdir(); (draft / 'a').write_text('new')\n"
+        "    if sys.argv[2] == 'written': os._exit(9)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(target), before], check=False)
+    assert ended.returncode == 9
+
+
+def test_what_a_killed_process_left_is_swept_at_the_next_write(tmp_path: Path) -> None:
+    killed_while_writing(tmp_path / "bundle", "written")
+    assert len(list(tmp_path.iterdir())) == 1
+    write_text(tmp_path / "other.txt", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
+def test_a_folder_that_was_being_replaced_is_not_lost(tmp_path: Path) -> None:
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "a").write_text("old")
+    killed_while_writing(target, "put in place")
+    assert not target.exists()
+    write_text(tmp_path / "other.txt", "x")
+    assert (target / "a").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "other.txt"]
+
+
+def test_what_is_being_written_and_what_is_not_ours_stays(tmp_path: Path) -> None:
+    stranger = tmp_path / ".mine.abcdefgh"
+    stranger.mkdir()
+    with moved_into_place(tmp_path / "a") as draft:
+        draft.write_text("a")
+        script = "import sys, pathlib, cxrlens.writing as w; w.write_text(pathlib.Path(sys.argv[1]), 'b')"
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "b")], check=True)
+    assert (tmp_path / "a").read_text() == "a"
+    assert (tmp_path / "b").read_text() == "b"
+    assert stranger.is_dir()
+
+
+def test_a_private_file_and_folder_are_the_owners_alone(tmp_path: Path) -> None:
+    with moved_into_place(tmp_path / "a", private=True) as draft:
+        draft.write_text("x")
+    private_folder(tmp_path / "deep" / "own")
+    assert (tmp_path / "a").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "deep" / "own").stat().st_mode & 0o077 == 0

@@ -8,9 +8,15 @@ import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
 
+from cxrlens.visible import visible
+
 
 class CxrlensError(Exception):
-    """A fault that the user can mend; its text is the whole message."""
+    """A fault that the user can mend; its text is the whole message, in one line."""
+
+    def __str__(self) -> str:
+        """Give the sentence; what acts in the names that it quotes is written out."""
+        return visible(super().__str__())
 
 
 class FilmError(CxrlensError):

@@ -8,10 +8,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from cxrlens.errors import OutputError
 
@@ -24,6 +27,10 @@ _REASONS = {
     errno.ENOTDIR: "a part of its path is a file",
     errno.ENAMETOOLONG: "its name is too long",
 }
+
+_SHELTER = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)
+_LOCK, _OLD = "lock-of-cxrlens", "old-of-cxrlens"
+_SWEPT: set[Path] = set()
 
 
 def refuse_existing(path: Path, force: bool = False) -> None:
@@ -68,13 +75,16 @@ def explained(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def moved_into_place(path: Path) -> Iterator[Path]:
+def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there when the block ends well.
 
     Parameters
     ----------
     path
-        The file or folder to write. Its parent folders are made.
+        The file or folder to write. Its parent folders are made. What killed processes left of earlier
+        writing beside it is removed.
+    private
+        Whether only the owner may read the file.
 
     Yields
     ------
@@ -89,16 +99,78 @@ def moved_into_place(path: Path) -> Iterator[Path]:
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         shelter = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            draft = shelter / path.name
-            yield draft
-            if path.is_dir() and draft.is_dir():
-                old = shelter / "old"
-                os.replace(path, old)
-            os.replace(draft, path)
+            with _held(shelter):
+                draft = shelter / path.name
+                yield draft
+                if private:
+                    draft.chmod(0o600)
+                if path.is_dir() and draft.is_dir():
+                    os.replace(path, shelter / _OLD)
+                    try:
+                        os.replace(draft, path)
+                    except OSError:
+                        os.replace(shelter / _OLD, path)
+                        raise
+                else:
+                    os.replace(draft, path)
         finally:
             shutil.rmtree(shelter, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(shelter: Path) -> Iterator[None]:
+    """Say for a block that a process is at work in a shelter, as a lock that ends with the process."""
+    unheld = shelter / f"{_LOCK}.new"
+    with unheld.open("wb") as file:
+        _lock(file)
+        # Only now, so that nobody else can lock it first.
+        os.replace(unheld, shelter / _LOCK)
+        yield
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed; False if another holds it, or the file system knows no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left of their writing in a folder; look once a process and folder.
+
+    One that was killed while a folder took another's place has left none there: it is put there now.
+    """
+    if folder in _SWEPT:
+        return
+    _SWEPT.add(folder)
+    with os.scandir(folder) as entries:
+        left = [Path(entry) for entry in entries if _SHELTER.fullmatch(entry.name)]
+    for shelter in left:
+        with contextlib.suppress(OSError), (shelter / _LOCK).open("r+b") as file:
+            if not _lock(file):
+                continue
+            name = shelter.name[1:-9]
+            target, parts = folder / name, set(os.listdir(shelter))
+            if _OLD in parts and not target.exists():
+                os.replace(shelter / (name if name in parts else _OLD), target)
+            shutil.rmtree(shelter, ignore_errors=True)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner can look into; one that is there stays as it is."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def file_digest(path: str | Path) -> str:

@@ -1,11 +1,13 @@
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from cxrlens.collections.cache import cache_films
+from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import OutputError
 from cxrlens.quality.chain import Chain
@@ -142,3 +144,75 @@ def test_two_builds_at_once_do_not_spoil_each_other(images: list[str], cache: Pa
     for image, row in zip(images, cached.rows, strict=True):
         expected = Chain.named("none", 64).examine(read_radiograph(image)).pixels
         assert np.array_equal(cached.pixels[row], expected)
+
+
+def index_of(cache: Path) -> Path:
+    (store,) = cache.iterdir()
+    return store / "index.jsonl"
+
+
+def the_same(cached: CachedFilms, images: list[str]) -> bool:
+    expected = [Chain.named("none", 64).examine(read_radiograph(image)).pixels for image in images]
+    return all(
+        np.array_equal(cached.pixels[row], film)
+        for row, film in zip(cached.rows, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: b"\x00\xff nonsense\n",
+        lambda line: b"[" * 5000 + b"\n",
+        lambda line: line.replace(b'"row": 2', b'"row": 1'),
+        lambda line: line.replace(b'"row": 2', b'"row": 2000000'),
+        lambda line: line.replace(b'"row": 2', b'"row": "2"'),
+        lambda line: line[:40] + line[41:],
+        lambda line: b"null\n",
+    ],
+)
+def test_a_damaged_line_costs_its_own_film_only(
+    images: list[str], cache: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    cache_films(images, counting(), cache)
+    lines = index_of(cache).read_bytes().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if b'"row": 2' in line)
+    lines[place] = damage(lines[place])
+    index_of(cache).write_bytes(b"".join(lines))
+    chain = counting()
+    assert the_same(cache_films(images, chain, cache), images)
+    assert chain.calls == 1
+    again = counting()
+    assert the_same(cache_films(images, again, cache), images)
+    assert again.calls == 0
+
+
+def test_lines_without_a_check_count_where_they_do_not_contradict(
+    images: list[str], cache: Path
+) -> None:
+    cache_films(images, counting(), cache)
+    text = index_of(cache).read_text()
+    bare = re.sub(r', "check": "\w{8}"', "", text)
+    assert bare != text
+    index_of(cache).write_text(bare)
+    chain = counting()
+    assert the_same(cache_films(images, chain, cache), images)
+    assert chain.calls == 0
+    # Two films claim one row: neither is believed.
+    index_of(cache).write_text(bare.replace('"row": 2', '"row": 1'))
+    assert the_same(cache_films(images, chain, cache), images)
+    assert chain.calls == 2
+
+
+def test_a_store_of_another_layout_is_left_alone(images: list[str], cache: Path) -> None:
+    cache_films(images, counting(), cache)
+    index_of(cache).write_text('{"layout": 2}\n')
+    with pytest.raises(OutputError, match=r"layout 2.*--cache"):
+        cache_films(images, counting(), cache)
+    assert index_of(cache).read_text() == '{"layout": 2}\n'
+
+
+def test_a_cache_that_is_made_is_its_owners_alone(images: list[str], cache: Path) -> None:
+    cache_films(images, counting(), cache)
+    for folder in (cache, *cache.iterdir()):
+        assert folder.stat().st_mode & 0o077 == 0

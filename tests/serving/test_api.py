@@ -253,6 +253,10 @@ def test_with_the_token_all_is_said(guarded: httpx.Client, film: bytes) -> None:
 def test_other_names_and_other_sites_are_refused(client: httpx.Client) -> None:
     rebound = client.get("/model", headers={"host": "evil.example"})
     assert (rebound.status_code, "--allow-host" in rebound.text) == (421, True)
+    for host in ("[::1]evil", "[::1]@evil", "127.0.0.1:8000:evil", "localhost/evil", "[::1", "::1"):
+        assert client.get("/model", headers={"host": host}).status_code == 421
+    for host in ("[::1]", "[::1]:8000", "LOCALHOST:1", "127.0.0.1"):
+        assert client.get("/model", headers={"host": host}).status_code == 200
     assert client.get("/model", headers={"origin": "https://evil.example"}).status_code == 403
     own = f"http://{client.base_url.host}:{client.base_url.port}"
     assert client.get("/model", headers={"origin": own}).status_code == 200
@@ -317,13 +321,14 @@ def test_metrics_count_films_and_never_name_them(
 ) -> None:
     with live(create_app(predictor, card)) as address, httpx.Client(base_url=address) as client:
         client.post("/predict", files={"film": ("Doe^Jane.png", film)})
-        client.post("/predict", files={"film": ("Doe^Jane.png", b"broken")})
+        for route in ("/predict", "/explain", "/film"):
+            client.post(route, files={"film": ("Doe^Jane.png", b"broken")})
         client.get("/etc/secret")
         text = client.get("/metrics").text
     assert 'cxrlens_requests_total{route="/predict",status="200"} 1.0' in text
     assert 'cxrlens_requests_total{route="/predict",status="422"} 1.0' in text
     assert 'cxrlens_requests_total{route="other",status="404"} 1.0' in text
-    assert "cxrlens_films_unread_total 1.0" in text
+    assert "cxrlens_films_unread_total 3.0" in text
     assert "Doe" not in text
     assert "secret" not in text
 

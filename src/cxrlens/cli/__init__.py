@@ -3,23 +3,52 @@
 Nothing heavy is imported before a verb runs, so that ``--help`` answers at once.
 """
 
+import os
 import sys
+import tempfile
+import traceback
 
+from cxrlens import __version__
 from cxrlens.cli.app import app
 from cxrlens.cli.say import fault
 from cxrlens.errors import CxrlensError, missing
 
+OWN_FAULT = 70
+"""Exit code of a fault of cxrlens itself, as in sysexits.h."""
+
+DEBUG = "CXRLENS_DEBUG"
+"""Environment variable; set, it has the traceback of such a fault printed."""
+
 
 def main() -> None:
-    """Run the command line; a fault of the user's input ends with its sentence and exit code 2."""
+    """Run the command line.
+
+    A fault of the user's input ends with its sentence and exit code 2; one of cxrlens itself, which is
+    whatever else is raised, with code `OWN_FAULT` and where its traceback is.
+    """
     try:
         app()
     except CxrlensError as error:
         fault(str(error))
         sys.exit(2)
-    except ModuleNotFoundError as error:
-        lacking = missing(error.name or "")
-        if lacking is None:
-            raise
-        fault(str(lacking))
-        sys.exit(2)
+    except Exception as error:  # noqa: BLE001  (said to be ours, never hidden)
+        lacking = missing(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+        fault(str(lacking) if lacking else _own_fault(error))
+        sys.exit(2 if lacking else OWN_FAULT)
+
+
+def _own_fault(error: Exception) -> str:
+    """Say that something is wrong with cxrlens; keep the traceback in a file of the user's, or print it."""
+    kind = type(error).__name__
+    if os.environ.get(DEBUG):
+        traceback.print_exception(error)
+        return f"a fault of cxrlens ({kind}): please report it with the lines above"
+    said = "".join(traceback.format_exception(error))
+    about = f"cxrlens {__version__}, Python {sys.version}\n{sys.argv}\n\n{said}"
+    try:
+        handle, place = tempfile.mkstemp(prefix="cxrlens-fault-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(about)
+    except OSError:
+        return f"a fault of cxrlens ({kind}): please report it with what {DEBUG}=1 prints"
+    return f"a fault of cxrlens ({kind}): please report it with {place} (it names your files)"

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from cxrlens.cli.say import err
+from cxrlens.cli.say import err, escape
 from cxrlens.errors import CxrlensError, FilmError
 
 Table = Annotated[

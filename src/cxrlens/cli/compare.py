@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from cxrlens.cli.arguments import Force, OutFolder, Seed
-from cxrlens.cli.say import done, out, say_table
+from cxrlens.cli.say import done, escape, out, say_table
 
 
 def compare(

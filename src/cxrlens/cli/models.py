@@ -19,7 +19,7 @@ from cxrlens.cli.arguments import (
 )
 from cxrlens.cli.evaluate import say_metrics
 from cxrlens.cli.methods import complete
-from cxrlens.cli.say import NOTICE, done, end_with, fault, out, stage, stages
+from cxrlens.cli.say import NOTICE, done, end_with, escape, fault, out, stage, stages
 
 
 def demo(
@@ -215,7 +215,9 @@ def predict(
         result = predict_films(predictor, found, path, resume=resume, force=force, progress=bar)
     if path is None:
         columns = ["image", "predicted", *predictor.classes]
-        out.print(result.table[columns].to_string(index=False) if len(result.table) else "no film")
+        out.print(
+            escape(result.table[columns].to_string(index=False)) if len(result.table) else "no film"
+        )
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
     done(
         f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}",

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as _plain
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from cxrlens.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +40,11 @@ _WORDS = {
 
 LISTED = 20
 """Failures that are printed; the rest are counted."""
+
+
+def escape(text: str) -> str:
+    """Make text safe to print: neither rich's markup nor a terminal's signs in it act."""
+    return _plain(visible(text, keep="\n"))
 
 
 def fault(sentence: str) -> None:

@@ -3,7 +3,8 @@
 A film's place is keyed by the bytes of its file and by the version of the chain and its detectors, so a
 changed file or setting is noticed, and copies and several collections share the work. The store only grows:
 pixels are appended first, then the line of the index that makes them count, so a build that is
-interrupted anywhere goes on where it stopped.
+interrupted anywhere goes on where it stopped, and a line of the index that was damaged costs only its film's
+work. The index has the films' paths: folders that are made for it are their owner's alone.
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import fcntl
 import hashlib
 import json
 import os
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,11 +23,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from cxrlens.errors import FilmError
+from cxrlens.errors import FilmError, OutputError
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
-from cxrlens.writing import explained
+from cxrlens.writing import explained, moved_into_place, private_folder
+
+LAYOUT = 1
+"""Of a store; a line of its index that names another one was written by a later cxrlens."""
 
 _CHUNK = 256
 """Films between two writes of the index: what an interrupted build has to do again."""
@@ -113,6 +121,44 @@ def cache_films(
     return CachedFilms(pixels, rows, pd.DataFrame(findings), failures)
 
 
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    key: str = Field(pattern=r"^[0-9a-f]{32}$")
+    check: str = ""
+
+
+class _Film(_Line):
+    row: int = Field(ge=0)
+    findings: dict[str, bool | int | float | str | None]
+
+
+class _File(_Line):
+    file: str
+    size: int = Field(ge=-1)
+    mtime: int
+
+
+_LINE: TypeAdapter[_Film | _File] = TypeAdapter(_Film | _File)
+_CHECK = b', "check": "'
+
+
+def _sealed(line: bytes) -> bytes:
+    body = line.removesuffix(b"}")
+    return body + _CHECK + b'%08x"}\n' % zlib.crc32(body)
+
+
+def _entry(line: bytes) -> _Film | _File | None:
+    """Read a line of the index; None if it is damaged, or was cut off."""
+    body, mark, check = line.rpartition(_CHECK)
+    if not line.endswith(b"\n") or (mark and check != b'%08x"}\n' % zlib.crc32(body)):
+        return None
+    try:
+        return _LINE.validate_json(line)
+    except ValidationError:
+        return None
+
+
 @dataclass(frozen=True)
 class _Prepared:
     stamp: tuple[str, int, int]
@@ -125,7 +171,8 @@ class _Store:
     """One chain's films: ``pixels.u8``, and an index of JSON lines.
 
     A line ``{"key", "row", "findings"}`` makes a row of pixels count; a line ``{"file", "size", "mtime",
-    "key"}`` remembers a file's content, so that an unchanged file need not be read again.
+    "key"}`` remembers a file's content, so that an unchanged file need not be read again. Each ends with
+    ``"check"``, the CRC-32 of what stands before it; lines of earlier versions have none.
     """
 
     def __init__(self, folder: Path, chain: Chain) -> None:
@@ -134,40 +181,65 @@ class _Store:
         self.film_bytes = chain.side**2
         self.rows: dict[str, tuple[int, Mapping[str, object]]] = {}
         self.files: dict[tuple[str, int, int], str] = {}
+        self._next = 0
         self._pending: list[bytes] = []
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Lock the store against other builds, read its index, cut off what no line counts."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder.parent)
+        private_folder(self.folder)
         with (
             (self.folder / "lock").open("w") as lock,
             (self.folder / "pixels.u8").open("ab") as self._pixels,
-            (self.folder / "index.jsonl").open("a+b") as self._index,
         ):
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._read_index()
-            self._pixels.truncate(len(self.rows) * self.film_bytes)
-            yield
+            with (self.folder / "index.jsonl").open("ab") as self._index:
+                self._pixels.truncate(self._next * self.film_bytes)
+                yield
 
     def _read_index(self) -> None:
+        """Read what counts; a line that is damaged is passed over, and its film decoded again."""
+        index = self.folder / "index.jsonl"
         available = (self.folder / "pixels.u8").stat().st_size // self.film_bytes
-        whole = 0
-        self._index.seek(0)
-        for line in self._index:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n") or entry.get("row", -1) >= available:
-                break
-            if "row" in entry:
-                self.rows[entry["key"]] = (entry["row"], entry["findings"])
-            else:
-                self.files[(entry["file"], entry["size"], entry["mtime"])] = entry["key"]
-            whole += len(line)
-        self._index.truncate(whole)
-        self._index.seek(0, os.SEEK_END)
+        lines = index.read_bytes().splitlines(keepends=True) if index.exists() else []
+        films: dict[bytes, _Film] = {}
+        files: dict[bytes, _File] = {}
+        for line in lines:
+            entry = _entry(line)
+            if isinstance(entry, _File):
+                files[line] = entry
+            elif isinstance(entry, _Film) and entry.row < available:
+                films[line] = entry
+            elif b'"layout"' in line:
+                self._refuse_other_layout(line)
+        # Of lines that contradict each other it is not known which one is right.
+        rows = Counter(film.row for film in films.values())
+        keys = Counter(film.key for film in films.values())
+        columns = Counter(frozenset(film.findings) for film in films.values()).most_common(1)
+        films = {
+            line: film
+            for line, film in films.items()
+            if rows[film.row] == keys[film.key] == 1 and set(film.findings) == columns[0][0]
+        }
+        self.rows = {film.key: (film.row, film.findings) for film in films.values()}
+        self.files = {(file.file, file.size, file.mtime): file.key for file in files.values()}
+        self._next = 1 + max((film.row for film in films.values()), default=-1)
+        kept = [line for line in lines if line in films or line in files]
+        if len(kept) < len(lines):
+            # A line whose row is not there must not come to count when the pixels have grown.
+            with moved_into_place(index, private=True) as draft:
+                draft.write_bytes(b"".join(kept))
+
+    def _refuse_other_layout(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            told = from_json(line)
+            if isinstance(told, dict) and told.get("layout", LAYOUT) != LAYOUT:
+                raise OutputError(
+                    f"{self.folder} could not be written: its index is of another cxrlens "
+                    f"(layout {str(told['layout'])[:20]}): name another folder with --cache, or remove it"
+                )
 
     def prepare(self, image: str) -> _Prepared | FilmError:
         """Hash a film and, if its content is new, decode and repair it. Runs in a worker."""
@@ -194,8 +266,9 @@ class _Store:
         if item.key not in self.rows:
             assert item.pixels is not None
             self._pixels.write(np.ascontiguousarray(item.pixels).data)
-            self.rows[item.key] = (len(self.rows), item.findings)
-            self._line(key=item.key, row=len(self.rows) - 1, findings=item.findings)
+            self.rows[item.key] = (self._next, item.findings)
+            self._line(key=item.key, row=self._next, findings=item.findings)
+            self._next += 1
         if self.files.get(item.stamp) != item.key:
             self.files[item.stamp] = item.key
             file, size, mtime = item.stamp
@@ -203,7 +276,7 @@ class _Store:
         return self.rows[item.key]
 
     def _line(self, **entry: object) -> None:
-        self._pending.append(json.dumps(entry).encode() + b"\n")
+        self._pending.append(_sealed(json.dumps(entry).encode()))
 
     def commit(self) -> None:
         """Let what was appended count: pixels reach the disk before the lines that name them."""
@@ -215,7 +288,7 @@ class _Store:
 
     def mapped(self) -> NDArray[np.uint8]:
         """Map the pixels of all rows, read-only."""
-        shape = (len(self.rows), self.chain.side, self.chain.side)
-        if not self.rows:
+        shape = (self._next, self.chain.side, self.chain.side)
+        if not self._next:
             return np.empty(shape, np.uint8)
         return np.memmap(self.folder / "pixels.u8", np.uint8, "r", shape=shape)

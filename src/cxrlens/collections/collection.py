@@ -85,8 +85,10 @@ class Collection:
                     f"{self.films.loc[empty, 'image'].iloc[0]}: fill the column or drop those rows"
                 )
 
-    def write(self, path: Path, force: bool = False) -> Path:
+    def write(self, path: Path, force: bool = False, private: bool = False) -> Path:
         """Write as CSV, or as Parquet if `path` ends so, with paths relative to `path`'s folder.
+
+        With `private` only the owner may read it.
 
         Raises
         ------
@@ -98,7 +100,7 @@ class Collection:
         table = self.films.assign(
             image=[os.path.relpath(image, folder) for image in self.films["image"]]
         )
-        with moved_into_place(path) as draft:
+        with moved_into_place(path, private) as draft:
             if path.suffix == ".parquet":
                 table.to_parquet(draft, index=False)
             else:

@@ -16,7 +16,10 @@ from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.own_files import own_text
 
 LARGEST = 2**30
-"""Bytes of a table of ours; ten million films."""
+"""Bytes of a table; ten million films."""
+
+MOST_ROWS = 20_000_000
+"""Rows of a Parquet table."""
 
 TEXT = (
     "image",
@@ -73,7 +76,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
     try:
         data = path.read_bytes()
         if data.startswith(b"PAR1"):
-            return _text_of(pd.read_parquet(io.BytesIO(data)))
+            return _text_of(_parquet(data), path)
         for magic, kind in _OTHER_KINDS.items():
             if data.startswith(magic):
                 raise CollectionError(f"{path} {kind}: save it as CSV and name that file")
@@ -168,6 +171,24 @@ def _refuse_rows(
         raise fault(f"{path} is damaged in row {row + 1}, {name} is {value!r}: {way_out}")
 
 
+def _parquet(data: bytes) -> pd.DataFrame:
+    """Read Parquet; what it claims to hold is looked at before it is unpacked."""
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        file = pyarrow.parquet.ParquetFile(
+            pyarrow.BufferReader(data), page_checksum_verification=True
+        )
+        groups = [file.metadata.row_group(place) for place in range(file.metadata.num_row_groups)]
+        if file.metadata.num_rows > MOST_ROWS or sum(of.total_byte_size for of in groups) > LARGEST:
+            raise ValueError(f"more than {MOST_ROWS:,} rows or {LARGEST:,} bytes")
+        table: pd.DataFrame = file.read().to_pandas()
+    except (pyarrow.ArrowException, OSError, LookupError, TypeError, OverflowError) as error:
+        raise ValueError(str(error).splitlines()[0] if str(error) else "no Parquet") from error
+    return table
+
+
 def stripped(text: str) -> str:
     """Take space, byte-order marks and what else cannot be seen from both ends."""
     return text.strip(_UNSEEN)
@@ -240,7 +261,7 @@ def _header(fields: list[str], path: Path) -> list[str]:
     return names
 
 
-def _text_of(table: pd.DataFrame) -> pd.DataFrame:
+def _text_of(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     text = {}
     for name, column in table.items():
         if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
@@ -248,5 +269,5 @@ def _text_of(table: pd.DataFrame) -> pd.DataFrame:
         values = column.astype("string").map(stripped, na_action="ignore")
         text[stripped(str(name))] = values.mask(values == "")
     if len(text) < len(table.columns):
-        raise CollectionError("two columns have the same name: name them apart")
+        raise CollectionError(f"{path} has two columns of the same name: name them apart")
     return pd.DataFrame(text, index=table.index)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cxrlens.pages.figures import PALETTE, hue_name, picture_uri, svg
+from cxrlens.visible import visible
 from cxrlens.writing import refuse_existing, write_text
 
 NOTICE = "Research use only: decision support for research, not a medical device, not a diagnosis."
@@ -341,12 +342,18 @@ def show(value: object) -> str:
     return str(value)
 
 
+def _unacting(value: object) -> object:
+    """Write out what could act in text that comes from elsewhere; what is markup already stays."""
+    return visible(value, keep="\n\t") if type(value) is str else value
+
+
 def _template() -> jinja2.Template:
     place = files("cxrlens.pages")
     sources = {name: place.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css")}
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources),
         autoescape=True,
+        finalize=_unacting,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

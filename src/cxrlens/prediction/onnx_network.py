@@ -12,7 +12,7 @@ from cxrlens.errors import BundleError, CxrlensError
 from cxrlens.explanation.method import Slopes
 from cxrlens.prediction.layers import Layer, gradient, layers_from_json
 from cxrlens.prediction.network import Outputs
-from cxrlens.runs.bundle import GRAPH, HEADS, INPUT, Bundle
+from cxrlens.runs.bundle import GRAPH, HEADS, INPUT, MANIFEST, Bundle
 from cxrlens.runs.weights import read_weights
 
 
@@ -85,6 +85,13 @@ class BundleNetwork:
             for leaf in bundle.content["leaves"]
         ]
         self.side = bundle.side
+        told = [name for leaf in self._leaves for name in (leaf.scores, leaf.maps, leaf.evidence)]
+        lacking = {*filter(None, told)} - {output.name for output in self._session.get_outputs()}
+        inputs = [(one.name, *one.shape[1:]) for one in self._session.get_inputs()]
+        if lacking or inputs != [(INPUT, self.side, self.side)]:
+            raise BundleError(
+                f"{graph} is not the graph that {bundle.path / MANIFEST} describes: export the run again"
+            )
 
     @property
     def gives(self) -> frozenset[str]:

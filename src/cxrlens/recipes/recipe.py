@@ -48,7 +48,7 @@ class Recipe(Part):
     seed: int = Field(0, ge=0, lt=2**32)
     side: int = Field(224, ge=32, le=1024)
     """Pixels of the square that films are resized to."""
-    quality: str = "none"
+    quality: str = Field("none", max_length=100)
     """The quality chain that films go through: see `cxrlens.quality.chain.CHAINS`."""
     lungs: Literal["none", "crop", "mask"] = "none"
     """``crop`` cuts the lungs' box out of each film before the resize, ``mask`` fills what lies outside."""

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxrlens.errors import BundleError
 from cxrlens.own_files import of_shape, own_bytes, own_json
@@ -77,14 +77,14 @@ _Decision = Annotated[_Single | _OneVsAll | _Voting, Field(discriminator="kind")
 
 class _Leaf(BaseModel):
     scores: str
-    maps: str | None = None
+    maps: str | None
     layers: list[dict[str, str | float]]
     evidence: str | None = None
 
 
 class _Chain(BaseModel):
-    name: str
-    version: str
+    name: str = Field(max_length=100)
+    version: str = Field(max_length=200)
 
 
 class _Manifest(BaseModel):
@@ -93,7 +93,7 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     format: int
-    cxrlens: str
+    cxrlens: str = Field(max_length=100)
     classes: list[str] = Field(min_length=2, max_length=100)
     side: int = Field(ge=32, le=1024)
     decision: _Decision
@@ -103,6 +103,22 @@ class _Manifest(BaseModel):
     learnt_unknown: int = Field(0, ge=0)
     files: dict[str, Annotated[str, Field(pattern=_SHA256)]]
     digest: str = Field(pattern=_SHA256)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not _fits(self.decision, len(self.leaves), len(self.classes)):
+            raise ValueError("the decision does not fit the leaves and the classes")
+        return self
+
+
+def _fits(decision: _Single | _OneVsAll | _Voting, leaves: int, classes: int) -> bool:
+    match decision:
+        case _Single(leaf=leaf, outputs=outputs):
+            return leaf < leaves and outputs in ((1, 2) if classes == 2 else (classes,))
+        case _OneVsAll(leaves=named):
+            return len(named) == classes and max(named) < leaves
+        case _Voting(members=members):
+            return all(_fits(member, leaves, classes) for member in members)
 
 
 class _Named(BaseModel):

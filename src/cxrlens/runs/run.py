@@ -8,6 +8,7 @@
     the best epoch's, or the last one's; ``progress/`` what ``--resume`` needs while training is not finished.
 ``history.csv``
     one row an epoch; ``predictions-SPLIT.csv`` one row a film; ``metrics.json``, ``report.html``.
+    Tables of films name patients: they are readable by their owner only.
 ``members/NAME/``
     one-vs-all and voting: each member is such a folder, and its parent has no weights of its own.
 ``outside/NAME/``
@@ -101,7 +102,7 @@ class Run:
             What else to keep in ``versions.json``: the device, the precision and how it was chosen.
         """
         write_text(path / "recipe.yaml", recipe.to_yaml())
-        collection.write(path / "collection.csv", force=True)
+        collection.write(path / "collection.csv", force=True, private=True)
         versions = {"format": FORMAT, "python": platform.python_version()}
         versions |= {name: _version(name) for name in _PACKAGES}
         write_text(path / "versions.json", json.dumps({**versions, **facts}, indent=2) + "\n")
@@ -269,8 +270,8 @@ class Run:
         path = self.path / "collection.csv"
         found = read_collection(path, missing_too=True)
         for name in ("label", "split"):
-            if name not in found.films:
-                raise RunError(f"{path} is damaged, it has no column {name!r}: {_AGAIN}")
+            if name not in found.films or found.films[name].isna().any():
+                raise RunError(f"{path} is damaged, not every film has a {name}: {_AGAIN}")
         return found
 
     def films(self) -> pd.DataFrame:
@@ -322,7 +323,7 @@ class Run:
     def write_skipped(self, failures: Mapping[str, str]) -> None:
         """Keep which films could not be read; no film, no file."""
         if failures:
-            with moved_into_place(self.path / "skipped.csv") as draft:
+            with moved_into_place(self.path / "skipped.csv", private=True) as draft:
                 pd.DataFrame(failures.items(), columns=["image", "reason"]).to_csv(
                     draft, index=False
                 )
@@ -407,7 +408,7 @@ def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write a table of predictions, with image paths relative to its folder."""
     folder = path.resolve().parent
     images = [os.path.relpath(image, folder) for image in predictions["image"]]
-    with moved_into_place(path) as draft:
+    with moved_into_place(path, private=True) as draft:
         predictions.assign(image=images).to_csv(draft, index=False)
 
 

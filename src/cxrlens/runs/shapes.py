@@ -18,7 +18,7 @@ class Layout(BaseModel):
     """What versions.json, or a bundle's bundle.json, says in any version."""
 
     format: int
-    cxrlens: str = "?"
+    cxrlens: str = Field("?", max_length=100)
 
 
 class _Precision(BaseModel):
@@ -34,9 +34,9 @@ class Versions(BaseModel):
 
     format: int
     python: str = "?"
-    cxrlens: str
+    cxrlens: str = Field(max_length=100)
     device: str = Field(pattern=r"^(cpu|cuda|mps)(:\d+)?$")
-    chain: str
+    chain: str = Field(max_length=200)
     predicted: list[Literal["train", "validation", "test", "outside"]] = Field([], min_length=1)
     precision: _Precision | str | None = None
     weights: str = "unknown"

@@ -8,6 +8,7 @@ another site in a browser on that machine is no such program: requests that name
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ TOKEN_VARIABLE = "CXRLENS_TOKEN"
 """Environment variable that holds the token where no file is named."""
 
 SHORTEST_TOKEN = 16
+
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:@/\s]+)(:\d{1,5})?", re.ASCII)
+"""A name or an address in brackets, and perhaps a port (RFC 3986)."""
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -156,9 +160,9 @@ class Guard:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0].lower() + "]"
-    return host.partition(":")[0].lower()
+    """Give a Host header's name; empty if it is none."""
+    found = _HOST.fullmatch(host)
+    return found["name"].lower() if found else ""
 
 
 def _digest(token: str) -> bytes:

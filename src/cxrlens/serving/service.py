@@ -153,7 +153,8 @@ class Service:
     async def decode(self, data: bytes, name: str) -> AsyncIterator[NDArray[np.uint8]]:
         """Decode a film in a process apart when there is room for it; see `decode_film_apart`.
 
-        Its pixels count as held until the block ends.
+        Its pixels count as held until the block ends. One that cannot be read is counted, whichever route
+        it came by.
         """
         await self._decoding.acquire()
         try:
@@ -172,7 +173,11 @@ class Service:
 
         # Not when its client goes: a film that is being decoded cannot be stopped from here.
         decoding.add_done_callback(end)
-        film = await asyncio.wrap_future(decoding)
+        try:
+            film = await asyncio.wrap_future(decoding)
+        except FilmError:
+            self.measures.unread.inc()
+            raise
         with self.decoded.hold(film.nbytes, beyond=True):
             yield film
 
@@ -188,8 +193,8 @@ class Service:
             If it cannot be read; the sentence calls it `name`.
         """
         async with contextlib.AsyncExitStack() as held:
+            film = await held.enter_async_context(self.decode(data, name))
             try:
-                film = await held.enter_async_context(self.decode(data, name))
                 prediction = await asyncio.wrap_future(self._batcher.submit(film))
             except FilmError:
                 self.measures.unread.inc()

@@ -5,6 +5,7 @@ structure are replaced by their number; mappings are kept as pairs, because the 
 integers.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.types import _PATH
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from cxrlens.errors import RunError
+from cxrlens.own_files import of_shape
 from cxrlens.writing import moved_into_place
 
 
@@ -29,8 +33,9 @@ class SafetensorsCheckpoints(CheckpointIO):
         """Write a checkpoint beside `path` and move it there."""
         tensors: dict[str, Tensor] = {}
         structure = json.dumps(_pack(checkpoint, tensors))
+        metadata = {"structure": structure, "sha256": _digest(structure, tensors)}
         with moved_into_place(Path(path)) as draft:
-            draft.write_bytes(save(tensors, metadata={"structure": structure}))
+            draft.write_bytes(save(tensors, metadata=metadata))
 
     def load_checkpoint(
         self,
@@ -43,20 +48,53 @@ class SafetensorsCheckpoints(CheckpointIO):
         Raises
         ------
         RunError
-            If it is none.
+            If it is none, or was changed since it was written.
         """
         try:
             with safe_open(path, "pt") as file:
-                structure = json.loads((file.metadata() or {})["structure"])
+                metadata = file.metadata() or {}
+                structure = metadata["structure"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            # Not json.loads, which has no bound on nesting.
+            checkpoint = _unpack(from_json(structure), tensors)
+        except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
             raise RunError(f"{path} holds no training progress: train into a new folder") from error
-        checkpoint: dict[str, Any] = _unpack(structure, tensors)
-        return checkpoint
+        # Files of earlier versions have no digest.
+        if metadata.get("sha256", "") not in ("", _digest(structure, tensors)):
+            raise RunError(
+                f"{path} was changed since it was written (its digest differs): copy it again, or train "
+                "into a new folder"
+            )
+        return of_shape(
+            checkpoint, _Checkpoint, str(path), RunError, "train into a new folder"
+        ).model_dump(exclude_unset=True)
 
     def remove_checkpoint(self, path: _PATH) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
+
+
+class _Checkpoint(BaseModel):
+    """What Lightning needs to go on, and whatever else it noted."""
+
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+
+    epoch: int = Field(ge=0)
+    global_step: int = Field(ge=0)
+    state_dict: dict[str, Any]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    callbacks: dict[str, Any]
+
+
+def _digest(structure: str, tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256(structure.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:

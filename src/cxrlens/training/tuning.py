@@ -7,8 +7,10 @@ the trial that it trains; a trial that is under way and whose lock is free belon
 has died, and whoever comes next goes on with it after its last whole epoch.
 """
 
+import contextlib
 import fcntl
 import shutil
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +19,10 @@ from typing import IO, Any
 
 import optuna
 import pandas as pd
+from optuna.exceptions import OptunaError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.metrics import f1_score  # type: ignore[import-untyped]
+from sqlalchemy.exc import SQLAlchemyError
 
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.splits import split
@@ -35,6 +39,20 @@ SPLIT = ("validation",)
 
 FIRST = 5
 """Trials that are finished before a worse one is stopped early."""
+
+_DAMAGE = (
+    sqlite3.Error,
+    SQLAlchemyError,
+    OptunaError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+)
+"""What reading a changed study ends in: Optuna takes what its database holds as it is."""
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -127,7 +145,7 @@ def _begin(recipe: Recipe, collection: Collection, out: Path) -> Collection:
         collection.need("label")
         if "split" not in collection.films:
             collection = split(collection, recipe.seed)
-        collection.write(out / "collection.csv", force=True)
+        collection.write(out / "collection.csv", force=True, private=True)
         write_text(kept, recipe.to_yaml())
         return read_collection(out / "collection.csv")
     if read_recipe(kept) != recipe:
@@ -149,18 +167,32 @@ def _rows(collection: Collection, columns: list[str]) -> list[tuple[str, ...]]:
 
 def _open(recipe: Recipe, out: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{(out / 'study.db').resolve()}",
-        # Another process may be writing: wait for it.
-        engine_kwargs={"connect_args": {"timeout": 60}},
-    )
-    return optuna.create_study(
-        storage=storage,
-        study_name=recipe.name,
-        direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST, n_warmup_steps=1),
-        load_if_exists=True,
-    )
+    path = out / "study.db"
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+            (told,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if told != "ok":
+            raise ValueError(told)
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{path.resolve()}",
+            # Another process may be writing: wait for it.
+            engine_kwargs={"connect_args": {"timeout": 60}},
+        )
+        study = optuna.create_study(
+            storage=storage,
+            study_name=recipe.name,
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST, n_warmup_steps=1),
+            load_if_exists=True,
+        )
+        for trial in study.get_trials(deepcopy=False):
+            _row(trial, recipe, out)
+    except _DAMAGE as error:
+        detail = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise RunError(
+            f"{path} is damaged ({detail}): copy the study again, or begin another in a new folder"
+        ) from error
+    return study
 
 
 def _claim(

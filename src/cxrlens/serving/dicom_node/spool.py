@@ -18,6 +18,7 @@ odd, can name a path. What is in two places after a crash counts as in the later
 """
 
 import contextlib
+import datetime
 import fcntl
 import hashlib
 import json
@@ -29,7 +30,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict
+
 from cxrlens.errors import OutputError
+from cxrlens.own_files import own_json
 from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
 from cxrlens.writing import explained
 
@@ -42,6 +46,17 @@ RECEIPT = "receipt.json"
 
 MARK = "a spool of cxrlens dicom-node\n"
 """What the lock of a spool says."""
+
+
+class _Receipt(BaseModel):
+    """What is read of a receipt, and whatever else was noted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    made: datetime.datetime | None = None
+    model: str = ""
+    digest: str = ""
+    chain: str = ""
 
 
 class SpoolFullError(OutputError):
@@ -302,11 +317,11 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 
 def _content(path: Path) -> dict[str, Any]:
+    """Read what a receipt says; a damaged one says nothing, and its film counts as new."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return own_json(path, _Receipt, OutputError, "").model_dump(mode="json", exclude_unset=True)
+    except OutputError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _age(path: Path) -> float:

@@ -8,7 +8,12 @@ by one, and a film that was alone at work at several bad ends is given up.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import BaseModel, RootModel
+
+from cxrlens.errors import OutputError
+from cxrlens.own_files import own_json
 from cxrlens.serving.dicom_node.durable import move_durably, write_durably
 from cxrlens.writing import explained
 
@@ -28,12 +33,12 @@ class Trials:
     def __init__(self, folder: Path) -> None:
         self._now, self._past = folder / "at-work.json", folder / "bad-ends.json"
         self._ends: dict[str, int] = {}
-        past, left = _read(self._past), _read(self._now)
-        if isinstance(past, dict):
-            self._ends = {key: n for key, n in past.items() if isinstance(n, int)}
-        if isinstance(left, list) and left:
-            for key in left:
-                self._ends[key] = self._ends.get(key, 0) + (1 if len(left) == 1 else 0)
+        past, left = _read(self._past, _Ends), _read(self._now, _Keys)
+        if past:
+            self._ends = past.root
+        if left and left.root:
+            for key in left.root:
+                self._ends[key] = self._ends.get(key, 0) + (1 if len(left.root) == 1 else 0)
             with explained(folder):
                 self._write(self._past, self._ends)
                 self._now.unlink()
@@ -69,8 +74,20 @@ class Trials:
         move_durably(draft, path)
 
 
-def _read(path: Path) -> object:
+class _Ends(RootModel[dict[str, int]]):
+    """Bad ends, by film."""
+
+
+class _Keys(RootModel[list[str]]):
+    """Films at work."""
+
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
+
+
+def _read(path: Path, shape: type[_Kind]) -> _Kind | None:
+    """Read one of the two files; one that is damaged counts nothing."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return own_json(path, shape, OutputError, "")
+    except OutputError:
         return None

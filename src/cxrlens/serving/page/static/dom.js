@@ -1,5 +1,10 @@
 /** Making elements; text is always text, never markup. */
 
+/** Write out what acts in a name: control signs, and those that turn writing round. */
+export function visible(text) {
+  return text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`);
+}
+
 /** Make an element with attributes (`class`, `aria-…`, `on…` as functions) and children. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

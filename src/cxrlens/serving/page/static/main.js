@@ -1,7 +1,7 @@
 /** The page: films, viewports, panel and keys tied together. */
 
 import { call, formWith, onTokenNeeded } from "./api.js";
-import { announce, byId, choices, make, pngOf, toast } from "./dom.js";
+import { announce, byId, choices, make, pngOf, toast, visible } from "./dom.js";
 import { Film, greyOf } from "./film.js";
 import { Heat } from "./heat.js";
 import { listenToKeys } from "./keys.js";
@@ -163,7 +163,7 @@ let working = 0;
 function addFiles(files) {
   const known = state.abilities;
   const fresh = [...files].map((file) => {
-    const entry = { file, name: file.name, view: freshView(), maps: new Map(), asked: new Set(), film: null, seen: null, answer: null, error: null, target: null };
+    const entry = { file, name: visible(file.name), view: freshView(), maps: new Map(), asked: new Set(), film: null, seen: null, answer: null, error: null, target: null };
     if (known && file.size > known.film_bytes) {
       entry.error = `The file has ${Math.ceil(file.size / 2 ** 20)} MB, the server takes ${Math.floor(known.film_bytes / 2 ** 20)} MB.`;
     }
