@@ -182,9 +182,9 @@ def test_metrics_come_back_from_their_file(tmp_path):
     ("content", "sentence"),
     [
         (None, "is missing"),
-        ("{", "is not a file of metrics"),
-        ("[1]", "is not a file of metrics"),
-        ('{"test": {"f1": 1}}', "does not fit this version"),
+        ("{", r"no JSON \(EOF.*line 1 column 1\)"),
+        ("[1]", "is damaged: .*dictionary"),
+        ('{"test": {"f1": 1}}', r"damaged at test\..*evaluate the run again"),
     ],
 )
 def test_a_file_that_is_no_metrics_is_refused(tmp_path, content, sentence):

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, RootModel
 
 from cxrlens.errors import CollectionError, RunError
 from cxrlens.evaluation.diseases import Disease, Judged
 from cxrlens.evaluation.measured import Interval, Measured
 from cxrlens.evaluation.ranking import confusion_matrix, roc_auc
+from cxrlens.own_files import own_json
 from cxrlens.writing import refuse_existing, write_text
 
 TOLERANCE = 0.01
@@ -307,6 +308,10 @@ def write_metrics(
     return path
 
 
+class _Kept(RootModel[dict[str, Metrics]]):
+    """Metrics by split, as `write_metrics` writes them."""
+
+
 def read_metrics(path: str | Path) -> dict[str, Metrics]:
     """Read what `write_metrics` wrote.
 
@@ -316,15 +321,6 @@ def read_metrics(path: str | Path) -> dict[str, Metrics]:
         If the file is missing, is no JSON, or was written by a version with other metrics.
     """
     path = Path(path)
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return {str(split): Metrics.model_validate(one) for split, one in plain.items()}
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing: evaluate the run first") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise RunError(f"{path} is not a file of metrics: evaluate the run again") from error
-    except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise RunError(
-            f"{path} does not fit this version ({key}): evaluate the run again"
-        ) from error
+    if not path.is_file():
+        raise RunError(f"{path} is missing: evaluate the run first")
+    return own_json(path, _Kept, RunError, "evaluate the run again").root

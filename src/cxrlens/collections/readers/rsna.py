@@ -4,10 +4,10 @@ The films are a part of NIH ChestX-ray14, read again by radiologists (Shih et al
 ``patientId`` names a film, not a person; RSNA's own list of the films' names at NIH tells the person.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
+from pydantic_core import from_json
 
 from cxrlens.collections.outlines import SIDES
 from cxrlens.collections.readers.dicom import described, tags_of
@@ -118,7 +118,7 @@ def _names_at_nih(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = from_json(path.read_bytes())
         names = {str(entry["subset_img_id"]): str(entry["img_id"]) for entry in entries}
     except (ValueError, KeyError, TypeError) as error:
         raise CollectionError(f"{path} is not RSNA's list of the films' names at NIH") from error

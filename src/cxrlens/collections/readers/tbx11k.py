@@ -1,12 +1,12 @@
 """TBX11K (Liu et al. 2020): ``imgs/{health,sick,tb,test,extra}`` and ``lists/all_train.txt``."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from pydantic_core import from_json
 
 from cxrlens.collections.outlines import SIDES
 from cxrlens.collections.readers.reading import Reading, rows_by_class, set_within, table_of
@@ -97,7 +97,7 @@ def _drawn(folder: Path) -> list[_Box]:
         return []
     boxes = []
     try:
-        coco = json.loads(path.read_text(encoding="utf-8"))
+        coco = from_json(path.read_bytes())
         films = {image["id"]: image for image in coco["images"]}
         categories = {category["id"]: category["name"] for category in coco["categories"]}
         for box in coco["annotations"]:
