@@ -102,3 +102,10 @@ def test_public_names_exist() -> None:
 
     for name in cxrlens.__all__:
         assert getattr(cxrlens, name) is not None
+
+
+def test_verbs_print_through_one_escape() -> None:
+    """Rich's own leaves what steers a terminal as it is."""
+    for path in (SOURCE / "cli").glob("*.py"):
+        if path.name != "say.py":
+            assert "rich.markup" not in path.read_text(encoding="utf-8"), path

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cxrlens.cli.arguments import Device, Force, Model, OutFolder, Seed, Table, refuse_model
-from cxrlens.cli.say import done, end_with, err, out, stages
+from cxrlens.cli.say import done, end_with, err, escape, out, stages
 
 
 def audit(
@@ -46,7 +46,7 @@ def audit(
     write_audit(folder / "audit.html", found, films.name, str(model or ""), force)
     for one in found.findings:
         (err if one.serious else out).print(
-            f"{'serious' if one.serious else 'note'}: {one.sentence}", markup=False
+            f"{'serious' if one.serious else 'note'}: {escape(one.sentence)}"
         )
     serious = sum(one.serious for one in found.findings)
     said = f"{serious} serious findings" if serious else "nothing serious found"

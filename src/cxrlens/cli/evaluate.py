@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from cxrlens.cli.arguments import Cache, Force, Model, refuse_model, the_model
-from cxrlens.cli.say import done, end_with, out, say_table, stage
+from cxrlens.cli.say import done, end_with, escape, out, say_table, stage
 from cxrlens.errors import CxrlensError
 
 if TYPE_CHECKING:
