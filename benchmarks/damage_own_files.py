@@ -5,7 +5,7 @@
 Of each kind a small one lies in ``tests/artefacts/first``. It is copied, damaged in one of `DAMAGES` by a seeded
 draw, and opened the way the verbs open it. What counts: ``opened`` (the damage says something else that is valid,
 or was worked round), ``told`` (one sentence, a `CxrlensError`), ``tracebacks`` (anything else), ``wrong`` (a cache
-that gives other pixels than before), sentences that are longer than 1,000 letters, and the slowest.
+that gives other pixels than before), sentences that are longer than 2,000 letters, and the slowest.
 """
 
 from __future__ import annotations
@@ -414,7 +414,7 @@ def main() -> None:
             rows[kind][outcome["came to"]] += 1
             slowest[kind] = max(slowest[kind], outcome["seconds"])
             longest = max(longest, len(outcome["said"]))
-            if len(outcome["said"]) > 1000:
+            if len(outcome["said"]) > 2000:
                 print(kind, outcome["damage"], outcome["said"][:500], file=sys.stderr)
             if outcome["came to"] in ("traceback", "wrong"):
                 faults.append(outcome)

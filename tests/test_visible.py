@@ -33,6 +33,13 @@ def test_a_sentence_spells_the_names_that_it_quotes() -> None:
     assert str(FilmError(f"{ODD} is empty")) == f"{SPELT} is empty"
 
 
+def test_a_flood_is_cut_and_its_end_stays() -> None:
+    said = str(FilmError(f"there is no column {'x' * 25_000_000}: name one"))
+    assert len(said) < 2000
+    assert said.startswith("there is no column xxx")
+    assert said.endswith("xxx: name one")
+
+
 def test_what_the_terminal_shows_is_spelt(capsys: pytest.CaptureFixture[str]) -> None:
     say.done(f"{ODD[:20]}: 3 films [red]not red[/]")
     said = capsys.readouterr().out

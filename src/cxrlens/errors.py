@@ -10,13 +10,19 @@ from importlib.util import find_spec
 
 from cxrlens.visible import visible
 
+LONGEST = 1500
+"""Letters of a sentence; what is quoted in a longer one is no name. Its end has the way out."""
+
 
 class CxrlensError(Exception):
     """A fault that the user can mend; its text is the whole message, in one line."""
 
     def __str__(self) -> str:
-        """Give the sentence; what acts in the names that it quotes is written out."""
-        return visible(super().__str__())
+        """Give the sentence; what acts in the names that it quotes is written out, a flood is cut."""
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
+        return visible(text)
 
 
 class FilmError(CxrlensError):
