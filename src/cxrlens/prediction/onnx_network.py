@@ -66,10 +66,11 @@ class BundleNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = _threads()
         options.log_severity_level = 3
-        graph = bundle.path / GRAPH
+        self._graph = graph = bundle.path / GRAPH
+        self._faults = _faults(onnxruntime)
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=[provider])
-        except _faults(onnxruntime) as error:
+        except self._faults as error:
             raise BundleError(
                 f"{graph} cannot be run by onnxruntime {onnxruntime.__version__}: "
                 f"{str(error).splitlines()[0]}"
@@ -127,9 +128,14 @@ class BundleNetwork:
         return Slopes(maps[0], np.broadcast_to(weights[:, None, None], maps[0].shape))
 
     def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = self._session.run(
-            names, {INPUT: np.ascontiguousarray(pixels)}
-        )
+        try:
+            found: list[NDArray[np.float32]] = self._session.run(
+                names, {INPUT: np.ascontiguousarray(pixels)}
+            )
+        except self._faults as error:
+            raise BundleError(
+                f"{self._graph} does not run: {str(error).splitlines()[0]}"
+            ) from error
         return found
 
 
@@ -145,6 +151,6 @@ def _threads() -> int:
 
 def _faults(onnxruntime: Any) -> tuple[type[Exception], ...]:
     """List what a session raises at a graph; they have no common parent but Exception."""
-    states = onnxruntime.capi.onnxruntime_pybind11_state
-    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
-    return (RuntimeError, *(getattr(states, name) for name in names))
+    states = vars(onnxruntime.capi.onnxruntime_pybind11_state).values()
+    own = (kind for kind in states if isinstance(kind, type) and issubclass(kind, Exception))
+    return (RuntimeError, *own)

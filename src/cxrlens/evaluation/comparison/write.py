@@ -1,5 +1,6 @@
 """A comparison as files: six CSV tables, one Markdown text, one page."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +54,7 @@ def write_comparison(comparison: Comparison, folder: str | Path, force: bool = F
     folder = Path(folder)
     for name in FILES:
         refuse_existing(folder / name, force)
-    numeric = (
+    numeric: tuple[Callable[[Comparison], pd.DataFrame], ...] = (
         *(tables.overall, tables.per_class, tables.made, tables.pairs, tables.sources),
         lambda comparison: disease_pairs.paired(comparison.pairs),
     )
