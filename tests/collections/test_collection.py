@@ -94,3 +94,10 @@ def test_counts_are_in_the_classes_order() -> None:
 def test_no_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match="there is no file"):
         read_collection(tmp_path / "none.csv")
+
+
+def test_a_table_whose_labels_are_all_missing_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "films.csv").write_text("image,label,split\na.png,,\n")
+    films = read_collection(tmp_path / "films.csv").films
+    assert films[["label", "split"]].isna().all().all()

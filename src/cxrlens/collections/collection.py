@@ -220,7 +220,7 @@ def _in_our_words(
             for word, ours in words.values.items()
             if ours in allowed or (column == "label" and not ours)
         }
-        keys = films[column].map(folded, na_action="ignore")
+        keys = films[column].map(folded, na_action="ignore").astype("string")
         used |= set(meant) & set(keys.dropna())
         unwanted = keys.isin([word for word, ours in meant.items() if not ours])
         left_out |= {

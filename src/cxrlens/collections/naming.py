@@ -233,7 +233,9 @@ def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | Non
     allowed
         Ours.
     """
-    wrong = values[~values.map(folded, na_action="ignore").isin([*allowed]) & values.notna()]
+    wrong = values[
+        ~values.map(folded, na_action="ignore").astype("string").isin([*allowed]) & values.notna()
+    ]
     if wrong.empty:
         return None
     counts = wrong.value_counts(sort=False)
