@@ -1,6 +1,6 @@
 """Fit the gate: `not_a_chest` and `photographed` of the robust chain, on what `gate_pictures` names to fit.
 
-    python benchmarks/gate_calibrate.py [--films 160]
+    python benchmarks/gate_calibrate.py [--films 300]
 
 Writes both settings and where they come from into ``quality/thresholds/robust.json``; the template that
 the statistics compare with stays what `quality_calibrate_robust.py` made it. Thresholds come from
@@ -38,6 +38,8 @@ from quality_others import views
 
 Film = NDArray[np.uint8]
 SOURCES = (*TRAINING, "shenzhen", "jsrt")
+FILMS = 300
+"""Of each source, as a rule."""
 
 
 COUNTED = {
@@ -46,15 +48,14 @@ COUNTED = {
     "doubtful": "high",
     "height": "both",
     "breadth": "both",
-    "high": "both",
     "filled": "both",
     "cut": "high",
     "top": "low",
     "unlike": "high",
-    "smooth down": "both",
-    "smooth across": "both",
 }
 """The statistics of the gate, and on which side one is bounded."""
+
+CHANGED = ("photographed", "changed")
 
 LYING = {"ae0a6fe38d40"}
 """Films of the collection that were seen to lie on their side: a gate that refuses them is right."""
@@ -78,9 +79,22 @@ class Recorder:
         return Finding(False, 0.0)
 
 
-def chests(count: int) -> list[tuple[str, bool, Film]]:
-    """Give chest films as they may come: source, whether photographed, film."""
-    table = clean_films(SOURCES, count * len(SOURCES), seed=41)
+def chest_table(count: int) -> pd.DataFrame:
+    """List the films that are fitted on as chest films."""
+    return clean_films(SOURCES, count * len(SOURCES), seed=41)
+
+
+def altered_table(count: int) -> pd.DataFrame:
+    """List the films that are fitted on turned, cut or merged."""
+    return clean_films(SOURCES, count // 2, seed=59)
+
+
+def chests(count: int) -> list[tuple[str, str, Film]]:
+    """Give chest films as they may come: source, "plain", "photographed" or "changed", film.
+
+    Every fourth comes in all three ways.
+    """
+    table = chest_table(count)
     table = table[[Path(image).stem not in LYING for image in table["image"]]]
     base = [(str(r.source), read_radiograph(str(r.image))) for r in table.itertuples(index=False)]
     raw = pd.read_csv(RAW / "raw.csv")
@@ -88,13 +102,15 @@ def chests(count: int) -> list[tuple[str, bool, Film]]:
     base += [(f"raw-{r.source}", read_radiograph(RAW / str(r.image))) for r in raw.itertuples()]
     base += [
         ("phantom", phantom(800_000 + i, ("", "", "left", "right")[i % 4])[0])
-        for i in range(count // 3)
+        for i in range(count // 6)
     ]
     given = []
     for number, (source, film) in enumerate(base):
         rng = np.random.default_rng([43, number])
-        given.append((source, False, film))
-        given.append((source, True, gate_drawings.photographed(film, rng)[0]))
+        given.append((source, "plain", film))
+        if number % 4 and not source.startswith("raw"):
+            continue
+        given.append((source, "photographed", gate_drawings.photographed(film, rng)[0]))
         other = film
         kind = int(rng.integers(6))
         if kind == 0:
@@ -115,7 +131,7 @@ def chests(count: int) -> list[tuple[str, bool, Film]]:
             )
         else:
             other = np.clip(film + rng.normal(0, 15, film.shape), 0, 255).astype(np.uint8)
-        given.append((source, False, other))
+        given.append((source, "changed", other))
     return given
 
 
@@ -129,9 +145,9 @@ def wrong(count: int) -> list[tuple[str, Film]]:
     ]
     for kind, draw in gate_drawings.DRAWINGS.items():
         given += [
-            (f"drawn {kind}", draw(np.random.default_rng([53, i]))) for i in range(count // 2)
+            (f"drawn {kind}", draw(np.random.default_rng([53, i]))) for i in range(count // 8)
         ]
-    table = clean_films(SOURCES, 2 * count, seed=59)
+    table = altered_table(count)
     films = [read_radiograph(str(path)) for path in table["image"]]
     for number, film in enumerate(films):
         draws = np.random.default_rng([61, number])
@@ -144,15 +160,15 @@ def wrong(count: int) -> list[tuple[str, Film]]:
 
 
 def bounds_of(
-    told: list[dict[str, float]], sources: NDArray[np.str_], most: float = 0.004
+    told: list[dict[str, float]], sources: NDArray[np.str_], most: float = 0.005
 ) -> list[Bounds]:
     """Set bounds so that no source has more than that share of its films refused.
 
-    All statistics but the answer are bounded where the rarest of chest films lie; the answer, which
-    parts best, is then as strict as the worst source allows.
+    All statistics but the answer are bounded beyond the rarest of chest films; the answer, which
+    parts best, is then as strict as the worst source allows. Of changed films and photographs twice as many may be lost.
     """
     values = {name: np.array([row[name] for row in told]) for name in COUNTED}
-    rare = 0.0006
+    rare = 0.001
     bounds: dict[str, Bounds] = {}
     for name, where in COUNTED.items():
         if name == "answer":
@@ -165,7 +181,7 @@ def bounds_of(
         bounds[name] = Bounds(name, float(f"{low:.4g}"), float(f"{high:.4g}"), float(f"{step:.4g}"))
     within = np.array([all(b.beyond(row[b.name]) <= 0 for b in bounds.values()) for row in told])
     strictest = min(
-        float(np.quantile(values["answer"][chosen], most))
+        float(np.quantile(values["answer"][chosen], most * (2 if source in CHANGED else 1)))
         for source in np.unique(sources)
         if (chosen := within & (sources == source)).sum() >= 200
     )
@@ -174,7 +190,7 @@ def bounds_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--films", type=int, default=160, help="of each source")
+    parser.add_argument("--films", type=int, default=FILMS, help="of each source")
     count = parser.parse_args().films
     cv2.setNumThreads(1)
     chosen = settings("robust")["not_a_chest"]
@@ -188,8 +204,10 @@ def main() -> None:
     for _, film in odd:
         chain.check(film)
     sources = np.array([source for source, _, _ in right])
+    ways = np.array([way for _, way, _ in right])
+    groups = np.where(ways == "plain", sources, ways)
     told, others = recorder.told[: len(right)], recorder.told[len(right) :]
-    bounds = bounds_of(told, sources)
+    bounds = bounds_of(told, groups)
     fitted = ChestGate(gate.mean, gate.components, tuple(bounds))
 
     def refused(row: dict[str, float]) -> bool:
@@ -223,9 +241,9 @@ def main() -> None:
         "clean": len(right),
         "damaged": len(odd),
     }
-    snapped = np.array([photographed for _, photographed, _ in right])
+    snapped = ways == "photographed"
     rows = np.array(recorder.camera[: len(right)])
-    regression, found = fit(rows, snapped, sources, 0.1, missed=0.04, alarms=0.02)
+    regression, found = fit(rows, snapped, sources, 0.1, missed=0.04, alarms=0.03)
 
     document = json.loads(OUT.read_text(encoding="utf-8"))
     document["settings"]["photographed"] = {"regression": asdict(regression)}

@@ -1,6 +1,6 @@
 """Measure the gate on films and pictures that no fit has seen.
 
-    python benchmarks/gate_measure.py [--films 1000] [--packages DIR]
+    python benchmarks/gate_measure.py [--films 400] [--packages DIR]
 
 Chest films by source (those of the training sources that the fit drew are left out), untouched
 originals, films turned and cut, photographs of films, and other pictures (`gate_pictures.py`). Writes
@@ -26,7 +26,7 @@ from cxrlens.lungs import find_lungs
 from cxrlens.quality import Chain, Finding
 from cxrlens.quality.thresholds import settings
 from cxrlens.radiographs import read_radiograph
-from gate_calibrate import SOURCES
+from gate_calibrate import FILMS, altered_table, chest_table
 from gate_pictures import (
     CUTS,
     TURNS,
@@ -62,14 +62,14 @@ def share(present: list[bool]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--films", type=int, default=1000, help="at most, of each source")
+    parser.add_argument("--films", type=int, default=400, help="at most, of each source")
     parser.add_argument("--packages", type=Path, help="see gate_pictures.py")
     told = parser.parse_args()
     cv2.setNumThreads(1)
     names: dict[str, list[str]] = {}
     films_table: list[dict[str, Any]] = []
 
-    fitted = set(clean_films(SOURCES, 160 * len(SOURCES), seed=41)["image"])
+    fitted = set(chest_table(FILMS)["image"]) | set(altered_table(FILMS)["image"])
     sources = sorted(set(pd.read_csv(CXR / "collection.csv")["source"]))
     for source in sources:
         table = clean_films((source,), None)
@@ -100,7 +100,7 @@ def main() -> None:
 
     base = [
         (str(row.source), read_radiograph(str(row.image)))
-        for row in clean_films(HELD_OUT, 240, seed=7).itertuples(index=False)
+        for row in clean_films(HELD_OUT, 160, seed=7).itertuples(index=False)
     ]
     kinds: dict[str, dict[str, Film]] = defaultdict(dict)
     for number, (source, film) in enumerate(base):

@@ -128,3 +128,11 @@ def test_a_photograph_of_a_film_is_let_through_with_its_finding(films: list[Film
     assert share("photographed", photographed) >= 0.8
     assert share("not_a_chest", photographed) <= 0.2
     assert share("photographed", films) <= 1 / 12
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (30, 30), (3, 7)])
+def test_blank_and_tiny_pictures_are_refused(shape: tuple[int, int]) -> None:
+    chain = Chain.named("robust")
+    grain = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for picture in (np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), grain):
+        assert chain.check(picture).findings["not_a_chest"].present

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxrlens.lungs import Lungs
 from cxrlens.quality.findings import Finding
-from cxrlens.quality.thumbnail import SIDE, rank_thumbnail
+from cxrlens.quality.thumbnail import rank_thumbnail
 
 
 @dataclass(frozen=True)
@@ -99,19 +99,18 @@ def chest_statistics(
     dict
         ``answer``: the network's logit for the film as a whole. ``share``: of the film that is lung;
         ``doubtful``: pixels of which the network is not sure, as a share of them. ``height``,
-        ``breadth``: of the box round both, as shares of the side; ``high``: how far its
-        middle is from the film's. ``filled``: share of the box that is lung; ``cut``: share of the
-        film's upper and lower edge that is lung. ``top``: how broad the lungs are at their top against
-        their bottom. ``unlike``: share of the thumbnail that the chest's main forms leave unexplained;
-        ``smooth down``, ``smooth across``: correlations of its neighbouring pixels.
+        ``breadth``: of the box round both, as shares of the side; ``filled``: share of the box that is
+        lung. ``cut``: share of the film's upper and lower edge that is lung. ``top``: how broad the lungs
+        are at their top against their bottom. ``unlike``: share of the thumbnail that
+        the chest's main forms leave unexplained.
     """
-    return {"answer": lungs.chest, **_of_lungs(lungs), **_of_film(film, mean, components)}
+    return {"answer": lungs.chest, **_of_lungs(lungs), "unlike": _unlike(film, mean, components)}
 
 
 def _of_lungs(lungs: Lungs) -> dict[str, float]:
     fields = lungs.fields()
     side = len(fields)
-    names = ("height", "breadth", "high", "filled", "cut", "top")
+    names = ("height", "breadth", "filled", "cut", "top")
     if not fields.any():
         return {"share": 0.0, "doubtful": 1.0, **dict.fromkeys(names, 0.0)}
     share = float(fields.mean())
@@ -123,7 +122,6 @@ def _of_lungs(lungs: Lungs) -> dict[str, float]:
     values = (
         (bottom - top) / side,
         (right - left) / side,
-        (top + bottom) / side - 1,
         float(box.mean()),
         float(np.mean([fields[0], fields[-1]])),
         min(upper / max(lower, 1.0), 2.0),
@@ -138,20 +136,10 @@ def _breadth(part: NDArray[np.bool_]) -> float:
     return float(np.mean([row[-1] + 1 - row[0] if len(row) else 0 for row in found] or [0]))
 
 
-def _of_film(
+def _unlike(
     film: NDArray[np.uint8], mean: NDArray[np.float64], components: NDArray[np.float64]
-) -> dict[str, float]:
-    picture = rank_thumbnail(film).reshape(SIDE, SIDE)
-    difference = picture.ravel() - mean
+) -> float:
+    picture = rank_thumbnail(film)
+    difference = picture - mean
     unexplained = difference - components.T @ (components @ difference)
-    return {
-        "unlike": float((unexplained**2).sum()) / (float((picture**2).sum()) + 1e-9),
-        "smooth down": _correlation(picture[1:], picture[:-1]),
-        "smooth across": _correlation(picture[:, 1:], picture[:, :-1]),
-    }
-
-
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    a, b = one - one.mean(), other - other.mean()
-    length = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / length if length > 1e-9 else 0.0
+    return float((unexplained**2).sum()) / (float((picture**2).sum()) + 1e-9)
