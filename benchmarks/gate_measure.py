@@ -1,6 +1,6 @@
 """Measure the gate on films and pictures that no fit has seen.
 
-    python benchmarks/gate_measure.py [--films 400] [--packages DIR]
+    python benchmarks/gate_measure.py [--films 250] [--packages DIR]
 
 Chest films by source (those of the training sources that the fit drew are left out), untouched
 originals, films turned and cut, photographs of films, and other pictures (`gate_pictures.py`). Writes
@@ -62,7 +62,7 @@ def share(present: list[bool]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--films", type=int, default=400, help="at most, of each source")
+    parser.add_argument("--films", type=int, default=250, help="at most, of each source")
     parser.add_argument("--packages", type=Path, help="see gate_pictures.py")
     told = parser.parse_args()
     cv2.setNumThreads(1)
@@ -100,7 +100,7 @@ def main() -> None:
 
     base = [
         (str(row.source), read_radiograph(str(row.image)))
-        for row in clean_films(HELD_OUT, 160, seed=7).itertuples(index=False)
+        for row in clean_films(HELD_OUT, 120, seed=7).itertuples(index=False)
     ]
     kinds: dict[str, dict[str, Film]] = defaultdict(dict)
     for number, (source, film) in enumerate(base):
@@ -120,7 +120,7 @@ def main() -> None:
         kinds[name] = {str(i): picture for i, picture in enumerate(pictures)}
     for kind, draw in gate_drawings.DRAWINGS.items():
         kinds[f"drawn by the fit's hand: {kind}"] = {
-            str(i): draw(np.random.default_rng([101, i])) for i in range(40)
+            str(i): draw(np.random.default_rng([101, i])) for i in range(25)
         }
     wrong_table = []
     totals: dict[str, list[bool]] = defaultdict(list)
