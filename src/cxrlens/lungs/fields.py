@@ -34,12 +34,15 @@ class Lungs:
     window
         Where the film that was looked at lies in the whole one: top, bottom, left and right, as
         fractions of height and width. Borders are cropped before one looks.
+    proportion
+        Breadth of the film that was looked at, over its height, before it was squashed to a square.
     """
 
     likely: NDArray[np.uint8]
     chest: float
     photographed: float
     window: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
+    proportion: float = 1.0
 
     def within(self, shape: tuple[int, int], cropped: tuple[int, int, int, int]) -> Lungs:
         """Give the same fields as part of a larger film.

@@ -210,7 +210,9 @@ class Chain:
         asked = bool(self.gate) or self.lungs != "none"
         apart = self.side != LOOKING_SIDE and (bool(self.square) or asked)
         looked = resize(film, LOOKING_SIDE) if apart else pixels
-        lungs = find_lungs(looked) if asked else None
+        lungs = None
+        if asked:
+            lungs = replace(find_lungs(looked), proportion=film.shape[1] / film.shape[0])
         left_out = cropped
         if lungs and self.lungs == "crop":
             top, bottom, left, right = lungs.crop(film.shape)

@@ -102,9 +102,14 @@ def chest_statistics(
         ``breadth``: of the box round both, as shares of the side; ``filled``: share of the box that is
         lung. ``cut``: share of the film's upper and lower edge that is lung. ``top``: how broad the lungs
         are at their top against their bottom. ``unlike``: share of the thumbnail that
-        the chest's main forms leave unexplained.
+        the chest's main forms leave unexplained. ``proportion``: the film's breadth over height.
     """
-    return {"answer": lungs.chest, **_of_lungs(lungs), "unlike": _unlike(film, mean, components)}
+    return {
+        "answer": lungs.chest,
+        "proportion": lungs.proportion,
+        **_of_lungs(lungs),
+        "unlike": _unlike(film, mean, components),
+    }
 
 
 def _of_lungs(lungs: Lungs) -> dict[str, float]:
