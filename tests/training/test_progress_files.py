@@ -10,6 +10,9 @@ from cxrlens.training.progress_files import SafetensorsCheckpoints
 def test_a_checkpoint_comes_back_as_it_went(tmp_path: Path) -> None:
     checkpoint = {
         "epoch": 3,
+        "global_step": 9,
+        "lr_schedulers": [],
+        "loops": {},
         "state_dict": {
             "a": torch.arange(6.0).view(2, 3),
             "bf16": torch.ones(2, dtype=torch.bfloat16),
@@ -41,3 +44,19 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "last.safetensors").write_bytes(content)
     with pytest.raises(RunError, match="no training progress"):
         SafetensorsCheckpoints().load_checkpoint(tmp_path / "last.safetensors")
+
+
+def test_a_changed_checkpoint_is_refused(tmp_path: Path) -> None:
+    files, path = SafetensorsCheckpoints(), tmp_path / "last.safetensors"
+    parts = {"optimizer_states": [], "lr_schedulers": [], "loops": {}, "callbacks": {}}
+    files.save_checkpoint(
+        {"epoch": 3, "global_step": 9, "state_dict": {"a": torch.ones(4)}, **parts}, path
+    )
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(RunError, match=r"was changed since .*new folder"):
+        files.load_checkpoint(path)
+    files.save_checkpoint({"epoch": "three", "global_step": 9, "state_dict": {}, **parts}, path)
+    with pytest.raises(RunError, match="damaged at epoch"):
+        files.load_checkpoint(path)

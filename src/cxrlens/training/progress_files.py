@@ -65,9 +65,9 @@ class SafetensorsCheckpoints(CheckpointIO):
                 f"{path} was changed since it was written (its digest differs): copy it again, or train "
                 "into a new folder"
             )
-        return of_shape(
-            checkpoint, _Checkpoint, str(path), RunError, "train into a new folder"
-        ).model_dump(exclude_unset=True)
+        of_shape(checkpoint, _Checkpoint, str(path), RunError, "train into a new folder")
+        whole: dict[str, Any] = checkpoint
+        return whole
 
     def remove_checkpoint(self, path: _PATH) -> None:
         """Delete a checkpoint."""

@@ -18,7 +18,6 @@ odd, can name a path. What is in two places after a crash counts as in the later
 """
 
 import contextlib
-import datetime
 import fcntl
 import hashlib
 import json
@@ -53,7 +52,7 @@ class _Receipt(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    made: datetime.datetime | None = None
+    made: str = ""
     model: str = ""
     digest: str = ""
     chain: str = ""
@@ -319,7 +318,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 def _content(path: Path) -> dict[str, Any]:
     """Read what a receipt says; a damaged one says nothing, and its film counts as new."""
     try:
-        return own_json(path, _Receipt, OutputError, "").model_dump(mode="json", exclude_unset=True)
+        return own_json(path, _Receipt, OutputError, "").model_dump(exclude_unset=True)
     except OutputError:
         return {}
 
