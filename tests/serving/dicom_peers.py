@@ -13,17 +13,28 @@ ECHO = "1.2.840.10008.1.1"
 
 
 @contextmanager
-def calling(port: int, own: str = "TESTER", theirs: str = "CXRLENS"):
+def calling(port: int, own: str = "TESTER", theirs: str = "CXRLENS", tls=None):
     """An association with our node, established or not."""
     node = AE(ae_title=own)
     for kind in (ECHO, CR, DX, CT):
         node.add_requested_context(kind, [uid.ExplicitVRLittleEndian])
-    association = node.associate("127.0.0.1", port, ae_title=theirs)
+    lines = []
+    association = node.associate(
+        "127.0.0.1",
+        port,
+        ae_title=theirs,
+        tls_args=(tls, "127.0.0.1") if tls else None,
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, lambda event: lines.append(event.assoc.dul.socket.socket))
+        ],
+    )
     try:
         yield association
     finally:
         if association.is_established:
             association.release()
+        for line in lines:  # pynetdicom leaves it open where the node hangs up first
+            line.close()
 
 
 def send(port: int, *films: Dataset) -> list[int]:
@@ -50,13 +61,15 @@ class Archive:
         return 0x0000
 
     @contextmanager
-    def open(self, callers: tuple[str, ...] = ("CXRLENS",)) -> Iterator["Archive"]:
+    def open(self, callers: tuple[str, ...] = ("CXRLENS",), tls=None) -> Iterator["Archive"]:
         node = AE(ae_title="ARCHIVE")
         node.require_calling_aet = list(callers)
         for kind in (uid.SecondaryCaptureImageStorage, uid.ComprehensiveSRStorage):
             node.add_supported_context(kind)
         handlers = [(evt.EVT_C_STORE, self._store)]
-        server = node.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        server = node.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=handlers, ssl_context=tls
+        )
         self.port = server.server_address[1]
         try:
             yield self

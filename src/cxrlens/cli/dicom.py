@@ -41,6 +41,17 @@ def dicom_node(
     reserve: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Refuse films while less disk is free.")
     ] = 256,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--tls-certificate", metavar="PEM", help="Speak TLS, in both directions."),
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-ca", metavar="PEM", help="Who vouches for the other side's certificate."
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Take films from a PACS and send a picture and a report back into their study.
@@ -58,9 +69,17 @@ def dicom_node(
     from cxrlens.serving.dicom_node.node import Node, identify
     from cxrlens.serving.dicom_node.receiver import checked_aet
     from cxrlens.serving.dicom_node.spool import Spool
+    from cxrlens.serving.tls import calling, listening
 
+    tls = outwards = None
+    if certificate and key:
+        tls, outwards = listening(certificate, key, ca), calling(certificate, key, ca)
+    elif certificate or key or ca:
+        raise typer.BadParameter("TLS needs both files: --tls-certificate and --tls-key")
     destination: Destination = (
-        StoreNode.parse(to, aet) if to else StowServer(stow or "", os.environ.get(TOKEN))
+        StoreNode.parse(to, aet, outwards)
+        if to
+        else StowServer(stow or "", os.environ.get(TOKEN), certificate, key, ca)
     )
     allowed = [checked_aet(title) for title in allow.split(",")]
     saved = open_model(the_model(model))
@@ -73,6 +92,7 @@ def dicom_node(
         destination,
         retry,
         keep,
+        tls,
     )
     open_journal()
     done(f"{aet} sends results to {destination.name}.\n{NOTICE}")

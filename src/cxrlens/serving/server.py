@@ -4,7 +4,6 @@ import logging
 import logging.config
 import os
 import socket
-import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cxrlens.runs.saved import open_model
 from cxrlens.serving.card import card_of
 from cxrlens.serving.limits import Limits
 from cxrlens.serving.security import TOKEN_VARIABLE, need_token, read_token
+from cxrlens.serving.tls import listening
 
 _LOGGING = {
     "version": 1,
@@ -86,7 +86,8 @@ def serve(
     from cxrlens.serving.api import create_app
     from cxrlens.serving.connections import Server
 
-    _check_tls(certificate, key)
+    if certificate and key:
+        listening(certificate, key)  # faults now, not at the first visitor
     logging.config.dictConfig(_LOGGING)
     limits = limits or Limits()
     saved = open_model(model)
@@ -109,30 +110,6 @@ def serve(
         ", token needed" if token else "",
     )  # fmt: skip
     server.run()
-
-
-def _check_tls(certificate: Path | None, key: Path | None) -> None:
-    """Raise `CxrlensError` where TLS would fail at the first visitor, or with a traceback at the start."""
-    if certificate is None or key is None:
-        return
-    for path in (certificate, key):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise CxrlensError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-            certificate, key, password=_no_password
-        )
-    except (ssl.SSLError, ValueError) as error:
-        raise CxrlensError(
-            f"{certificate} and {key} are no certificate and its key: "
-            "both must be PEM without a password, and of one pair"
-        ) from error
-
-
-def _no_password() -> str:
-    raise ValueError("the key has a password")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -1,9 +1,11 @@
 """Results out: another node by C-STORE, or a DICOMweb server by STOW-RS (PS3.18, 10.5)."""
 
 import re
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -61,15 +63,18 @@ class StoreNode:
         Of the node.
     own_aet
         What we call ourselves.
+    tls
+        Speak TLS so; None speaks none.
     """
 
     aet: str
     host: str
     port: int
     own_aet: str
+    tls: ssl.SSLContext | None = None
 
     @classmethod
-    def parse(cls, text: str, own_aet: str) -> "StoreNode":
+    def parse(cls, text: str, own_aet: str, tls: ssl.SSLContext | None = None) -> "StoreNode":
         """Read ``AET@host:port``.
 
         Raises
@@ -82,7 +87,8 @@ class StoreNode:
             raise CxrlensError(
                 f"{text!r} names no node: write AET@host:port, e.g. ORTHANC@pacs:4242"
             )
-        return cls(checked_aet(match[1]), match[2].strip("[]"), int(match[3]), checked_aet(own_aet))
+        host, port = match[2].strip("[]"), int(match[3])
+        return cls(checked_aet(match[1]), host, port, checked_aet(own_aet), tls)
 
     @property
     def name(self) -> str:
@@ -97,7 +103,12 @@ class StoreNode:
         node.dimse_timeout = node.network_timeout = SECONDS
         for kind in (SecondaryCaptureImageStorage, ComprehensiveSRStorage):
             node.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        association = node.associate(self.host, self.port, ae_title=self.aet)
+        association = node.associate(
+            self.host,
+            self.port,
+            ae_title=self.aet,
+            tls_args=(self.tls, self.host) if self.tls else None,
+        )
         if not association.is_established:
             how = "refuses us" if association.is_rejected else "does not answer"
             raise UnreachableError(f"{self.name} {how}")
@@ -138,6 +149,10 @@ class StowServer:
         Its DICOMweb root, e.g. ``https://pacs/dicom-web``; may hold ``user:password@``.
     token
         Sent as bearer token, if given.
+    certificate, key
+        PEM files of our own, shown to a server that asks.
+    ca
+        PEM file of those who vouch for the server; default those that `requests` trusts.
 
     Raises
     ------
@@ -145,7 +160,14 @@ class StowServer:
         If the URL is none.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        ca: Path | None = None,
+    ) -> None:
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -160,6 +182,8 @@ class StowServer:
         self._url = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
         self._login = (parts.username or "", parts.password or "") if "@" in parts.netloc else None
         self._token = token
+        self._certificate = (str(certificate), str(key)) if certificate and key else None
+        self._ca = str(ca) if ca else True
 
     @property
     def name(self) -> str:
@@ -173,6 +197,7 @@ class StowServer:
         session.mount("http://", _Patient())
         session.mount("https://", _Patient())
         session.auth = self._login
+        session.cert, session.verify = self._certificate, self._ca
         if self._token:
             session.headers["Authorization"] = f"Bearer {self._token}"
         client = DICOMwebClient(self._url, session=session)

@@ -4,12 +4,16 @@ Values come from other people's machines: what a result repeats of them is broug
 the standard asks for, and nothing else of the header goes on.
 """
 
+import hashlib
 import re
+import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset as read_elements
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
@@ -55,6 +59,9 @@ _TAGS = [
     "BurnedInAnnotation",
 ]
 
+_DEFLATED = UID("1.2.840.10008.1.2.1.99")
+_SOP_INSTANCE_UID = 0x00080018
+
 
 @dataclass(frozen=True)
 class FilmHeader:
@@ -70,12 +77,15 @@ class FilmHeader:
         ``YES`` or ``NO`` if the film says so.
     unsuitable
         Why the model must not look at it, one sentence; empty if nothing speaks against it.
+    pixels
+        Digest of its pixels; see `pixels_of`.
     """
 
     repeated: Dataset
     orientation: tuple[str, str] | None
     burned_in: str | None
     unsuitable: str
+    pixels: str
 
     @property
     def uid(self) -> UID:
@@ -99,14 +109,62 @@ def read_header(path: Path) -> FilmHeader:
     with quietly():
         try:
             with path.open("rb") as file:
-                return _read(read_dataset(file, "the film", _TAGS))
+                film = read_dataset(file, "the film", _TAGS)
+                return _read(film, _digest_of_rest(file))
         except FilmError:
             raise
         except Exception as error:  # a parser on arbitrary bytes can raise anything
             raise FilmError("the film's header is broken: send it again") from error
 
 
-def _read(film: Dataset) -> FilmHeader:
+def pixels_of(film: BinaryIO) -> str:
+    """Digest a film's pixels as they are encoded, so that a corrected header does not make another film.
+
+    Parameters
+    ----------
+    film
+        A DICOM file, at its begin. Of one that has no pixels, is deflated or broken, all is digested.
+    """
+    with quietly():
+        try:
+            read_dataset(film, "the film", ["SOPInstanceUID"])
+        except Exception:  # noqa: BLE001 - a parser on arbitrary bytes can raise anything
+            film.seek(0, 2)
+    return _digest_of_rest(film)
+
+
+def _digest_of_rest(film: BinaryIO) -> str:
+    at_pixels = film.tell()
+    film.seek(at_pixels if film.read(1) else 0)
+    return hashlib.sha256(film.read()).hexdigest()
+
+
+def instance_of(dataset: bytes, syntax: UID) -> tuple[str, str]:
+    """Read which film a dataset is: its SOP Class UID and SOP Instance UID, empty where it does not say.
+
+    Parameters
+    ----------
+    dataset
+        Its beginning, a few kilobytes; both stand among the first elements.
+    syntax
+        The transfer syntax that it is encoded in.
+    """
+    with quietly():
+        try:
+            if syntax == _DEFLATED:
+                dataset = zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset, len(dataset))
+            found = read_elements(
+                BytesIO(dataset),
+                syntax.is_implicit_VR,
+                syntax.is_little_endian,
+                stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE_UID,
+            )
+            return first_text(found, "SOPClassUID"), first_text(found, "SOPInstanceUID")
+        except Exception:  # noqa: BLE001 - a parser on arbitrary bytes can raise anything
+            return "", ""
+
+
+def _read(film: Dataset, pixels: str) -> FilmHeader:
     repeated = Dataset()
     repeated.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _UIDS:
@@ -132,6 +190,7 @@ def _read(film: Dataset) -> FilmHeader:
         _orientation(film.get("PatientOrientation")),
         annotation if annotation in ("YES", "NO") else None,
         f"Not predicted: by its header this is {other}." if other else "",
+        pixels,
     )
 
 

@@ -1,6 +1,7 @@
 """The node: a receiver, a worker and a courier around one spool, until a signal ends them."""
 
 import signal
+import ssl
 import threading
 from collections.abc import Callable, Collection
 from types import FrameType
@@ -36,6 +37,8 @@ class Node:
         Seconds before a second try; further waits double.
     keep_days
         How long receipts are kept.
+    tls
+        With which callers are spoken to; None speaks no TLS.
 
     Raises
     ------
@@ -53,13 +56,14 @@ class Node:
         destination: Destination,
         first_wait: float = 5.0,
         keep_days: float = 30.0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._spool, self._model = spool, model
         self._stop = threading.Event()
         self._is_broken = False
         self._courier = Courier(spool, destination, first_wait, keep_days)
         self._worker = Worker(spool, predictor, model, first_wait, self._courier.ready.set)
-        self._receiver = Receiver(spool, aet, allowed, self._worker.ready.set)
+        self._receiver = Receiver(spool, aet, allowed, self._worker.ready.set, tls)
 
     def stop(self) -> None:
         """Ask the node to end."""

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict
 from cxrlens.errors import OutputError
 from cxrlens.own_files import own_json
 from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
+from cxrlens.serving.dicom_node.header import pixels_of
 from cxrlens.writing import explained
 
 RESERVE = 256 * 2**20
@@ -157,6 +158,22 @@ class Spool:
             raise SpoolFullError(
                 f"{self.folder} cannot take another film ({error.strerror}): free the disk"
             ) from error
+
+    def pixels(self, key: str) -> str | None:
+        """Give the digest of the pixels that a key stands for; None if it is not known.
+
+        It may wait, be on its way out as results, or have a receipt.
+        """
+        try:
+            with (self.waiting / f"{key}.dcm").open("rb") as film:
+                return pixels_of(film)
+        except FileNotFoundError:
+            pass
+        for receipt in (self.results / key / RECEIPT, self.done / f"{key}.json"):
+            digest = _content(receipt).get("pixels")
+            if isinstance(digest, str):
+                return digest
+        return None
 
     def films(self, most: int, but: Collection[str] = ()) -> list[Path]:
         """List films that wait, the oldest first.

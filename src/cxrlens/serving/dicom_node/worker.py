@@ -164,6 +164,7 @@ class Worker:
             "model": self._model.name,
             "digest": self._model.digest,
             "chain": self._model.chain,
+            "pixels": result.header.pixels,
         }
         self._spool.keep_results(key, files, facts)
         self._made()
