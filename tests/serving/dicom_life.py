@@ -46,7 +46,7 @@ def live(folder: Path) -> None:
             continue
         assert film.read_bytes() == b"film"
         files = {"1-capture.dcm": b"capture", "2-report.dcm": b"report"}
-        spool.keep_results(film.stem, files, {"made": "now"})
+        spool.keep_results(film.stem, files, {"made": "2026-11-26T12:00:00"})
     for parcel in spool.parcels():
         for result in spool.unsent(parcel):
             # A server keeps one instance a UID, however often it is sent.

@@ -44,7 +44,7 @@ def survives(root: Path, moment: int) -> int:
     assert delivered == {f"{KEY} 1-capture.dcm": b"capture", f"{KEY} 2-report.dcm": b"report"}
     assert places_of(folder / "spool") == {"done"}
     receipt = json.loads((folder / "spool" / "done" / f"{KEY}.json").read_bytes())
-    assert receipt == {"made": "now", "to": "server"}
+    assert receipt == {"made": "2026-11-26T12:00:00", "to": "server"}
     assert not list((folder / "spool" / "incoming").iterdir())
     return ended
 

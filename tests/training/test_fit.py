@@ -127,6 +127,13 @@ def test_resuming_a_finished_run_changes_nothing(run: Run, cache: Path) -> None:
     assert resume(run.path, cache=cache).weights.stat().st_mtime_ns == before
 
 
+def test_a_run_that_another_process_trains_is_not_gone_on_with(run: Run, cache: Path) -> None:
+    with run.alone(), pytest.raises(RunError, match="is being trained by another process"):
+        resume(run.path, cache=cache)
+    assert resume(run.path, cache=cache).path == run.path
+    assert not (run.path / ".lock").exists()
+
+
 def test_training_stops_early(phantoms: Collection, cache: Path, tmp_path: Path) -> None:
     # With a vanishing rate the accuracy cannot improve twice.
     rate = ("training.learning_rate_low=1e-12", "training.learning_rate_high=1e-12")

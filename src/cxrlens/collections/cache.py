@@ -8,7 +8,6 @@ work. The index has the films' paths: folders that are made for it are their own
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from cxrlens.errors import FilmError, OutputError
+from cxrlens.locks import lock
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 from cxrlens.writing import explained, moved_into_place, private_folder
@@ -190,10 +190,9 @@ class _Store:
         private_folder(self.folder.parent)
         private_folder(self.folder)
         with (
-            (self.folder / "lock").open("w") as lock,
+            lock(self.folder / "lock"),
             (self.folder / "pixels.u8").open("ab") as self._pixels,
         ):
-            fcntl.flock(lock, fcntl.LOCK_EX)
             self._read_index()
             with (self.folder / "index.jsonl").open("ab") as self._index:
                 self._pixels.truncate(self._next * self.film_bytes)

@@ -16,13 +16,14 @@
     recipe; the run's own model does not ask them.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ import pandas as pd
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection, read_collection
 from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import OutputError, RecipeError, RunError
+from cxrlens.locks import try_lock
 from cxrlens.own_files import own_json
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, parse_recipe, recipe_content
@@ -180,6 +182,25 @@ class Run:
         if not isinstance(told, dict):
             raise RunError(f"{self.path / VERSIONS} is damaged, it says no precision: {_AGAIN}")
         return str(told["chosen"])
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training this run while the block runs.
+
+        Raises
+        ------
+        RunError
+            If another one does.
+        """
+        place = self.path / ".lock"
+        held = try_lock(place)
+        if held is None:
+            raise RunError(f"{self.path} is being trained by another process: wait for its end")
+        with held:
+            try:
+                yield
+            finally:
+                place.unlink(missing_ok=True)
 
     def need_finished(self) -> None:
         """Refuse a run whose training has not come to its end.

@@ -135,7 +135,8 @@ def train(
     if recipe.members:
         run = Run.create(out, recipe, collection, facts)
         drawn.write(run)
-        _train_members(run, collection, cached, cache, progress)
+        with run.alone():
+            _train_members(run, collection, cached, cache, progress)
         return _train_outside(run, cache, progress)
 
     torch.manual_seed(recipe.seed)
@@ -151,7 +152,8 @@ def train(
     facts |= {"precision": precision, "weights": model.backbone.origin}
     run = Run.create(out, recipe, collection, facts)
     drawn.write(run)
-    _fit(run, model, collection, cached, progress, on_epoch, predicted)
+    with run.alone():
+        _fit(run, model, collection, cached, progress, on_epoch, predicted)
     return _train_outside(run, cache, progress)
 
 
@@ -171,22 +173,23 @@ def resume(
     Raises
     ------
     RunError
-        If `out` is no run folder, or its device is not there.
+        If `out` is no run folder, its device is not there, or another process trains it.
     """
     run = Run(out)
-    if (run.path / f"predictions-{predicted[-1]}.csv").is_file():
+    with run.alone():
+        if (run.path / f"predictions-{predicted[-1]}.csv").is_file():
+            return _train_outside(run, cache, progress)
+        collection = run.collection()
+        cached = _cached(collection, run.recipe, cache, progress)
+        if run.recipe.baseline:
+            _fit_baseline(out, run.recipe, collection, cached, run.versions(), progress)
+        elif run.recipe.members:
+            _train_members(run, collection, cached, cache, progress)
+        else:
+            torch.manual_seed(run.recipe.seed)
+            model = build_model(run.recipe.network, run.recipe.outputs)
+            _fit(run, model, collection, cached, progress, on_epoch, predicted)
         return _train_outside(run, cache, progress)
-    collection = run.collection()
-    cached = _cached(collection, run.recipe, cache, progress)
-    if run.recipe.baseline:
-        _fit_baseline(out, run.recipe, collection, cached, run.versions(), progress)
-    elif run.recipe.members:
-        _train_members(run, collection, cached, cache, progress)
-    else:
-        torch.manual_seed(run.recipe.seed)
-        model = build_model(run.recipe.network, run.recipe.outputs)
-        _fit(run, model, collection, cached, progress, on_epoch, predicted)
-    return _train_outside(run, cache, progress)
 
 
 def _fit_baseline(

@@ -8,14 +8,12 @@ has died, and whoever comes next goes on with it after its last whole epoch.
 """
 
 import contextlib
-import fcntl
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -27,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.splits import split
 from cxrlens.errors import CxrlensError, OutputError, RunError
+from cxrlens.locks import Held, lock, try_lock
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
@@ -118,16 +117,16 @@ def tune(
     space = space_of(recipe)
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
-    with _locked(out / "study.lock"):
+    with lock(out / "study.lock"):
         collection = _begin(recipe, collection, out)
         study = _open(recipe, out)
     while True:
-        with _locked(out / "study.lock"):
+        with lock(out / "study.lock"):
             claimed = _claim(study, recipe, space, out, trials)
         if claimed is None:
             break
-        trial, lock = claimed
-        with lock:
+        trial, held = claimed
+        with held:
             _run(study, trial, recipe, collection, out, device, cache, progress)
         _summarise(study, recipe, out)
     return _summarise(study, recipe, out)
@@ -197,24 +196,24 @@ def _open(recipe: Recipe, out: Path) -> optuna.Study:
 
 def _claim(
     study: optuna.Study, recipe: Recipe, space: Space, out: Path, wanted: int
-) -> tuple[Trial, IO[bytes]] | None:
+) -> tuple[Trial, Held] | None:
     """Take a trial whose process has died, or else begin one; None if there are enough."""
     known = study.get_trials(deepcopy=False)
     counted = sum(trial.state in DONE for trial in known)
     for frozen in known:
         if frozen.state is not TrialState.RUNNING:
             continue
-        lock = _try_lock(_lock_path(out, frozen.number))
-        if lock is None:
+        held = try_lock(_lock_path(out, frozen.number))
+        if held is None:
             counted += 1
         else:
-            return _redrawn(Trial(study, frozen._trial_id), recipe, space), lock
+            return _redrawn(Trial(study, frozen._trial_id), recipe, space), held
     if counted >= wanted:
         return None
     trial = study.ask()
-    lock = _try_lock(_lock_path(out, trial.number))
-    assert lock is not None, "a new trial's lock is free"
-    return _redrawn(trial, recipe, space), lock
+    held = try_lock(_lock_path(out, trial.number))
+    assert held is not None, "a new trial's lock is free"
+    return _redrawn(trial, recipe, space), held
 
 
 def _redrawn(trial: Trial, recipe: Recipe, space: Space) -> Trial:
@@ -349,23 +348,3 @@ def _place(out: Path, number: int) -> Path:
 
 def _lock_path(out: Path, number: int) -> Path:
     return out / "trials" / f"{number:04d}.lock"
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with explained(path), path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _try_lock(path: Path) -> IO[bytes] | None:
-    """Lock a file until it is closed or this process ends; None if another one holds it."""
-    with explained(path):
-        path.parent.mkdir(exist_ok=True)
-        file = path.open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file

@@ -18,7 +18,6 @@ odd, can name a path. What is in two places after a crash counts as in the later
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +31,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from cxrlens.errors import OutputError
+from cxrlens.locks import try_lock
 from cxrlens.own_files import own_json
 from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
 from cxrlens.serving.dicom_node.header import pixels_of
@@ -95,17 +95,13 @@ class Spool:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = folder / "lock"
             _refuse_strangers(folder, lock)
-            self._lock = lock.open("a", encoding="utf-8")
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self._lock.close()
-                raise OutputError(
-                    f"{folder} is in use by another node: give each its own spool"
-                ) from error
+            held = try_lock(lock)
+            if held is None:
+                raise OutputError(f"{folder} is in use by another node: give each its own spool")
+            self._held = contextlib.ExitStack()
+            self._held.enter_context(held)
             if not lock.stat().st_size:
-                self._lock.write(MARK)
-                self._lock.flush()
+                lock.write_text(MARK, encoding="utf-8")
             for place in (self.incoming, self.waiting, self.results, self.done, self.failed):
                 place.mkdir(exist_ok=True)
                 place.chmod(0o700)
@@ -115,7 +111,7 @@ class Spool:
 
     def close(self) -> None:
         """Let another process have the folder."""
-        self._lock.close()
+        self._held.close()
 
     def __enter__(self) -> Self:
         """Hold the folder until the block ends."""
