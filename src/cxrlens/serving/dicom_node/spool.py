@@ -34,7 +34,6 @@ from cxrlens.errors import OutputError
 from cxrlens.locks import try_lock
 from cxrlens.own_files import own_json
 from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
-from cxrlens.serving.dicom_node.header import pixels_of
 from cxrlens.writing import explained
 
 RESERVE = 256 * 2**20
@@ -160,6 +159,9 @@ class Spool:
 
         It may wait, be on its way out as results, or have a receipt.
         """
+        # pydicom takes longer to load than everything else here.
+        from cxrlens.serving.dicom_node.header import pixels_of
+
         try:
             with (self.waiting / f"{key}.dcm").open("rb") as film:
                 return pixels_of(film)
