@@ -205,7 +205,7 @@ def _wide(rows: Sequence[Probed], views: Sequence[str] = ()) -> pd.DataFrame:
     lines = []
     for place, aim in dict.fromkeys((p.place, p.aim) for p in rows):
         here = {p.view: p for p in rows if (p.place, p.aim) == (place, aim)}
-        line: dict[str, object] = {"source": place, "class told": aim}
+        line: dict[str, object] = {"films": place, "class told": aim}
         line |= {view: _interval(here[view]) if view in here else None for view in views}
         lines.append(line)
     return pd.DataFrame(lines)
@@ -285,7 +285,7 @@ def _places(page: Page, audit: Audit) -> None:
         lines = []
         for place, aim in dict.fromkeys((p.place, p.aim) for p in corners):
             here = {p.view: p for p in corners if (p.place, p.aim) == (place, aim)}
-            line: dict[str, object] = {"source": place, "class told": aim}
+            line: dict[str, object] = {"films": place, "class told": aim}
             line |= {
                 view.removesuffix(" corner"): _interval(here[view]) if view in here else None
                 for view in CORNERS

@@ -36,7 +36,7 @@ class Versions(BaseModel):
     python: str = "?"
     cxrlens: str = Field(max_length=100)
     device: str = Field(pattern=r"^(cpu|cuda|mps)(:\d+)?$")
-    chain: str = Field(max_length=200)
+    chain: str = Field("", max_length=200)
     predicted: list[Literal["train", "validation", "test", "outside"]] = Field([], min_length=1)
     precision: _Precision | str | None = None
     weights: str = "unknown"

@@ -46,7 +46,7 @@ class _Socket(AssociationSocket):
     def begin(self, lines: "Server") -> None:
         """Start the clock."""
         self.lines, self.opened = lines, time.monotonic()
-        self.arriving, self.is_known = 0, False
+        self.arriving = 0
         self._until, self._body = self.opened + UNKNOWN_SECONDS, -1
 
     def recv(self, nr_bytes: int) -> bytearray:
@@ -60,11 +60,8 @@ class _Socket(AssociationSocket):
         is_body, self._body = nr_bytes == self._body, -1
         if is_body:
             self._check(nr_bytes)
-        else:
-            # It stays known when its association is released.
-            self.is_known = self.is_known or self.assoc.is_established
-            if self.is_known:
-                self._until = time.monotonic() + _SECONDS
+        elif self.assoc.is_established:
+            self._until = time.monotonic() + _SECONDS
         data = self._read(nr_bytes)
         if not is_body and len(data) == 6:
             self._kind, self._body = data[0], struct.unpack(">L", data[2:])[0]
@@ -121,7 +118,7 @@ class _Socket(AssociationSocket):
         if line is not None:
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
-        if not (self.is_known or self.assoc.is_established):
+        if not self.assoc.is_established:
             # Its thread waits for an A-ASSOCIATE-RQ: None stands for the end of its patience.
             self.assoc.dul.to_user_queue.put(None)
 
