@@ -92,7 +92,7 @@ def write_graph(
                 dynamo=True,
                 verbose=False,
             )
-        _forget_origin(path)
+        forget_origin(path)
         onnx.checker.check_model(path)
     except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
         first = str(error).strip().splitlines()[0]
@@ -111,7 +111,7 @@ def write_graph(
     ]
 
 
-def _forget_origin(path: Path) -> None:
+def forget_origin(path: Path) -> None:
     """Take out what the exporter notes of each node: its stack traces name the machine's folders."""
     model = onnx.load(path)
     graph = model.graph
