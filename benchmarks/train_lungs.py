@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gate_drawings
+from cxrlens.serving.graph import forget_origin
 from lung_films import Drawn, Film, drawn_films, phantom, undrawn_films
 from quality_others import to_calibrate, views
 
@@ -436,6 +437,7 @@ def write(network: LungNetwork, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+    forget_origin(path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cxrlens.serving import service
 from cxrlens.serving.server import serve
 
-decode = service.decode_radiograph
+decode = service.decode_film_apart
 
 
 def slowly(data: bytes, *rest: Any) -> Any:
@@ -20,5 +20,5 @@ def slowly(data: bytes, *rest: Any) -> Any:
 
 
 if __name__ == "__main__":
-    service.decode_radiograph = slowly
+    service.decode_film_apart = slowly
     serve(sys.argv[1], port=0)
