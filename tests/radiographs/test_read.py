@@ -23,6 +23,7 @@ from cxrlens.radiographs.read import (
     read_bytes,
     read_radiograph,
 )
+from cxrlens.visible import visible
 
 from .dicom_films import TWELVE, native
 from .drawn import coloured, drawn, png
@@ -79,9 +80,10 @@ def refusal(path, **options):
     with pytest.raises(FilmError) as caught:
         read_radiograph(path, **options)
     message = str(caught.value)
-    assert message.startswith(f"{path} ")
+    named = f"{visible(str(path))} "
+    assert message.startswith(named)
     assert "\n" not in message
-    return message.removeprefix(f"{path} ")
+    return message.removeprefix(named)
 
 
 def test_missing_file(tmp_path):

@@ -1,9 +1,8 @@
 """One run folder: recipe, collection, weights, history, predictions, metrics, versions.
 
 ``recipe.yaml``
-    every setting; ``collection.csv`` the films with their split; ``versions.json`` what ran, on what.
-``boxes.csv``, ``lungs.csv``
-    what was drawn on the films, where training was taught by it.
+    every setting; ``collection.csv`` the films with their split, ``boxes.csv`` and ``lungs.csv`` what was
+    drawn on them, where that taught training; ``versions.json`` what ran, on what.
 ``weights.safetensors``
     the best epoch's, or the last one's; ``progress/`` what ``--resume`` needs while training is not finished.
 ``history.csv``
@@ -12,8 +11,7 @@
 ``members/NAME/``
     one-vs-all and voting: each member is such a folder, and its parent has no weights of its own.
 ``outside/NAME/``
-    where sources are left out in turn: such a folder each, of a model that did not see them. They judge the
-    recipe; the run's own model does not ask them.
+    where sources are left out in turn: such a folder each, of a model that did not see them.
 """
 
 import contextlib
@@ -51,7 +49,6 @@ REST = "rest"
 """What is not the target of a one-vs-all member."""
 
 _AGAIN = "copy the run again, or train again"
-
 _PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "pandas")
 
 
@@ -370,15 +367,18 @@ class Run:
         """The digest of the weights and the recipe, by which answers are told to be of one model.
 
         12 hexadecimal digits of a SHA-256 over the path within the folder, a zero byte and the SHA-256 of
-        each ``recipe.yaml`` and ``weights.safetensors``, those of the members too, in the order of their
-        paths. A bundle keeps its run's; tables, pages, API, DICOM reports and UIDs all bear this one.
+        each ``recipe.yaml`` and ``weights.safetensors``, members' too and those in ``outside/`` not, in the
+        order of their paths. A bundle keeps its run's; tables, pages, API, DICOM all bear this one.
         """
         found = hashlib.sha256()
-        names = ("recipe.yaml", "weights.safetensors")
-        for file in sorted(file for name in names for file in self.path.rglob(name)):
-            found.update(file.relative_to(self.path).as_posix().encode() + b"\0")
+        for file in sorted(
+            {*self.path.rglob("recipe.yaml"), *self.path.rglob("weights.safetensors")}
+        ):
+            place = file.relative_to(self.path)
+            if place.parts[0] == OUTSIDE:
+                continue
             try:
-                found.update(bytes.fromhex(file_digest(file)))
+                found.update(place.as_posix().encode() + b"\0" + bytes.fromhex(file_digest(file)))
             except OSError as error:
                 raise RunError(f"{file} cannot be read: {error.strerror}") from error
         return found.hexdigest()[:12]

@@ -175,6 +175,7 @@ class Jobs:
             self._fail(job, "the explanation failed: the server's log says why")
         else:
             with self._lock:
+                job.prediction = None
                 if job.open:
                     job.status, job.heat = "done", heat
                 self._make_room()
