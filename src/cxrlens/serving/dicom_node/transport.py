@@ -120,7 +120,8 @@ class _Socket(AssociationSocket):
                 line.shutdown(socket.SHUT_RDWR)
         if not self.assoc.is_established:
             # Its thread waits for an A-ASSOCIATE-RQ: None stands for the end of its patience.
-            self.assoc.dul.to_user_queue.put(None)
+            waiting: Any = self.assoc.dul.to_user_queue
+            waiting.put(None)
 
 
 class _Handler(RequestHandler):
