@@ -8,7 +8,7 @@ import pytest
 from cxrlens.collections.phantom import write_phantoms
 from cxrlens.errors import CxrlensError
 from cxrlens.main_job import train
-from cxrlens.prediction import load
+from cxrlens.prediction import Prediction, load
 from cxrlens.runs import Run
 
 
@@ -42,6 +42,25 @@ def test_the_map_is_the_explanation_in_the_film_s_own_geometry(run: Run, drawn: 
     assert not np.array_equal(heat["pneumonia"].values, heat["tuberculosis"].values)
     with pytest.raises(CxrlensError, match="none for 'normal'"):
         prediction.explain("evidence", "normal")
+
+
+def test_the_map_costs_no_second_pass(
+    run: Run, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = load(run.path)
+    films = sorted((drawn / "images").iterdir())[:3]
+    predictions = [p for p in predictor.predict_many(films) if isinstance(p, Prediction)]
+    pixels = np.stack([prediction.examination.pixels for prediction in predictions])
+    expected = predictor.network.run(pixels).map
+    assert expected is not None
+
+    def again(films: object) -> None:
+        raise AssertionError("the network was asked again")
+
+    monkeypatch.setattr(predictor.network, "run", again)
+    for prediction, own in zip(predictions, expected, strict=True):
+        assert np.array_equal(prediction.evidence, own)
+        prediction.explain("evidence", "pneumonia")
 
 
 def test_scores_come_from_the_map_that_is_shown(run: Run, drawn: Path) -> None:

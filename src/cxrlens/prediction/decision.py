@@ -48,7 +48,7 @@ class Single:
         """Turn scores into probabilities; the class is the most probable one."""
         scores = logits[self.leaf].astype(np.float64)
         if self.outputs == 1:
-            share = _sigmoid(scores)
+            share = sigmoid(scores)
             probabilities = np.concatenate([share, 1 - share], axis=1)
         else:
             powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -74,7 +74,7 @@ class OneVsAll:
 
     def decide(self, logits: Logits) -> Shares:
         """Turn one score a class into probabilities."""
-        share = _sigmoid(
+        share = sigmoid(
             np.concatenate([logits[leaf] for leaf in self.leaves], axis=1).astype(np.float64)
         )
         probabilities = share / share.sum(axis=1, keepdims=True)
@@ -138,7 +138,8 @@ def decision_from_json(content: Mapping[str, Any]) -> Decision:
     raise CxrlensError(f"this is no decision of a model: {content!r}")
 
 
-def _sigmoid(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Map scores of any shape to shares in [0, 1]."""
     # Both branches of the usual formula, so that no exponential overflows.
     small = np.exp(-np.abs(scores))
     return np.asarray(np.where(scores >= 0, 1, small) / (1 + small), np.float64)

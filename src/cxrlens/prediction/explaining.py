@@ -16,6 +16,7 @@ def explain(
     decision: Decision,
     examination: Examination,
     film: NDArray[np.uint8],
+    evidence: NDArray[np.float32] | None,
     method: Method,
     index: int,
     target: str,
@@ -34,6 +35,8 @@ def explain(
         The film as they saw it.
     film
         (H, W) uint8, the film as it was read, in whose geometry the map is given.
+    evidence
+        The networks' own map (D, h, w) of the film, as it came with the prediction; None without one.
     method
         An entry of `cxrlens.explanation.methods.METHODS`.
     index, target
@@ -61,13 +64,12 @@ def explain(
     def slopes() -> list[Slopes]:
         return [network.slopes(pixels, *pair) for pair in decision.leaves_for(index)]
 
-    def evidence() -> NDArray[np.float32]:
-        maps = network.run(pixels[None]).map
-        assert maps is not None  # it was asked what it gives
-        return np.asarray(maps[0], np.float32)
+    def own_map() -> NDArray[np.float32]:
+        assert evidence is not None  # the network was asked what it gives
+        return evidence
 
     answer = method.explain(
-        Question(pixels, index, target, probabilities, slopes, evidence, samples, seed, progress)
+        Question(pixels, index, target, probabilities, slopes, own_map, samples, seed, progress)
     )
     height, width = film.shape
     top, bottom, left, right = examination.cropped

@@ -7,7 +7,7 @@ decode, resize and quality chain as in training, then the network in float32.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from cxrlens.explanation.method import SAMPLES, Method, Progress
 from cxrlens.explanation.methods import method_named, methods_for
 from cxrlens.prediction.decision import Decision, Shares, Voting, decision_from_json
 from cxrlens.prediction.explaining import explain
-from cxrlens.prediction.network import Network
+from cxrlens.prediction.network import Network, Outputs
 from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.findings import Examination
@@ -51,6 +51,8 @@ class Prediction:
         Whether the probabilities were fitted to mean what they say.
     examination
         The film as the model saw it, its quality findings and repairs.
+    evidence
+        The networks' own map (D, h, w) float32 before the sigmoid, a disease a layer; None without one.
     """
 
     image: str
@@ -60,6 +62,7 @@ class Prediction:
     votes: dict[str, int] = field(default_factory=dict)
     calibrated: bool = False
     film: NDArray[np.uint8] | None = field(default=None, repr=False)
+    evidence: NDArray[np.float32] | None = field(default=None, repr=False)
     predictor: "Predictor | None" = field(default=None, repr=False)
 
     @property
@@ -196,13 +199,16 @@ class Predictor:
         ModelError
             If a score is not finite.
         """
-        scores = self.network.run(pixels).scores
-        if not all(np.isfinite(one).all() for one in scores):
+        return self.decision.decide(self._outputs(pixels).scores)
+
+    def _outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
+        outputs = self.network.run(pixels)
+        if not all(np.isfinite(one).all() for one in outputs.scores):
             raise ModelError(
                 f"the model {self.digest or 'at hand'} answers with what is no number: its weights are "
                 "damaged, or its training failed; copy it again, or train again"
             )
-        return self.decision.decide(scores)
+        return outputs
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Say how probable each class is.
@@ -260,9 +266,13 @@ class Predictor:
     ) -> Iterator[Prediction | FilmError]:
         read = [item for item in batch if not isinstance(item, FilmError)]
         rows: Iterator[Any] = iter(())
+        maps: Iterator[NDArray[np.float32] | None] = iter(())
         if read:
-            shares = self.shares(np.stack([item[2].pixels for item in read]))
-            rows = iter(self._table(shares).to_dict("records"))
+            outputs = self._outputs(np.stack([item[2].pixels for item in read]))
+            table = self._table(self.decision.decide(outputs.scores))
+            rows = iter(table.to_dict("records"))
+            # Copies: a film that is kept must not keep its whole batch's maps.
+            maps = repeat(None) if outputs.map is None else (one.copy() for one in outputs.map)
         for item in batch:
             if isinstance(item, FilmError):
                 yield item
@@ -278,6 +288,7 @@ class Predictor:
                 else {},
                 examination=examination,
                 film=film,
+                evidence=next(maps),
                 predictor=self,
             )
 
@@ -379,6 +390,7 @@ class Predictor:
             self.decision if member is None else self.members[member],
             prediction.examination,
             prediction.film,
+            prediction.evidence,
             chosen,
             self.classes.index(target),
             target,

@@ -18,6 +18,7 @@ from cxrlens.collections.collection import LABELS
 from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import BundleError, OutputError, need
 from cxrlens.explanation.gradcam import gradcam
+from cxrlens.prediction.decision import sigmoid
 from cxrlens.prediction.layers import layers_to_json
 from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.prediction.predictor import Predictor
@@ -198,7 +199,8 @@ def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Prog
         worst = max(worst, float(np.abs(np.concatenate(answers) - own).max()))
     own_map, its_map = predictor.network.run(pixels).map, network.run(pixels).map
     if own_map is not None:
-        apart = _shares(own_map) - (0 if its_map is None else _shares(its_map))
+        apart = sigmoid(own_map.astype(np.float64))
+        apart -= 0 if its_map is None else sigmoid(its_map.astype(np.float64))
         worst = max(worst, float(np.abs(apart).max()))
     if not worst <= TOLERANCE:
         raise BundleError(
@@ -209,10 +211,6 @@ def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Prog
     if maps:
         _compare_maps(predictor, network, pixels[: len(LABELS)])
     return worst
-
-
-def _shares(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))), np.float64)
 
 
 def _compare_maps(predictor: Predictor, network: BundleNetwork, pixels: NDArray[np.uint8]) -> None:
