@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,10 +8,12 @@ import pytest
 
 from cxrlens.errors import OutputError
 from cxrlens.writing import (
+    lock,
     moved_into_place,
     private_folder,
     refuse_existing,
     refuse_filled,
+    try_lock,
     write_text,
 )
 
@@ -105,6 +108,12 @@ def test_what_a_killed_process_left_is_swept_at_the_next_write(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
 
 
+def test_what_was_left_before_it_was_locked_is_swept_too(tmp_path: Path) -> None:
+    (tmp_path / ".cxrlens-abcdefgh").mkdir()
+    write_text(tmp_path / "other.txt", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.txt"]
+
+
 def test_a_folder_that_was_being_replaced_is_not_lost(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
     target.mkdir()
@@ -134,3 +143,44 @@ def test_a_private_file_and_folder_are_the_owners_alone(tmp_path: Path) -> None:
     private_folder(tmp_path / "deep" / "own")
     assert (tmp_path / "a").stat().st_mode & 0o077 == 0
     assert (tmp_path / "deep" / "own").stat().st_mode & 0o077 == 0
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from cxrlens.writing import lock
+with lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_is_free_when_its_process_is_killed(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "lock"
+    command = [sys.executable, "-c", HOLD, str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert try_lock(place) is None
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        held = try_lock(place)
+        assert held is not None
+        with held:
+            assert try_lock(place) is None
+        with lock(place):
+            pass
+
+
+def test_what_the_file_says_stays(tmp_path: Path) -> None:
+    place = tmp_path / "lock"
+    place.write_text("a mark")
+    with lock(place):
+        pass
+    assert place.read_text() == "a mark"
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="could not be written"):
+        lock(tmp_path / "file" / "lock")

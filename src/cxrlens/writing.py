@@ -1,22 +1,25 @@
 """Files: outputs are written beside their place and moved into it, so that nothing is lost half-way.
 
 A reader sees the old file or the new one, never a part; an existing file stays unless the user
-said ``--force``.
+said ``--force``. A lock is one process's, until it lets go or ends, however it ends.
 """
 
 import contextlib
 import errno
 import hashlib
 import os
-import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from cxrlens.errors import OutputError
+
+Held = AbstractContextManager[object]
+"""A lock that is held, until the end of a `with` block over it, or of the process."""
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -28,7 +31,7 @@ _REASONS = {
     errno.ENAMETOOLONG: "its name is too long",
 }
 
-_SHELTER = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)
+_SHELTER = ".cxrlens-"
 _LOCK, _OLD = "lock-of-cxrlens", "old-of-cxrlens"
 _SWEPT: set[Path] = set()
 
@@ -100,9 +103,9 @@ def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        shelter = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        shelter, held = _shelter(path.parent)
         try:
-            with _held(shelter):
+            with held:
                 draft = shelter / path.name
                 yield draft
                 if private:
@@ -120,31 +123,18 @@ def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
             shutil.rmtree(shelter, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _held(shelter: Path) -> Iterator[None]:
-    """Say for a block that a process is at work in a shelter, as a lock that ends with the process."""
-    unheld = shelter / f"{_LOCK}.new"
-    with unheld.open("wb") as file:
-        _lock(file)
-        # Only now, so that nobody else can lock it first.
-        os.replace(unheld, shelter / _LOCK)
-        yield
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed; False if another holds it, or the file system knows no locks."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _shelter(folder: Path) -> tuple[Path, Held]:
+    """Make a folder to write in, locked as long as a process is at work in it."""
+    while True:
+        shelter = Path(tempfile.mkdtemp(prefix=_SHELTER, dir=folder))
+        try:
+            held = _at_once(shelter / _LOCK)
+        except FileNotFoundError:
+            continue  # another process swept it before it was locked
+        except OSError:
+            return shelter, contextlib.nullcontext()  # this file system knows no locks
+        if held:
+            return shelter, held
 
 
 def _sweep(folder: Path) -> None:
@@ -156,16 +146,52 @@ def _sweep(folder: Path) -> None:
         return
     _SWEPT.add(folder)
     with os.scandir(folder) as entries:
-        left = [Path(entry) for entry in entries if _SHELTER.fullmatch(entry.name)]
+        left = [Path(entry) for entry in entries if entry.name.startswith(_SHELTER)]
     for shelter in left:
-        with contextlib.suppress(OSError), (shelter / _LOCK).open("r+b") as file:
-            if not _lock(file):
+        with contextlib.suppress(OSError):
+            held = _at_once(shelter / _LOCK)
+            if held is None:
                 continue
-            name = shelter.name[1:-9]
-            target, parts = folder / name, set(os.listdir(shelter))
-            if _OLD in parts and not target.exists():
-                os.replace(shelter / (name if name in parts else _OLD), target)
-            shutil.rmtree(shelter, ignore_errors=True)
+            with held:
+                parts = set(os.listdir(shelter)) - {_LOCK}
+                if _OLD in parts and (new := parts - {_OLD}):
+                    target = folder / new.pop()
+                    if not target.exists():
+                        os.replace(shelter / target.name, target)
+                shutil.rmtree(shelter, ignore_errors=True)
+            shutil.rmtree(shelter, ignore_errors=True)  # Windows keeps a file that is open
+
+
+def lock(path: Path) -> Held:
+    """Lock a file, waiting for who holds it.
+
+    Raises
+    ------
+    OutputError
+        If its place cannot be written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, thread_local=False).acquire()
+
+
+def try_lock(path: Path) -> Held | None:
+    """Lock a file; None if another process holds it.
+
+    Raises
+    ------
+    OutputError
+        If its place cannot be written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _at_once(path)
+
+
+def _at_once(path: Path) -> Held | None:
+    with contextlib.suppress(Timeout):
+        return FileLock(path, thread_local=False).acquire(timeout=0)
+    return None
 
 
 def private_folder(path: Path) -> None:

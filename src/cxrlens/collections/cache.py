@@ -26,10 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from cxrlens.errors import FilmError, OutputError
-from cxrlens.locks import lock
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
-from cxrlens.writing import explained, moved_into_place, private_folder
+from cxrlens.writing import explained, lock, moved_into_place, private_folder
 
 LAYOUT = 1
 """Of a store; a line of its index that names another one was written by a later cxrlens."""

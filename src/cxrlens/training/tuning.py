@@ -25,13 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.splits import split
 from cxrlens.errors import CxrlensError, OutputError, RunError
-from cxrlens.locks import Held, lock, try_lock
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
 from cxrlens.training.search import Space, apply, space_of
 from cxrlens.training.study_page import TrialRow, write_study_page
-from cxrlens.writing import explained, write_text
+from cxrlens.writing import Held, explained, lock, try_lock, write_text
 
 SPLIT = ("validation",)
 """What a trial predicts: the test films are met once, by the winner."""

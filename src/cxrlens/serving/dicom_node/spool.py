@@ -31,10 +31,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from cxrlens.errors import OutputError
-from cxrlens.locks import try_lock
 from cxrlens.own_files import own_json
 from cxrlens.serving.dicom_node.durable import move_durably, sync_folder, write_durably
-from cxrlens.writing import explained
+from cxrlens.writing import explained, try_lock
 
 RESERVE = 256 * 2**20
 """Bytes that stay free for results, so that a flood of films cannot stop its own end."""
