@@ -105,28 +105,10 @@ def forms() -> list[bytes]:
 
 def pdus() -> list[bytes]:
     """Write what callers of a node begin with: an association request, an echo, an abort."""
-    from pynetdicom import AE
-    from pynetdicom.pdu import A_ASSOCIATE_RQ
-    from pynetdicom.pdu_primitives import (
-        A_ASSOCIATE,
-        ImplementationClassUIDNotification,
-        MaximumLengthNotification,
-    )
+    from tests.serving.dicom_peers import association_request
 
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-    primitive.calling_ae_title, primitive.called_ae_title = "TESTER", "CXRLENS"
-    length, name = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    length.maximum_length_received, name.implementation_class_uid = 16382, "1.2.3"
-    primitive.user_information = [length, name]
-    node = AE()
-    node.add_requested_context("1.2.840.10008.1.1")
-    primitive.presentation_context_definition_list = node.requested_contexts
-    for number, context in enumerate(primitive.presentation_context_definition_list):
-        context.context_id = 2 * number + 1
-    request = A_ASSOCIATE_RQ()
-    request.from_primitive(primitive)
-    return [request.encode(), request.encode() + b"\x04\x00" + (20).to_bytes(4, "big") + bytes(20)]
+    request = association_request()
+    return [request, request + b"\x04\x00" + (20).to_bytes(4, "big") + bytes(20)]
 
 
 def damaged(whole: bytes, random_: random.Random) -> tuple[bytes, str]:
@@ -234,9 +216,11 @@ _port: list[int] = []
 def _node(folder: Path) -> int:
     """Start a node's receiver in this process once; give its port."""
     if not _port:
+        from cxrlens.serving.dicom_node.journal import open_journal
         from cxrlens.serving.dicom_node.receiver import Receiver
         from cxrlens.serving.dicom_node.spool import Spool
 
+        open_journal()
         receiver = Receiver(Spool(folder / "spool", 0), "CXRLENS", ["TESTER"], lambda: None)
         _port.append(receiver.start("127.0.0.1", 0))
     return _port[0]

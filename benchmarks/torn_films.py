@@ -24,7 +24,7 @@ from PIL import Image
 
 from cxrlens.errors import FilmError
 from cxrlens.quality import Chain
-from cxrlens.radiographs.decoding import remarks_on_jpeg
+from cxrlens.radiographs.decoding import remarks_on
 from cxrlens.radiographs.read import decode_radiograph, read_radiograph
 from record import keep, markdown
 
@@ -97,7 +97,7 @@ def main() -> None:
                     tells[way, "all"] += 1
                     tells[way, "noticed"] += 1
                     continue
-                if remarks_on_jpeg(damaged):
+                if remarks_on("JPEG", damaged):
                     tells[way, "all"] += 1
                     tells[way, "noticed"] += seam.detect(seen).present
                 elif (np.abs(seen - expected) > 2).mean() > 0.02:

@@ -6,6 +6,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.read import decode_radiograph
@@ -307,3 +308,21 @@ def test_a_bright_part_of_the_film_is_no_mark():
 def test_tiff_without_one_meaning_is_refused(data, words):
     with pytest.raises(FilmError, match=f"^film.tif is a TIFF file of .*{words}"):
         decode_radiograph(data, "film.tif")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_what_libtiff_says_of_a_damaged_film_reaches_no_terminal(compression, capfd):
+    film = drawn(8, (96, 80))
+    file = io.BytesIO()
+    Image.fromarray(film).save(file, "TIFF", compression=compression)
+    whole = file.getvalue()
+    assert decode_radiograph(whole, "film").shape == film.shape
+    refused = 0
+    for at in range(8, len(whole) // 2, len(whole) // 60):
+        damaged = whole[:at] + b"\x00\xff" + whole[at + 2 :]
+        try:
+            decode_radiograph(damaged, "film")
+        except FilmError as error:
+            refused += "broken" in str(error)
+    assert refused > 0
+    assert capfd.readouterr() == ("", "")

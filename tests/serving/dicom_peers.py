@@ -6,6 +6,12 @@ from contextlib import contextmanager
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
 
 from .dicom_film import CR, CT, DX
 
@@ -35,6 +41,24 @@ def calling(port: int, own: str = "TESTER", theirs: str = "CXRLENS", tls=None):
             association.release()
         for line in lines:  # pynetdicom leaves it open where the node hangs up first
             line.close()
+
+
+def association_request() -> bytes:
+    """Write what a caller that will ask for an echo begins with."""
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.calling_ae_title, primitive.called_ae_title = "TESTER", "CXRLENS"
+    length, name = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received, name.implementation_class_uid = 16382, "1.2.3"
+    primitive.user_information = [length, name]
+    node = AE()
+    node.add_requested_context(ECHO)
+    primitive.presentation_context_definition_list = node.requested_contexts
+    for number, context in enumerate(primitive.presentation_context_definition_list):
+        context.context_id = 2 * number + 1
+    request = A_ASSOCIATE_RQ()
+    request.from_primitive(primitive)
+    return request.encode()
 
 
 def send(port: int, *films: Dataset) -> list[int]:

@@ -1,9 +1,11 @@
 """Callers of the node that say nothing, too slowly, too much, or two things under one name."""
 
 import contextlib
+import re
 import socket
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrlens.cli.app import app
+from cxrlens.cli.say import NOTICE
 from cxrlens.serving import tls
 from cxrlens.serving.dicom_node import receiver, transport
 from cxrlens.serving.dicom_node.destination import StoreNode
@@ -18,8 +21,10 @@ from cxrlens.serving.dicom_node.receiver import Receiver
 from cxrlens.serving.dicom_node.spool import Spool, key_of
 from tests.serving.certificate import certificate
 
-from .dicom_film import CR, DX, film_dataset
-from .dicom_peers import Archive, calling, send
+from .dicom_film import CR, DX, NAME, film_dataset
+from .dicom_peers import Archive, association_request, calling, send
+from .node_process import NodeProcess
+from .orthanc import until
 
 SUCCESS, DUPLICATE, MISMATCH = 0x0000, 0x0111, 0xA900
 
@@ -212,3 +217,29 @@ def test_a_film_is_what_its_request_says(spool: Spool, caplog: pytest.LogCapture
             association.dimse.send_msg = requested
     assert "the film itself says that it is another one" in caplog.text
     assert not spool.films(16)
+
+
+@pytest.mark.slow
+def test_the_node_says_only_its_own_lines(small_run, tmp_path: Path) -> None:
+    """What pydicom and pynetdicom mind in headers and messages could quote a name."""
+    odd = {"PatientID": "x" * 80, "StudyDate": "2024-02-29", "SpecificCharacterSet": "ISO_IR 999"}
+    request = association_request()
+    with Archive().open() as archive:
+        to = f"ARCHIVE@127.0.0.1:{archive.port}"
+        with NodeProcess(small_run.path, tmp_path / "spool", "--to", to) as node:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                films = film_dataset(1), film_dataset(2, PatientAge="old", **odd)
+                assert send(node.port, *films) == [SUCCESS, SUCCESS]
+            for at in range(0, len(request), 5):
+                with socket.create_connection(("127.0.0.1", node.port), 5) as caller:
+                    caller.sendall(request[:at] + b"\xff\xff" + request[at + 2 :])
+                    caller.settimeout(0.02)
+                    with contextlib.suppress(TimeoutError, ConnectionError):
+                        caller.recv(4096)
+            until(lambda: len(archive.taken) == 4, what=node.said())
+        lines = node.said().splitlines()
+    assert lines[:2] == [f"CXRLENS sends results to {to}.", NOTICE]
+    ours = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) [a-z].*")
+    assert [line for line in lines[2:] if not ours.fullmatch(line)] == []
+    assert not re.search(f"{NAME}|xxx|2024-02-29", node.said())

@@ -5,6 +5,8 @@ and of its pixels, then both; so is an answer. Only headers in JSON and bare byt
 decoder gone astray cannot make its caller run anything.
 """
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -48,27 +50,39 @@ def decode(syntax: str, plugin: str, options: dict[str, Any], pixels: bytes) -> 
     return frame
 
 
-def remarks_on(jpeg: bytes) -> int:
-    """Decode a JPEG and count what libjpeg says of it on the terminal's stream."""
-    import cv2
-    import numpy as np
-
+def remarks_on(kind: str, film: bytes) -> int:
+    """Decode a JPEG or a TIFF and count what its library says of it on the terminal's stream."""
     with tempfile.TemporaryFile() as said:
         before = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:
-            cv2.imdecode(np.frombuffer(jpeg, dtype=np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+            _load(kind, film)
         finally:
             os.dup2(before, 2)
             os.close(before)
         said.seek(0)
-        return said.read().count(b"Corrupt JPEG data")
+        text = said.read()
+    return text.count(b"Corrupt JPEG data" if kind == "JPEG" else b"\n")
+
+
+def _load(kind: str, film: bytes) -> None:
+    if kind == "JPEG":
+        import cv2
+        import numpy as np
+
+        cv2.imdecode(np.frombuffer(film, dtype=np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        return
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    # What cannot be decoded is refused where it is decoded for its pixels.
+    with contextlib.suppress(Exception), TiffImageFile(io.BytesIO(film)) as image:
+        image.load()
 
 
 def work(header: dict[str, Any], pixels: bytes) -> Any:
-    """Do a job: decode a frame, or count the remarks on a JPEG."""
-    if "syntax" not in header:
-        return [remarks_on(pixels)]
+    """Do a job: decode a frame, or count the remarks on a film."""
+    if kind := header.get("remarks"):
+        return [remarks_on(kind, pixels)]
     return decode(header["syntax"], header["plugin"], header["options"], pixels)
 
 

@@ -214,27 +214,30 @@ def decode_apart(
     return _answer({"syntax": syntax, "plugin": plugin, "options": options}, pixels, seconds, name)
 
 
-def remarks_on_jpeg(data: bytes, name: str = "the film") -> int:
-    """Count what libjpeg remarks on a JPEG while it is decoded, which nothing but its words tells.
+def remarks_on(kind: str, data: bytes, name: str = "the film") -> int:
+    """Count what libjpeg or libtiff remarks on a film while it is decoded, which nothing but its words tells.
 
     Parameters
     ----------
+    kind
+        "JPEG" or "TIFF".
     data
-        A whole JPEG file.
+        The whole file.
     name
         What messages call it.
 
     Returns
     -------
     int
-        Remarks on corrupt data: bad codes, bytes too many or too few before a marker.
+        Remarks on corrupt data: bad codes, bytes too many or too few.
 
     Raises
     ------
     FilmError
         As `decode_apart` does.
     """
-    return int(_answer({}, data, SECONDS + SECONDS_PER_MEGAPIXEL * 100, name)[0])
+    seconds = SECONDS + SECONDS_PER_MEGAPIXEL * 100
+    return int(_answer({"remarks": kind}, data, seconds, name)[0])
 
 
 def _answer(job: dict[str, Any], pixels: bytes, seconds: float, name: str) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.decoding import remarks_on
 from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import ends_well, fault_of_png
 from cxrlens.radiographs.quiet import hush, quietly
@@ -84,6 +85,12 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
         try:
             if isinstance(image, TiffImageFile):
                 _refuse_odd_tiff(image, name)
+                # libtiff would speak of it on the terminal.
+                coded = any(tile.codec_name == "libtiff" for tile in image.tile)
+                if coded and remarks_on("TIFF", data, name):
+                    raise FilmError(
+                        f"{name} is a broken TIFF file (a part of it is lost): copy it again"
+                    )
             if isinstance(image, WebPImageFile) and image.is_animated:
                 raise FilmError(f"{name} is a moving picture: save the one that is the film")
             grey = (

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from cxrlens.radiographs.decoding import remarks_on_jpeg
+from cxrlens.radiographs.decoding import remarks_on
 from cxrlens.radiographs.integrity import segments
 
 _RESTARTS = range(0xD0, 0xD8)
@@ -75,7 +75,7 @@ def load_whole(image: JpegImageFile, data: bytes, name: str) -> bool:
     course = _course(data)
     if course.end < 0:
         image.load()
-        return course.is_sound and not remarks_on_jpeg(data, name)
+        return course.is_sound and not remarks_on("JPEG", data, name)
     image.fp = watched = _Watched(data, course, image)
     image.load()
     return course.is_sound and not watched.is_torn()
