@@ -23,11 +23,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.copies import find_copies
-from cxrlens.audit.films import read_films
+from cxrlens.audit.films import find_copies, read_films
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.files import write_text
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import write_text
 from record import RESULTS, keep, kept, markdown, stamp
 
 SHARED = Path(__file__).parents[1] / "../shared"

@@ -17,12 +17,12 @@ import pandas as pd
 import torch
 
 from cxrlens.collections.collection import Collection
-from cxrlens.evaluation.measured import Interval
-from cxrlens.evaluation.wording import estimate
+from cxrlens.evaluation.diseases import Interval
+from cxrlens.evaluation.sources import estimate
+from cxrlens.files import write_text
 from cxrlens.main_job import evaluate_on, go_on, train
 from cxrlens.quality.chain import CHAINS
 from cxrlens.runs import Run
-from cxrlens.writing import write_text
 from real_films import CXR, TRIANGLE, films_of, say
 from record import RESULTS, keep, kept, markdown, stamp
 

@@ -36,8 +36,12 @@ from benchmarks.record import RESULTS, keep, machine, stamp
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import read_collection
 from cxrlens.errors import CxrlensError
-from cxrlens.evaluation.comparison.entry import read_entries
+from cxrlens.evaluation.card import card_of
+from cxrlens.evaluation.comparison import read_entries
 from cxrlens.evaluation.metrics import read_metrics
+from cxrlens.files import write_text
+from cxrlens.pacs.spool import Spool
+from cxrlens.pacs.worker import Trials
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
@@ -45,11 +49,7 @@ from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs.bundle import manifest_digest
 from cxrlens.runs.run import Run
 from cxrlens.runs.saved import open_model
-from cxrlens.runs.weights import read_weights
-from cxrlens.serving.card import card_of
-from cxrlens.serving.dicom_node.spool import Spool
-from cxrlens.serving.dicom_node.trials import Trials
-from cxrlens.writing import write_text
+from cxrlens.runs.stored import read_weights
 
 FIRST = Path(__file__).parents[1] / "tests" / "artefacts" / "first"
 
@@ -204,7 +204,7 @@ def _table(model: Path) -> None:
 
 
 def _progress(begun: Path) -> None:
-    from cxrlens.training.progress_files import SafetensorsCheckpoints
+    from cxrlens.training.module import SafetensorsCheckpoints
 
     run = Run(begun)
     run.history(), run.precision, run.collection()
@@ -316,7 +316,7 @@ def artefacts(out: Path) -> Path:
     shutil.rmtree(first / "cache")
     _cache(first / "cache")
     with contextlib.suppress(ImportError):
-        from cxrlens.training.progress_files import SafetensorsCheckpoints
+        from cxrlens.training.module import SafetensorsCheckpoints
 
         last, files = first / "begun" / "progress" / "last.safetensors", SafetensorsCheckpoints()
         files.save_checkpoint(files.load_checkpoint(last), last)

@@ -18,15 +18,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from cxrlens.models.build import build_model
+from cxrlens.files import write_text
+from cxrlens.models.evidence import build_model
 from cxrlens.recipes.recipe import Recipe, read_recipe
-from cxrlens.training.batches import Batch
-from cxrlens.training.guidance import SIDE, Guided
+from cxrlens.training.augment import SIDE, Guided
+from cxrlens.training.films import Batch
 from cxrlens.training.losses import build_loss
-from cxrlens.training.module import TrainingModule
-from cxrlens.training.optimise import build_optimiser
+from cxrlens.training.module import TrainingModule, build_optimiser
 from cxrlens.training.precision import DEPTHWISE, apply_precision
-from cxrlens.writing import write_text
 from record import RESULTS, keep, kept, markdown, stamp
 
 RECIPES = ("lite0-ffn", "evidence-lite0")

@@ -53,7 +53,7 @@ def films() -> list[bytes]:
         written,
     )
 
-    from cxrlens.collections.phantom import draw_phantom
+    from cxrlens.phantoms import draw_phantom
 
     grey = draw_phantom(1, "pneumonia", 128).film
     deep = grey.astype(np.uint16) * 16
@@ -152,7 +152,7 @@ def read_film(data: bytes, folder: Path) -> None:
 def read_table(data: bytes, folder: Path) -> None:
     """Read a collection and split it."""
     from cxrlens.collections.collection import read_collection
-    from cxrlens.collections.splits import split
+    from cxrlens.collections.combine import split
 
     if not (folder / "f0.png").exists():
         import cv2
@@ -216,9 +216,9 @@ _port: list[int] = []
 def _node(folder: Path) -> int:
     """Start a node's receiver in this process once; give its port."""
     if not _port:
-        from cxrlens.serving.dicom_node.journal import open_journal
-        from cxrlens.serving.dicom_node.receiver import Receiver
-        from cxrlens.serving.dicom_node.spool import Spool
+        from cxrlens.pacs.log import open_journal
+        from cxrlens.pacs.receiver import Receiver
+        from cxrlens.pacs.spool import Spool
 
         open_journal()
         receiver = Receiver(Spool(folder / "spool", 0), "CXRLENS", ["TESTER"], lambda: None)

@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 
 import gate_drawings
 import quality_damage as damage
+from cxrlens.files import write_text
 from cxrlens.lungs import Lungs
 from cxrlens.quality import Chain
-from cxrlens.quality.chest import Bounds, ChestGate
-from cxrlens.quality.findings import Finding
-from cxrlens.quality.photographed import camera_statistics
-from cxrlens.quality.thresholds import settings
+from cxrlens.quality.gate import Bounds, ChestGate, camera_statistics
+from cxrlens.quality.step import Finding, settings
 from cxrlens.radiographs import read_radiograph
-from cxrlens.writing import write_text
 from gate_pictures import CUTS, TURNS, cut, photographs_to_fit, turned
 from lung_films import phantom
 from quality_calibrate_robust import OUT, fit

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import gate_drawings
 from cxrlens.lungs import find_lungs
 from cxrlens.quality import Chain, Finding
-from cxrlens.quality.thresholds import settings
+from cxrlens.quality.step import settings
 from cxrlens.radiographs import read_radiograph
 from gate_calibrate import FILMS, altered_table, chest_table
 from gate_pictures import (

@@ -29,12 +29,12 @@ from sklearn.metrics import f1_score
 from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, Collection, read_collection
 from cxrlens.evaluation.against_normal import each_disease
+from cxrlens.files import write_text
 from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
 from cxrlens.training.fit import resume, train
-from cxrlens.writing import write_text
 from real_films import CXR
 from record import RESULTS, machine, markdown, stamp
 

@@ -23,11 +23,10 @@ from lime.lime_image import LimeImageExplainer
 from scipy.stats import spearmanr
 from sklearn.metrics import pairwise_distances
 
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.explanation.lime import REGIONS, lime, proximity
-from cxrlens.explanation.segments import superpixels
+from cxrlens.explanation.lime import REGIONS, lime, proximity, superpixels
+from cxrlens.files import write_text
+from cxrlens.phantoms import draw_phantom
 from cxrlens.prediction import Predictor, load
-from cxrlens.writing import write_text
 from record import RESULTS, keep, machine, markdown, stamp
 
 BATCH = 32

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.collections.phantom.anatomy import draw_body
-from cxrlens.collections.phantom.canvas import Canvas
-from cxrlens.collections.phantom.develop import develop, open_field
-from cxrlens.collections.phantom.exposure import draw_exposure
-from cxrlens.collections.phantom.tissue import draw_scene
+from cxrlens.phantoms.anatomy import draw_body
+from cxrlens.phantoms.body import draw_scene
+from cxrlens.phantoms.canvas import Canvas
+from cxrlens.phantoms.exposure import draw_exposure
+from cxrlens.phantoms.film import develop, open_field
 from quality_films import CXR
 
 Film = NDArray[np.uint8]

@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.lungs import find_lungs
-from cxrlens.lungs.network import NETWORK
+from cxrlens.lungs.fields import NETWORK
 from gate_pictures import photographs_to_test
 from lung_films import Drawn, Film, drawn_films, phantom
 from quality_measure import DOCS, write_results

@@ -1,4 +1,4 @@
-"""Fit the regression that tells the noisy or blurred copy (`cxrlens.collections.detail`).
+"""Fit the regression that tells the noisy or blurred copy (`cxrlens.collections.copies`).
 
     python benchmarks/pair_calibrate.py FOLDER [--films N]
 
@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from cxrlens.collections import detail
-from cxrlens.collections.copy_measures import measure_copies
-from cxrlens.collections.phantom import draw_phantom
+from cxrlens.collections import copies as detail
+from cxrlens.collections.copies import measure_copies
+from cxrlens.files import write_text
+from cxrlens.phantoms import draw_phantom
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import write_text
 from pair_damage import DETAIL, pair
 from quality_films import RAW, TRAINING, clean_films, report_like
 

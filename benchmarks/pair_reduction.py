@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.collections.pairs import RULES
+from cxrlens.files import write_text
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import write_text
 from pair_damage import DETAIL, PAIR_DAMAGES, pair
 from quality_films import CXR, HELD_OUT, RAW, SHARED, clean_films
 from quality_measure import percent, wilson

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.collections.phantom.draw import LABELS
-from cxrlens.writing import write_text
+from cxrlens.files import write_text
+from cxrlens.phantoms import draw_phantom
+from cxrlens.phantoms.film import LABELS
 
 RESULTS = Path(__file__).parent / "results"
 TRAIN, TEST = 1000, 500

@@ -18,8 +18,8 @@ import numpy as np
 
 from cxrlens.collections.collection import read_collection
 from cxrlens.collections.outlines import read_boxes
-from cxrlens.collections.phantom import write_phantoms
 from cxrlens.main_job import go_on, train
+from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import load
 from cxrlens.runs import Run
 from real_films import say

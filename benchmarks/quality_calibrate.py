@@ -22,12 +22,11 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from cxrlens.quality.blur import QuietResponse
-from cxrlens.quality.exposure import DarkMean
-from cxrlens.quality.negative import bright_corner_share
-from cxrlens.quality.noise import ResponseVariance
-from cxrlens.radiographs import read_radiograph, resize
-from cxrlens.writing import write_text
+from cxrlens.files import write_text
+from cxrlens.quality.detail import QuietResponse, ResponseVariance
+from cxrlens.quality.exposure import DarkMean, bright_corner_share
+from cxrlens.radiographs import grey as resize
+from cxrlens.radiographs import read_radiograph
 from quality_films import TRAINING, report_like
 
 OUT = Path(__file__).parents[1] / "src/cxrlens/quality/thresholds/report.json"

@@ -25,20 +25,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 import quality_damage as damage
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.quality.blur import BandRegression
-from cxrlens.quality.borders import EvenBorders
-from cxrlens.quality.exposure import DarkTone, tone_statistics
-from cxrlens.quality.negative import OddRegression, odd_statistics
-from cxrlens.quality.noise import GrainRegression
-from cxrlens.quality.patches import SharpIslands
-from cxrlens.quality.regression import Regression
-from cxrlens.quality.texture import band_statistics, grain_statistics
-from cxrlens.quality.thresholds import former
-from cxrlens.quality.thresholds import settings as quality_settings
-from cxrlens.quality.thumbnail import SIDE, rank_thumbnail
-from cxrlens.radiographs import read_radiograph, resize
-from cxrlens.writing import write_text
+from cxrlens.files import write_text
+from cxrlens.phantoms import draw_phantom
+from cxrlens.quality.borders import EvenBorders, SharpIslands
+from cxrlens.quality.detail import (
+    BandRegression,
+    GrainRegression,
+    band_statistics,
+    grain_statistics,
+)
+from cxrlens.quality.exposure import DarkTone, OddRegression, odd_statistics, tone_statistics
+from cxrlens.quality.gate import SIDE, rank_thumbnail
+from cxrlens.quality.step import Regression, former
+from cxrlens.quality.step import settings as quality_settings
+from cxrlens.radiographs import grey as resize
+from cxrlens.radiographs import read_radiograph
 from quality_films import RAW, TRAINING, clean_films
 
 Film = NDArray[np.uint8]

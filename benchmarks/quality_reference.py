@@ -12,13 +12,9 @@ from scipy import ndimage
 from skimage import filters, measure, morphology, transform
 
 from cxrlens.quality import Chain
-from cxrlens.quality.blur import BandRegression
-from cxrlens.quality.borders import EvenBorders
-from cxrlens.quality.exposure import DarkTone
-from cxrlens.quality.negative import OddRegression
-from cxrlens.quality.noise import GrainRegression
-from cxrlens.quality.patches import SharpIslands
-from cxrlens.quality.texture import lively, sample_blocks
+from cxrlens.quality.borders import EvenBorders, SharpIslands
+from cxrlens.quality.detail import BandRegression, GrainRegression, lively, sample_blocks
+from cxrlens.quality.exposure import DarkTone, OddRegression
 
 Film = NDArray[np.uint8]
 
@@ -43,7 +39,7 @@ def shrink(film: Film, shape: tuple[int, int]) -> Film:
 
 
 def grain_statistics(film: Film) -> NDArray[np.float64]:
-    """Follow `cxrlens.quality.texture.grain_statistics`, block by block."""
+    """Follow `cxrlens.quality.detail.grain_statistics`, block by block."""
     blocks = lively(sample_blocks(film))
     per_block: list[list[float]] = []
     for block in blocks:
@@ -72,7 +68,7 @@ def grain_statistics(film: Film) -> NDArray[np.float64]:
 
 
 def band_statistics(film: Film) -> NDArray[np.float64]:
-    """Follow `cxrlens.quality.texture.band_statistics`."""
+    """Follow `cxrlens.quality.detail.band_statistics`."""
     levels, statistics = film.astype(np.float64), []
     blocks = film.shape[0] // 16, film.shape[1] // 16
     for sigma in (0.6, 1.0, 1.7, 2.9, 5.0):
@@ -88,7 +84,7 @@ def band_statistics(film: Film) -> NDArray[np.float64]:
 
 
 def rank_thumbnail(film: Film) -> NDArray[np.float64]:
-    """Follow `cxrlens.quality.thumbnail.rank_thumbnail`."""
+    """Follow `cxrlens.quality.gate.rank_thumbnail`."""
     from scipy.stats import rankdata
 
     small = shrink(film, (16, 16)).ravel()
@@ -96,7 +92,7 @@ def rank_thumbnail(film: Film) -> NDArray[np.float64]:
 
 
 def odd_statistics(film: Film) -> NDArray[np.float64]:
-    """Follow `cxrlens.quality.negative.odd_statistics`."""
+    """Follow `cxrlens.quality.exposure.odd_statistics`."""
     ranks = rank_thumbnail(film).reshape(16, 16)
     half = ((ranks + ranks[:, ::-1]) / 2)[:, :8].ravel()
     small = shrink(film, (112, 112)).astype(float)
@@ -120,7 +116,7 @@ def tone_statistics(film: Film) -> NDArray[np.float64]:
 
 
 def islands(film: Film, step: SharpIslands) -> float:
-    """Follow `cxrlens.quality.patches.SharpIslands`: how much the clearest island stands out."""
+    """Follow `cxrlens.quality.borders.SharpIslands`: how much the clearest island stands out."""
     most = 0.0
     for extreme, far in (
         (film <= step.level, film >= step.level + step.step),

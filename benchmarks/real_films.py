@@ -22,15 +22,15 @@ import pandas as pd
 from sklearn.metrics import f1_score
 
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.combine import split
 from cxrlens.collections.pairs import reduce_pairs
 from cxrlens.collections.readers import collect
-from cxrlens.collections.splits import split
 from cxrlens.evaluation.metrics import Metrics
-from cxrlens.evaluation.wording import estimate
+from cxrlens.evaluation.sources import estimate
+from cxrlens.files import write_text
 from cxrlens.main_job import evaluate, go_on, train
 from cxrlens.prediction import load
 from cxrlens.runs import Run
-from cxrlens.writing import write_text
 from record import DOCS, RESULTS, keep, kept, markdown, stamp
 
 SHARED = Path(__file__).parents[1] / "../shared"

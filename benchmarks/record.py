@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxrlens.writing import write_text
+from cxrlens.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"

@@ -14,12 +14,12 @@ from pathlib import Path
 import pandas as pd
 from sklearn.metrics import f1_score
 
-from cxrlens.evaluation.comparison import tables
-from cxrlens.evaluation.comparison.compare import Comparison, compare
-from cxrlens.evaluation.published import numbers
+from cxrlens.evaluation import published as numbers
+from cxrlens.evaluation.comparison import Comparison, compare
+from cxrlens.files import write_text
 from cxrlens.main_job import evaluate
+from cxrlens.reports import comparison as tables
 from cxrlens.runs import Run
-from cxrlens.writing import write_text
 from record import RESULTS, keep, kept, markdown, stamp
 from report_rows import BASELINES, NAMED_ROWS, ROWS, SECOND
 

@@ -35,9 +35,9 @@ from tests.serving.dicom_film import film_bytes
 from tests.serving.orthanc import Orthanc, free_port, until
 
 from cxrlens.collections.collection import read_collection
-from cxrlens.collections.phantom import write_phantoms
-from cxrlens.collections.splits import split
+from cxrlens.collections.combine import split
 from cxrlens.main_job import demo, train
+from cxrlens.phantoms import write_phantoms
 
 SMALL = (
     *("side=64", "model.blocks=[16]", "model.width=16", "training.max_epochs=3"),

@@ -26,9 +26,9 @@ from typing import Any
 
 import pandas as pd
 
-from cxrlens.collections.phantom import write_phantoms
+from cxrlens.files import write_text
+from cxrlens.phantoms import write_phantoms
 from cxrlens.radiographs.read import find_films
-from cxrlens.writing import write_text
 from record import DOCS, keep, kept, markdown, stamp
 
 CLIENTS = (1, 4, 16)
@@ -189,8 +189,8 @@ def main() -> None:
                 for clients in CLIENTS:
                     row = measured(port, clients, films, options.seconds)
                     found.setdefault((clients, batch), []).append(row)
+    from cxrlens.evaluation.card import card_of
     from cxrlens.runs.saved import open_model
-    from cxrlens.serving.card import card_of
 
     card = card_of(open_model(options.run))
     content = {

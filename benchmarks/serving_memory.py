@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cxrlens.writing import write_text
+from cxrlens.files import write_text
 from record import DOCS, keep, kept, markdown, stamp
 from serving_load import KIND, serving
 

@@ -22,16 +22,15 @@ import pandas as pd
 import torch
 
 from cxrlens.collections.cache import cache_films
-from cxrlens.collections.phantom import write_phantoms
-from cxrlens.models.build import build_model
+from cxrlens.files import write_text
+from cxrlens.models.evidence import build_model
+from cxrlens.phantoms import write_phantoms
 from cxrlens.quality.chain import CHAINS, Chain
+from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import find_films, read_radiograph
-from cxrlens.radiographs.resize import resize
-from cxrlens.recipes.parts import Loss
-from cxrlens.recipes.recipe import read_recipe
-from cxrlens.training.batches import CachedBatches, batches
+from cxrlens.recipes.recipe import Loss, read_recipe
+from cxrlens.training.films import CachedBatches, batches
 from cxrlens.training.losses import build_loss
-from cxrlens.writing import write_text
 from record import DOCS, RESULTS, keep, kept, markdown, stamp
 
 REPEATS = 3

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from cxrlens.collections.collection import LABELS
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.models.build import build_model
+from cxrlens.files import write_text
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.parts import Loss, Model
+from cxrlens.models.evidence import build_model
+from cxrlens.phantoms import draw_phantom
+from cxrlens.recipes.recipe import Loss, Model
 from cxrlens.training.losses import build_loss
 from cxrlens.training.precision import DEPTHWISE, apply_precision, measure_precisions
-from cxrlens.writing import write_text
 from record import RESULTS, keep, kept, markdown, stamp
 
 SIDE, BATCH, TURNS, STEPS = 160, 48, 3, 30

@@ -23,13 +23,13 @@ from sklearn.metrics import roc_auc_score
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.evaluation.measured import Interval
+from cxrlens.evaluation.diseases import Interval
 from cxrlens.evaluation.metrics import Metrics
-from cxrlens.evaluation.wording import estimate
+from cxrlens.evaluation.sources import estimate
+from cxrlens.files import write_text
 from cxrlens.main_job import evaluate, evaluate_on, go_on, train
 from cxrlens.quality.chain import Chain
 from cxrlens.runs import Run
-from cxrlens.writing import write_text
 from real_films import CXR, say
 from record import RESULTS, keep, kept, markdown, stamp
 

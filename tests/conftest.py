@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.collections.phantom import write_phantoms
-from cxrlens.collections.splits import split
+from cxrlens.collections.combine import split
+from cxrlens.phantoms import write_phantoms
 
 if TYPE_CHECKING:
     from cxrlens.runs import Run

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from cxrlens.cli import OWN_FAULT, say
-from cxrlens.errors import FilmError
-from cxrlens.pages.page import Page
-from cxrlens.visible import visible
+from cxrlens.errors import FilmError, visible
+from cxrlens.reports.page import Page
 
 ODD = "a\x1b[2J\u202egnp.exe\n\x85\ud800.png"
 SPELT = r"a\x1b[2J\u202egnp.exe\n\x85\ud800.png"

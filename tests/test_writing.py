@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.writing import (
+from cxrlens.files import (
     lock,
     moved_into_place,
     private_folder,
@@ -86,7 +86,7 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
 def killed_while_writing(target: Path, before: str) -> None:
     """Let another process write `target` and kill itself at the line `before`."""
     script = (
-        "import os, sys, pathlib, cxrlens.writing as w\n"
+        "import os, sys, pathlib, cxrlens.files as w\n"
         "target = pathlib.Path(sys.argv[1])\n"
         "replace = os.replace\n"
         "def watched(a, b):\n"
@@ -130,7 +130,9 @@ def test_what_is_being_written_and_what_is_not_ours_stays(tmp_path: Path) -> Non
     stranger.mkdir()
     with moved_into_place(tmp_path / "a") as draft:
         draft.write_text("a")
-        script = "import sys, pathlib, cxrlens.writing as w; w.write_text(pathlib.Path(sys.argv[1]), 'b')"
+        script = (
+            "import sys, pathlib, cxrlens.files as w; w.write_text(pathlib.Path(sys.argv[1]), 'b')"
+        )
         subprocess.run([sys.executable, "-c", script, str(tmp_path / "b")], check=True)
     assert (tmp_path / "a").read_text() == "a"
     assert (tmp_path / "b").read_text() == "b"
@@ -148,7 +150,7 @@ def test_a_private_file_and_folder_are_the_owners_alone(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from cxrlens.writing import lock
+from cxrlens.files import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

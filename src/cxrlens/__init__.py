@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cxrlens.collections.collection import read_collection as read_collection
+    from cxrlens.collections.combine import fold as fold
+    from cxrlens.collections.combine import split as split
     from cxrlens.collections.pairs import reduce_pairs as reduce_pairs
     from cxrlens.collections.readers import collect as collect
-    from cxrlens.collections.splits import fold as fold
-    from cxrlens.collections.splits import split as split
     from cxrlens.main_job import demo as demo
     from cxrlens.main_job import train as train
     from cxrlens.prediction.predictor import load as load
@@ -27,12 +27,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "collect": "cxrlens.collections.readers",
     "demo": "cxrlens.main_job",
-    "fold": "cxrlens.collections.splits",
+    "fold": "cxrlens.collections.combine",
     "load": "cxrlens.prediction.predictor",
     "read_collection": "cxrlens.collections.collection",
     "read_radiograph": "cxrlens.radiographs.read",
     "reduce_pairs": "cxrlens.collections.pairs",
-    "split": "cxrlens.collections.splits",
+    "split": "cxrlens.collections.combine",
     "train": "cxrlens.main_job",
 }
 """Public names and the modules that hold them, imported when first asked for."""

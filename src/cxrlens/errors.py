@@ -1,14 +1,44 @@
-"""Faults of a user's input, each one clear sentence that names the file or key and the way out.
+r"""Faults of a user's input, each one clear sentence that names the file or key and the way out.
 
-Everything that a user can get wrong is raised as a `CxrlensError`; the command line prints its
-sentence without a traceback, and a batch counts it and goes on with the rest.
+Text from elsewhere is shown so that it cannot act: a film may be called ``\x1b[2J`` and clear the screen,
+or end in ``gnp.exe`` read backwards. In tables, which are data, names stay as they are.
 """
 
 import sys
+import unicodedata
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from cxrlens.visible import visible
+_JOINERS = "\u200c\u200d"
+"""Persian and Indian scripts need them; they act on their neighbours alone."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Write out control and format characters and lone surrogates of a text as Python does.
+
+    Parameters
+    ----------
+    text
+        Whatever it is.
+    keep
+        Characters that stay, for example the ends of lines.
+
+    Examples
+    --------
+    >>> print(visible("a\x1b[2Jb\u202egnp.exe"))
+    a\x1b[2Jb\u202egnp.exe
+    >>> visible("Zoë 胸片.png")
+    'Zoë 胸片.png'
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in keep else _written_out(one) for one in text)
+
+
+def _written_out(one: str) -> str:
+    acts = unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") and one not in _JOINERS
+    return one.encode("unicode_escape").decode() if acts else one
+
 
 LONGEST = 1500
 """Letters of a sentence; what is quoted in a longer one is no name. Its end has the way out."""

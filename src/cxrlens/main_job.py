@@ -8,21 +8,20 @@ import pandas as pd
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.collections.phantom import write_phantoms
 from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.evaluation.assess import assess, assess_run, assess_scores
-from cxrlens.evaluation.disease_tables import points, separations
 from cxrlens.evaluation.diseases import Judged
 from cxrlens.evaluation.metrics import Metrics, read_metrics, write_metrics
-from cxrlens.evaluation.report import write_films_report, write_report
 from cxrlens.evaluation.scores import Scores, read_scores
-from cxrlens.evaluation.table_report import write_table_report
-from cxrlens.prediction.explained import explain_films
+from cxrlens.evaluation.tables import points, separations
+from cxrlens.files import moved_into_place, refuse_existing, refuse_filled
+from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Predictor, load
 from cxrlens.recipes.recipe import Recipe, read_recipe
+from cxrlens.reports.explained import explain_films
+from cxrlens.reports.run import write_films_report, write_report, write_table_report
 from cxrlens.runs.run import Run, write_predictions
 from cxrlens.runs.saved import open_model
-from cxrlens.writing import moved_into_place, refuse_existing, refuse_filled
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, steps done and steps in all."""

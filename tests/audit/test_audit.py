@@ -10,8 +10,8 @@ import pytest
 
 from cxrlens.audit import Audit, audit
 from cxrlens.collections.collection import Collection, collection_from
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CollectionError
+from cxrlens.phantoms import draw_phantom
 from cxrlens.reports.audit import write_audit
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def test_a_model_is_asked_without_lungs(small_run: "Run", tmp_path: Path) -> Non
 def test_the_verb_ends_with_1_for_what_matters_and_2_for_wrong_usage(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from cxrlens.cli.app import app
+    from cxrlens.cli import app
 
     collection = drawn_set(tmp_path, 60, mark=True)
     table = collection.write(tmp_path / "films.csv")

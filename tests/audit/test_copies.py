@@ -5,10 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.audit.copies import find_copies
-from cxrlens.audit.films import Films, read_films
+from cxrlens.audit.films import Films, find_copies, read_films
 from cxrlens.collections.collection import collection_from
-from cxrlens.collections.phantom import draw_phantom
+from cxrlens.phantoms import draw_phantom
 
 
 @pytest.fixture(scope="module")

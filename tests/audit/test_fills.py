@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cxrlens.audit.fills import FILLS, filled, lungs_alone
-from cxrlens.collections.phantom import draw_phantom
+from cxrlens.audit.views import FILLS, filled, lungs_alone
+from cxrlens.phantoms import draw_phantom
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.collections.phantom import write_phantoms
+from cxrlens.phantoms import write_phantoms
 from cxrlens.runs import Run
 
 

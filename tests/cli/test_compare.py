@@ -2,7 +2,7 @@ import shutil
 
 from typer.testing import CliRunner
 
-from cxrlens.cli.app import app
+from cxrlens.cli import app
 
 
 def test_compare_prints_the_tables_and_writes_them(small_run, tmp_path):

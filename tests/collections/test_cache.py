@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cxrlens.collections.cache import CachedFilms, cache_films
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import OutputError
+from cxrlens.phantoms import draw_phantom
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.read import read_radiograph
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens.cli.app import app
-from cxrlens.collections.merge import merge
+from cxrlens.cli import app
+from cxrlens.collections.combine import merge
 from cxrlens.collections.readers import LAYOUTS
 from cxrlens.errors import CollectionError
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.collections.naming import Words
 from cxrlens.collections.readers import collect_and_count
+from cxrlens.collections.tables import Words
 from cxrlens.errors import CollectionError
 
 

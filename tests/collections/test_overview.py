@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.collections.detection_steps import detection_steps
-from cxrlens.collections.overview import contradictions, write_overview
-from cxrlens.collections.phantom import draw_phantom, write_phantoms
-from cxrlens.collections.survey import Shelf, survey
+from cxrlens.collections.survey import Shelf, detection_steps, survey
 from cxrlens.errors import OutputError
+from cxrlens.phantoms import draw_phantom, write_phantoms
 from cxrlens.quality.chain import Chain
+from cxrlens.reports.overview import contradictions, write_overview
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.pairs import RULES, log_sum, reduce_pairs
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CollectionError
+from cxrlens.phantoms import draw_phantom
 
 
 def save(folder: Path, name: str, film: np.ndarray) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cxrlens.collections.copies import Blame, blame_copies
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.collections.phantom.defects import KINDS, draw_defect
+from cxrlens.phantoms import draw_phantom
+from cxrlens.phantoms.defects import KINDS, draw_defect
 
 Film = np.ndarray
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.collections.readers import LAYOUTS, collect, collect_and_count
-from cxrlens.collections.readers.age import years
-from cxrlens.collections.readers.nlm import reading_of
+from cxrlens.collections.readers.reading import years
+from cxrlens.collections.readers.tuberculosis import reading_of
 from cxrlens.errors import CollectionError
+from cxrlens.phantoms import draw_phantom
 from cxrlens.radiographs.read import read_radiograph
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrlens.collections.naming import Words
-from cxrlens.collections.phantom import write_phantoms
 from cxrlens.collections.readers import collect, collect_and_count
+from cxrlens.collections.tables import Words
 from cxrlens.errors import CollectionError
+from cxrlens.phantoms import write_phantoms
 
 CXR = Path(__file__).parents[2].parent / "shared" / "data" / "cxr"
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cxrlens.collections.collection import Collection
-from cxrlens.collections.overview import write_overview
+from cxrlens.collections.combine import fold, split
 from cxrlens.collections.same_films import (
     people,
     refuse_contradictions,
@@ -18,8 +18,8 @@ from cxrlens.collections.same_films import (
     same_rows,
     told,
 )
-from cxrlens.collections.splits import fold, split
 from cxrlens.errors import CollectionError
+from cxrlens.reports.overview import write_overview
 
 NAMES = ("normal", "pneumonia", "tuberculosis")
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import Collection
-from cxrlens.collections.splits import fold, split
+from cxrlens.collections.combine import fold, split
 from cxrlens.errors import CollectionError
 
 

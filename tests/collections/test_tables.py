@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import LABELS, Collection, read_collection
-from cxrlens.collections.merge import merge
+from cxrlens.collections.combine import fold, merge, split
 from cxrlens.collections.pairs import reduce_pairs
 from cxrlens.collections.readers import collect
-from cxrlens.collections.splits import fold, split
 from cxrlens.collections.tables import read_own_table, read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.runs.run import read_predictions, write_predictions

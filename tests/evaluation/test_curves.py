@@ -3,8 +3,8 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc
 
-from cxrlens.evaluation.curves import confusion_plot, learning_curve, reliability, roc_curves
 from cxrlens.evaluation.metrics import measure, probabilities
+from cxrlens.reports.curves import confusion_plot, learning_curve, reliability, roc_curves
 
 from .conftest import HISTORY
 from .drawn_predictions import CLASSES, draw

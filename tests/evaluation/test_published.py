@@ -1,6 +1,6 @@
 import numpy as np
 
-from cxrlens.evaluation.published import numbers
+from cxrlens.evaluation import published as numbers
 
 
 def test_table_1_is_the_macro_average_of_table_2():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from cxrlens.evaluation.ranking import confusion_matrix, roc_auc, roc_curve
+from cxrlens.evaluation.metrics import confusion_matrix, roc_auc, roc_curve
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 12])

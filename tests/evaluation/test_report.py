@@ -9,9 +9,8 @@ import pytest
 from cxrlens.errors import OutputError, RunError
 from cxrlens.evaluation.assess import assess, assess_run
 from cxrlens.evaluation.metrics import read_metrics
-from cxrlens.evaluation.mistakes import kind_of, mistakes
-from cxrlens.evaluation.report import write_films_report, write_report
-from cxrlens.pages.page import NOTICE
+from cxrlens.reports.page import NOTICE
+from cxrlens.reports.run import kind_of, mistakes, write_films_report, write_report
 from cxrlens.runs.run import Run
 
 from .drawn_predictions import CLASSES, draw

@@ -7,8 +7,7 @@ from torch import nn
 
 from cxrlens.explanation.gradcam import gradcam
 from cxrlens.models.backbones import build_backbone
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.heads import feed_forward
+from cxrlens.models.classifier import FilmClassifier, feed_forward
 from cxrlens.prediction.torch_network import TorchNetwork
 
 captum = pytest.importorskip("captum.attr")

@@ -5,10 +5,10 @@ import torch
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.gradcam import gradcam
 from cxrlens.explanation.heatmap import PALETTES, HeatMap, normalised, to_film
-from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
+from cxrlens.models.evidence import build_model
 from cxrlens.prediction.torch_network import TorchNetwork
-from cxrlens.recipes.parts import Model
+from cxrlens.recipes.recipe import Model
 
 FILM = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 

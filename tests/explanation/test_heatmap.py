@@ -7,7 +7,7 @@ import pytest
 from cxrlens.errors import CxrlensError, OutputError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap, normalised, to_film
 from cxrlens.explanation.methods import METHODS
-from cxrlens.explanation.sheet import SheetRow, sheet
+from cxrlens.reports.explained import SheetRow, sheet
 
 VALUES = np.zeros((60, 60), np.float32)
 VALUES[10:20, 10:20], VALUES[40:50, 40:50] = 1, -0.8

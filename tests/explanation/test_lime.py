@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from cxrlens.errors import CxrlensError
-from cxrlens.explanation.lime import draw_masks, lime, proximity, weighted_ridge
-from cxrlens.explanation.surrogate import fit_surrogate
+from cxrlens.explanation.lime import draw_masks, fit_surrogate, lime, proximity, weighted_ridge
 
 SIDE, GRID = 64, 6
 RNG = np.random.default_rng(2)

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.explanation.segments import superpixels
+from cxrlens.explanation.lime import superpixels
+from cxrlens.phantoms import draw_phantom
 
 
 def explained(film: np.ndarray, segments: np.ndarray) -> float:

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CxrlensError
 from cxrlens.lungs import find_lungs
-from cxrlens.lungs.network import NETWORK
+from cxrlens.lungs.fields import NETWORK
+from cxrlens.phantoms import draw_phantom
 
 
 def test_phantoms_lungs_are_found_in_any_tone() -> None:

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from cxrlens.errors import CxrlensError
-from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import soft_maximum
-from cxrlens.recipes.parts import Model
+from cxrlens.models.evidence import build_model, soft_maximum
+from cxrlens.recipes.recipe import Model
 
 FILMS = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8, generator=torch.Generator())
 

@@ -6,10 +6,9 @@ from torch import nn
 
 from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import build_backbone
-from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.parts import Model
-from cxrlens.recipes.recipe import read_recipe
+from cxrlens.models.evidence import build_model
+from cxrlens.recipes.recipe import Model, read_recipe
 
 PUBLISHED = {
     # keras.applications, without the classifier: weights and moving statistics.

@@ -5,7 +5,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from cxrlens.pages.figures import (
+from cxrlens.reports.figures import (
     PALETTE,
     class_colour,
     class_line,

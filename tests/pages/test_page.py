@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.pages.figures import figure
-from cxrlens.pages.page import NOTICE, FilmCard, Page, Plot, Tile, show
+from cxrlens.reports.figures import figure
+from cxrlens.reports.page import NOTICE, FilmCard, Page, Plot, Tile, show
 
 from .decoding import picture_of
 

@@ -8,13 +8,12 @@ import pytest
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError
+from cxrlens.export.bundle import export
+from cxrlens.files import file_digest
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.layers import LayerNorm, Linear, Relu, gradient
-from cxrlens.prediction.onnx_network import BundleNetwork
+from cxrlens.prediction.onnx_network import BundleNetwork, LayerNorm, Linear, Relu, gradient
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import manifest_digest, open_bundle
-from cxrlens.serving.export import export
-from cxrlens.writing import file_digest
 from tests.prediction.bundles import shaken
 
 

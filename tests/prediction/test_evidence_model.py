@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrlens.collections.phantom import write_phantoms
 from cxrlens.errors import CxrlensError
 from cxrlens.main_job import train
+from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import Prediction, load
 from cxrlens.runs import Run
 
@@ -77,7 +77,7 @@ def test_scores_come_from_the_map_that_is_shown(run: Run, drawn: Path) -> None:
 
 def test_a_bundle_gives_the_same_map(run: Run, drawn: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
-    from cxrlens.serving.export import export
+    from cxrlens.export.bundle import export
 
     export(run.path, tmp_path / "bundle")
     film = next((drawn / "images").iterdir())

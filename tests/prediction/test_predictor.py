@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import Collection
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CxrlensError, FilmError, OutputError, RunError
+from cxrlens.phantoms import draw_phantom
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.explained import explain_films
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
+from cxrlens.reports.explained import explain_films
 from cxrlens.runs import Run
 
 CLASSES = ["normal", "pneumonia", "tuberculosis"]

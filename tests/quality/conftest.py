@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxrlens.collections.phantom import draw_phantom
+from cxrlens.phantoms import draw_phantom
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import RecipeError
 from cxrlens.lungs import find_lungs
+from cxrlens.phantoms import draw_phantom
 from cxrlens.quality import Chain
-from cxrlens.radiographs import resize
+from cxrlens.radiographs import grey as resize
 
 Film = NDArray[np.uint8]
 

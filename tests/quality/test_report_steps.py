@@ -6,13 +6,10 @@ import pytest
 from numpy.typing import NDArray
 
 from cxrlens.quality import Chain
-from cxrlens.quality.blur import QuietResponse
-from cxrlens.quality.exposure import DarkMean
-from cxrlens.quality.negative import CornerNegative, bright_corner_share, invert
-from cxrlens.quality.noise import ResponseVariance
-from cxrlens.quality.step import Step
-from cxrlens.quality.thresholds import provenance, settings
-from cxrlens.radiographs import resize
+from cxrlens.quality.detail import QuietResponse, ResponseVariance
+from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share, invert
+from cxrlens.quality.step import Step, provenance, settings
+from cxrlens.radiographs import grey as resize
 
 Film = NDArray[np.uint8]
 

@@ -11,15 +11,19 @@ from skimage import data
 from skimage.metrics import structural_similarity
 
 from cxrlens.quality import DEFECTS, Chain
-from cxrlens.quality.borders import EvenBorders
+from cxrlens.quality.borders import EvenBorders, SharpIslands
+from cxrlens.quality.detail import (
+    GrainRegression,
+    band_statistics,
+    grain,
+    grain_statistics,
+    lively,
+    sample_blocks,
+)
 from cxrlens.quality.exposure import tone_statistics
-from cxrlens.quality.noise import GrainRegression, grain
-from cxrlens.quality.patches import SharpIslands
-from cxrlens.quality.step import Step
-from cxrlens.quality.texture import band_statistics, grain_statistics, lively, sample_blocks
-from cxrlens.quality.thresholds import provenance, settings
-from cxrlens.quality.thumbnail import rank_thumbnail
-from cxrlens.radiographs import resize
+from cxrlens.quality.gate import rank_thumbnail
+from cxrlens.quality.step import Step, provenance, settings
+from cxrlens.radiographs import grey as resize
 
 Film = NDArray[np.uint8]
 

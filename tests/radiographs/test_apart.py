@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.apart import decode_film_apart, end_decoders
+from cxrlens.radiographs.film import decode_film_apart, end_decoders
 from cxrlens.radiographs.read import decode_radiograph
 from tests.radiographs.dicom_films import native
 

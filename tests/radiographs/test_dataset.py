@@ -16,9 +16,9 @@ from pydicom.uid import (
 
 from cxrlens.collections.readers.dicom import tags_of
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.dataset import MOST_ELEMENTS, read_dataset
+from cxrlens.pacs.header import read_header
+from cxrlens.radiographs.dicom import MOST_ELEMENTS, read_dataset
 from cxrlens.radiographs.read import decode_radiograph
-from cxrlens.serving.dicom_node.header import read_header
 
 
 def begun(syntax: str, aside: int = 0) -> io.BytesIO:

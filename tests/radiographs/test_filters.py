@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from cxrlens.radiographs.filters import (
+from cxrlens.radiographs.grey import (
     box,
     clahe,
     gaussian,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrlens.errors import FilmError
+from cxrlens.errors import FilmError, visible
 from cxrlens.radiographs.read import (
     FILM_SUFFIXES,
     decode_radiograph,
@@ -23,7 +23,6 @@ from cxrlens.radiographs.read import (
     read_bytes,
     read_radiograph,
 )
-from cxrlens.visible import visible
 
 from .dicom_films import TWELVE, native
 from .drawn import coloured, drawn, png

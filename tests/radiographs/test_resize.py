@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage.transform import downscale_local_mean
 
-from cxrlens.radiographs.resize import resize
+from cxrlens.radiographs.grey import resize
 
 from .drawn import drawn
 

@@ -4,7 +4,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from cxrlens.radiographs.view import unsuitable, view_of
+from cxrlens.radiographs.dicom_tags import unsuitable, view_of
 
 
 def code(meaning="", value="", **more):

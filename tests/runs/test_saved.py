@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens.cli import app
+from cxrlens import cli as app
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import read_collection
 from cxrlens.errors import BundleError, CxrlensError, RunError
@@ -119,7 +119,7 @@ def test_a_cache_of_the_first_layout_is_used(first: Path) -> None:
 
 
 def test_a_spool_of_the_first_layout_is_taken_up(first: Path) -> None:
-    from cxrlens.serving.dicom_node.spool import Spool
+    from cxrlens.pacs.spool import Spool
 
     with Spool(first / "spool") as spool:
         counts = spool.counts()

@@ -6,12 +6,12 @@ import pytest
 from safetensors.numpy import save
 from typer.testing import CliRunner
 
-from cxrlens.cli import app
+from cxrlens import cli as app
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import ModelError, RunError
 from cxrlens.prediction import load
 from cxrlens.runs.run import Run
-from cxrlens.runs.weights import read_weights, write_weights
+from cxrlens.runs.stored import read_weights, write_weights
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from cxrlens.collections.collection import Collection
+from cxrlens.evaluation.card import ModelCard, card_of
+from cxrlens.export.bundle import export
 from cxrlens.prediction import Predictor
 from cxrlens.runs import Run
-from cxrlens.serving.card import ModelCard, card_of
-from cxrlens.serving.export import export
 
 
 @pytest.fixture(scope="session")

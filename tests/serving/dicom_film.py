@@ -9,7 +9,7 @@ from pydicom import uid
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from cxrlens.collections.phantom import draw_phantom
+from cxrlens.phantoms import draw_phantom
 
 CR = uid.ComputedRadiographyImageStorage
 DX = uid.DigitalXRayImageStorageForPresentation

@@ -12,8 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cxrlens.serving.dicom_node.durable import sync_folder, write_durably
-from cxrlens.serving.dicom_node.spool import Spool, key_of
+from cxrlens.pacs.spool import Spool, key_of, sync_folder, write_durably
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from cxrlens.serving.connections import Server
+from cxrlens.serving.limits import Server
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from cxrlens.serving import service
+from cxrlens.serving import work as service
 from cxrlens.serving.server import serve
 
 decode = service.decode_film_apart

@@ -17,14 +17,13 @@ import pytest
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError, FilmError
+from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.serving.api import create_app
-from cxrlens.serving.batching import Batcher
-from cxrlens.serving.card import ModelCard
 from cxrlens.serving.jobs import Jobs, Progress
 from cxrlens.serving.limits import LEAST_MEMORY, BusyError, Limits, Places
-from cxrlens.serving.service import Service, to_show
+from cxrlens.serving.work import Batcher, Service, to_show
 from tests.serving.live_server import live, port_of
 
 

@@ -18,11 +18,11 @@ import httpx
 import pytest
 from starlette.responses import Response
 
+from cxrlens.evaluation.card import ModelCard
 from cxrlens.prediction import Predictor
 from cxrlens.runs import Run
-from cxrlens.serving import connections
+from cxrlens.serving import limits as connections
 from cxrlens.serving.api import create_app
-from cxrlens.serving.card import ModelCard
 from cxrlens.serving.limits import Limits
 from tests.serving.certificate import certificate
 from tests.serving.live_server import live, port_of

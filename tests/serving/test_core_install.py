@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cxrlens.collections.collection import Collection
+from cxrlens.export.bundle import export
 from cxrlens.runs import Run
-from cxrlens.serving.export import export
 
 ROOT = Path(__file__).parents[2]
 

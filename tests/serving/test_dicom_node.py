@@ -14,18 +14,16 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens.cli.app import app
+from cxrlens.cli import app
 from cxrlens.errors import CxrlensError
+from cxrlens.pacs.courier import Courier, Patience, StoreNode, StowServer
+from cxrlens.pacs.header import ModelIdentity
+from cxrlens.pacs.log import plain
+from cxrlens.pacs.node import identify
+from cxrlens.pacs.receiver import Receiver, checked_aet
+from cxrlens.pacs.spool import Spool, key_of
+from cxrlens.pacs.worker import Worker
 from cxrlens.prediction import Predictor, load
-from cxrlens.serving.dicom_node.courier import Courier
-from cxrlens.serving.dicom_node.destination import StoreNode, StowServer
-from cxrlens.serving.dicom_node.identity import ModelIdentity
-from cxrlens.serving.dicom_node.journal import plain
-from cxrlens.serving.dicom_node.node import identify
-from cxrlens.serving.dicom_node.patience import Patience
-from cxrlens.serving.dicom_node.receiver import Receiver, checked_aet
-from cxrlens.serving.dicom_node.spool import Spool, key_of
-from cxrlens.serving.dicom_node.worker import Worker
 
 from .dicom_film import CR, CT, NAME, PATIENT, film_bytes, film_dataset
 from .dicom_peers import Archive, calling, send

@@ -13,11 +13,11 @@ import numpy as np
 import pydicom
 import pytest
 
+from cxrlens.pacs.courier import Destination, StoreNode, StowServer
+from cxrlens.pacs.node import Node, identify
+from cxrlens.pacs.spool import Spool, key_of
 from cxrlens.prediction import Predictor
 from cxrlens.runs.saved import open_model
-from cxrlens.serving.dicom_node.destination import Destination, StoreNode, StowServer
-from cxrlens.serving.dicom_node.node import Node, identify
-from cxrlens.serving.dicom_node.spool import Spool, key_of
 
 from .dicom_film import CR, film_bytes, film_dataset
 from .node_process import NodeProcess

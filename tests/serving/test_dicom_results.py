@@ -15,12 +15,17 @@ from pydicom.sr.coding import Code
 
 from cxrlens.errors import FilmError
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.serving.dicom_node.capture import secondary_capture
-from cxrlens.serving.dicom_node.header import read_header
-from cxrlens.serving.dicom_node.identity import ModelIdentity
-from cxrlens.serving.dicom_node.picture import LONGEST, SHORTEST, captioned, side_by_side
-from cxrlens.serving.dicom_node.result import NOTICE, Result
-from cxrlens.serving.dicom_node.structured_report import structured_report
+from cxrlens.pacs.header import ModelIdentity, read_header
+from cxrlens.pacs.results import (
+    LONGEST,
+    NOTICE,
+    SHORTEST,
+    Result,
+    captioned,
+    secondary_capture,
+    side_by_side,
+    structured_report,
+)
 
 from .dicom_film import CR, film_dataset, pixels_of, write_film
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.serving.dicom_node.spool import Spool, SpoolFullError, key_of
-from cxrlens.serving.dicom_node.trials import ENDS, Trials
+from cxrlens.pacs.spool import Spool, SpoolFullError, key_of
+from cxrlens.pacs.worker import ENDS, Trials
 
 LIFE = Path(__file__).with_name("dicom_life.py")
 KEY = key_of("1.2.3")

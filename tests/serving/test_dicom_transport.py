@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens.cli.app import app
+from cxrlens.cli import app
 from cxrlens.cli.say import NOTICE
-from cxrlens.serving import tls
-from cxrlens.serving.dicom_node import receiver, transport
-from cxrlens.serving.dicom_node.destination import StoreNode
-from cxrlens.serving.dicom_node.receiver import Receiver
-from cxrlens.serving.dicom_node.spool import Spool, key_of
+from cxrlens.pacs import receiver
+from cxrlens.pacs import receiver as transport
+from cxrlens.pacs.courier import StoreNode
+from cxrlens.pacs.receiver import Receiver
+from cxrlens.pacs.spool import Spool, key_of
+from cxrlens.serving import server as tls
 from tests.serving.certificate import certificate
 
 from .dicom_film import CR, DX, NAME, film_dataset

@@ -11,17 +11,17 @@ import torch
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError, OutputError, RunError
 from cxrlens.explanation.gradcam import gradcam
+from cxrlens.export import bundle as exporting
+from cxrlens.export.bundle import export
+from cxrlens.export.graph import leaf_layers, write_graph
 from cxrlens.main_job import train
-from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
+from cxrlens.models.evidence import build_model
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.layers import gradient
+from cxrlens.prediction.onnx_network import gradient
 from cxrlens.prediction.torch_network import TorchNetwork
-from cxrlens.recipes.parts import Model
+from cxrlens.recipes.recipe import Model
 from cxrlens.runs import Run
-from cxrlens.serving import export as exporting
-from cxrlens.serving.export import export
-from cxrlens.serving.graph import leaf_layers, write_graph
 from tests.prediction.bundles import shake, shaken
 
 SMALL = (
@@ -117,7 +117,7 @@ def test_without_maps_the_bundle_still_predicts(
     small_run: Run, phantoms: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    from cxrlens.serving import graph
+    from cxrlens.export import graph
 
     # A head with a layer that has no gradient here stands for any network that cannot be explained.
     monkeypatch.setattr(graph, "_layers", lambda head: [])

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens.cli import app
+from cxrlens import cli as app
+from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.method import Answer, Method, Question
 from cxrlens.explanation.methods import METHODS
 from cxrlens.prediction import Predictor
 from cxrlens.serving.api import create_app
-from cxrlens.serving.card import ModelCard
 from tests.serving.live_server import live
 
 CHROMIUM = shutil.which("chromium")

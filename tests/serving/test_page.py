@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from cxrlens.collections.collection import Collection
+from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.serving.api import create_app
-from cxrlens.serving.card import ModelCard
 from cxrlens.serving.jobs import Jobs, Progress
 from cxrlens.serving.limits import Limits
 from cxrlens.serving.page import page_files

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cxrlens.collections.phantom import boxes_round, draw_phantom
-from cxrlens.radiographs.filters import clahe
-from cxrlens.recipes.parts import Augmentation
+from cxrlens.phantoms import boxes_round, draw_phantom
+from cxrlens.radiographs.grey import clahe
+from cxrlens.recipes.recipe import Augmentation
 from cxrlens.training.augment import CLAHE_CLIP, Draw, augment, draw, move, shade
 
 FILM = torch.zeros(1, 64, 64, dtype=torch.uint8)

@@ -12,10 +12,9 @@ from cxrlens.errors import CxrlensError, RecipeError, RunError
 from cxrlens.main_job import train
 from cxrlens.prediction.linear_network import film_features
 from cxrlens.prediction.predictor import load
-from cxrlens.recipes.parts import Baseline
-from cxrlens.recipes.recipe import read_recipe
+from cxrlens.recipes.recipe import Baseline, read_recipe
 from cxrlens.training.baselines import fit_baseline
-from cxrlens.training.search import space_of
+from cxrlens.training.tuning import space_of
 
 KINDS = ("thumbnail-ridge", "pca-svm", "hog-svm")
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cxrlens.training.batches import BatchOrder, CachedBatches, batches
+from cxrlens.training.films import BatchOrder, CachedBatches, batches
 
 
 def test_every_film_comes_once_an_epoch_in_a_new_order() -> None:

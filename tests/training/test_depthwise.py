@@ -7,8 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cxrlens.training.depthwise import _DepthwiseConvolution, is_depthwise, split_gradients
-from cxrlens.training.precision import DEPTHWISE, apply_precision
+from cxrlens.training.precision import (
+    DEPTHWISE,
+    _DepthwiseConvolution,
+    apply_precision,
+    is_depthwise,
+    split_gradients,
+)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), list(product((1, 2, 3, 5, 7), (1, 2, 3))))

@@ -8,17 +8,16 @@ import torch
 from safetensors.torch import load_file
 
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.combine import split
 from cxrlens.collections.outlines import read_boxes
-from cxrlens.collections.phantom import write_phantoms
-from cxrlens.collections.splits import split
 from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError
-from cxrlens.models.build import build_model
+from cxrlens.models.evidence import build_model
+from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.torch_network import load_classifier
-from cxrlens.recipes.parts import Training
-from cxrlens.recipes.recipe import Recipe, read_recipe
+from cxrlens.recipes.recipe import Recipe, Training, read_recipe
 from cxrlens.runs import Run
 from cxrlens.training.fit import resume, train
-from cxrlens.training.optimise import build_optimiser, build_schedule
+from cxrlens.training.module import build_optimiser, build_schedule
 
 
 def small(*settings: str) -> Recipe:

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from cxrlens.collections.outlines import Boxes, Lungs
-from cxrlens.collections.phantom import draw_phantom
 from cxrlens.errors import CollectionError
+from cxrlens.phantoms import draw_phantom
 from cxrlens.quality.chain import Chain
-from cxrlens.recipes.parts import MapTeaching
-from cxrlens.training.guidance import SIDE, draw_guidance
+from cxrlens.recipes.recipe import MapTeaching
+from cxrlens.training.augment import SIDE, draw_guidance
 from cxrlens.training.losses import map_loss
 
 CHAIN = Chain.named("none", 64)

@@ -17,7 +17,7 @@ from cxrlens.recipes.leave_out import leave_out, staying
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training.fit import train as fit
-from cxrlens.training.search import space_of
+from cxrlens.training.tuning import space_of
 
 SMALL = ("side=64", "baseline.thumbnail=8")
 

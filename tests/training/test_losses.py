@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxrlens.recipes.parts import Loss
+from cxrlens.recipes.recipe import Loss
 from cxrlens.training.losses import build_loss, class_weights
 
 RNG = np.random.default_rng(0)

@@ -16,8 +16,7 @@ from cxrlens.main_job import evaluate, evaluate_on
 from cxrlens.prediction import load
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
-from cxrlens.training.fit import resume, train
-from cxrlens.training.members import members_of
+from cxrlens.training.fit import members_of, resume, train
 
 QUICK = (
     "side=64",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cxrlens.errors import RunError
-from cxrlens.training.progress_files import SafetensorsCheckpoints
+from cxrlens.training.module import SafetensorsCheckpoints
 
 
 def test_a_checkpoint_comes_back_as_it_went(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cxrlens.training.sampling import balanced, log_prior, shuffled
+from cxrlens.training.films import balanced, log_prior, shuffled
 
 # A place with both, a large one with pneumonia alone, a small one with normal films alone.
 SOURCES = np.array([0] * 100 + [1] * 900 + [2] * 16)

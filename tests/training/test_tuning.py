@@ -11,12 +11,20 @@ import pytest
 from cxrlens.errors import OutputError, RecipeError, RunError
 from cxrlens.evaluation.metrics import measure
 from cxrlens.models.backbones import build_backbone
-from cxrlens.models.freezing import freeze
+from cxrlens.models.classifier import freeze
 from cxrlens.recipes.recipe import read_recipe
+from cxrlens.reports.study import write_study_page
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
-from cxrlens.training.search import RATE_HIGH, RATE_RATIO, WIDTHS, apply, freezing_depths, space_of
-from cxrlens.training.tuning import tune
+from cxrlens.training.tuning import (
+    RATE_HIGH,
+    RATE_RATIO,
+    WIDTHS,
+    apply,
+    freezing_depths,
+    space_of,
+    tune,
+)
 
 TINY = ("side=32", "model.blocks=[4]", "training.batch=16", "training.precision=float32")
 
@@ -63,8 +71,8 @@ def test_the_winner_is_a_recipe_that_trains(study, phantoms, cache, tmp_path):
 
 
 def test_the_page_shows_every_trial(study):
-    found, _ = study
-    page = found.page.read_text("utf-8")
+    found, folder = study
+    page = write_study_page(folder / "study.html", found).read_text("utf-8")
     assert "0000" in page
     assert "0001" in page
     assert f"{max(trial.value for trial in found.trials):.4f}" in page

@@ -5,6 +5,6 @@ and across; what a model makes of films without lungs. It returns data; `cxrlens
 """
 
 from cxrlens.audit.collection import Audit, audit
-from cxrlens.audit.fills import Lungs
+from cxrlens.audit.views import Lungs
 
 __all__ = ["Audit", "Lungs", "audit"]

@@ -1,8 +1,4 @@
-"""The audit of a collection: every part in its order, and what could not be known.
-
-It answers whether figures measured on a table can be believed: do copies or patients stand on both
-sides of a split, can the label be told without the lungs, and does a model do so.
-"""
+"""The audit of a collection: every part in its order, and what could not be known."""
 
 import json
 from collections.abc import Callable
@@ -14,18 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.copies import find_copies
-from cxrlens.audit.fills import LEAST, Lungs
-from cxrlens.audit.films import Films, read_films
-from cxrlens.audit.leaks import Leaks, find_leaks
-from cxrlens.audit.place import PlaceMap, place_maps
-from cxrlens.audit.probes import Probed, Seen, probe, scopes
+from cxrlens.audit.films import Films, Leaks, find_copies, find_leaks, read_films
+from cxrlens.audit.probes import PlaceMap, Probed, Seen, place_maps, probe, scopes
 from cxrlens.audit.reliance import Reliance, rely
 from cxrlens.audit.verdict import Finding, verdict
-from cxrlens.audit.views import VIEWS, lung_views, table_views
+from cxrlens.audit.views import LEAST, VIEWS, Lungs, lung_views, table_views
 from cxrlens.collections.collection import Collection
+from cxrlens.files import refuse_existing, write_text
 from cxrlens.prediction import Predictor
-from cxrlens.writing import refuse_existing, write_text
 
 Stages = Callable[[str, int, int], None]
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.fills import FILLS, LEAST, Lungs, filled, lungs_alone
 from cxrlens.audit.films import Progress
 from cxrlens.audit.probes import EVERYWHERE, LEAST_PATIENTS
 from cxrlens.audit.ridge import Told, measured
+from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
 from cxrlens.collections.collection import LABELS
 from cxrlens.errors import FilmError
 from cxrlens.evaluation.metrics import patient_codes

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cxrlens.audit.leaks import Leaks
-from cxrlens.audit.place import GRID, PlaceMap
-from cxrlens.audit.probes import EVERYWHERE, Probed
+from cxrlens.audit.films import Leaks
+from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Reliance, Relied
 from cxrlens.audit.views import CORNERS
-from cxrlens.evaluation.sources import TELLING, guessed_by_source
-from cxrlens.evaluation.wording import listed, percent
+from cxrlens.evaluation.sources import TELLING, guessed_by_source, listed, percent
 
 SERIOUS = 0.70
 """Lower end of an AUC's interval from which what should tell nothing tells too much."""

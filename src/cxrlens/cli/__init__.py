@@ -7,11 +7,64 @@ import os
 import sys
 import tempfile
 import traceback
+from typing import Annotated
+
+import typer
 
 from cxrlens import __version__
-from cxrlens.cli.app import app
+from cxrlens.cli.arguments import ExplainCommand
+from cxrlens.cli.collections import check, collect, explore, merge, pairs, repair, split
+from cxrlens.cli.evaluate import audit, compare, evaluate
+from cxrlens.cli.models import demo, explain, export, predict, train, tune
 from cxrlens.cli.say import fault
+from cxrlens.cli.serve import dicom_node, serve
 from cxrlens.errors import CxrlensError, missing
+
+app = typer.Typer(
+    name="cxrlens",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Learns to tell normal, pneumonia and tuberculosis apart on chest radiographs, and shows what "
+    "it looked at.\n\nThe shortest way: `cxrlens demo`. With films of your own: `collect`, `split`, "
+    "`train`, then `predict` and `explain`.\n\nResearch use only: not a medical device, not a diagnosis.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cxrlens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Options of cxrlens itself; its help stands above."""
+
+
+app.command()(demo)
+app.command()(collect)
+app.command()(explore)
+app.command()(merge)
+app.command()(check)
+app.command()(repair)
+app.command()(pairs)
+app.command()(split)
+app.command()(train)
+app.command()(tune)
+app.command()(evaluate)
+app.command()(compare)
+app.command()(audit)
+app.command(cls=ExplainCommand)(explain)
+app.command()(predict)
+app.command()(export)
+app.command()(serve)
+app.command()(dicom_node)
 
 OWN_FAULT = 70
 """Exit code of a fault of cxrlens itself, as in sysexits.h."""

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cxrlens.cli.say import err, escape
 from cxrlens.errors import CxrlensError, FilmError
@@ -78,3 +79,30 @@ def films_in(paths: list[Path], verb: str = "predict") -> list[Path]:
             f"there is no film below {named}: name a folder of PNG, JPEG, TIFF, BMP, WebP or DICOM files"
         )
     return films
+
+
+OPTION = "method"
+"""The parameter of the verb that names a method."""
+
+
+def complete(incomplete: str) -> list[tuple[str, str]]:
+    """Offer a shell the methods whose names begin so, with what they show."""
+    from cxrlens.explanation.methods import METHODS
+
+    return [(name, method.about) for name, method in METHODS.items() if name.startswith(incomplete)]
+
+
+class ExplainCommand(TyperCommand):
+    """The verb explain, whose help says what each method shows."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help with the names of the methods, and their words, in it."""
+        told = complete("")
+        for option in self.params:
+            if option.name == OPTION:
+                listed = "; ".join(f"{name}: {about}" for name, about in told)
+                option.metavar = "|".join(name for name, _ in told)
+                option.help = (  # type: ignore[attr-defined]
+                    f"How to explain (default: the first that suits the model). {listed}."
+                )
+        super().format_help(ctx, formatter)

@@ -1,4 +1,4 @@
-"""Verbs about which films there are: collect, merge, pairs, split."""
+"""Verbs about films: collect, explore, merge, pairs, split, check, repair."""
 
 import shlex
 from pathlib import Path
@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrlens.cli.arguments import Force, OutFile, Seed, Table
+from cxrlens.cli.arguments import ChainName, Films, Force, OutFile, OutFolder, Seed, Table, films_in
 from cxrlens.cli.say import done, end_with, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from cxrlens.collections.collection import Collection
+    from cxrlens.collections.outlines import Boxes, Lungs
+
 
 Meanings = Annotated[
     list[str] | None,
@@ -21,12 +30,6 @@ Meanings = Annotated[
 
 _DECODED = 2000
 """Films that `split` decodes unasked to find copies; more take long, so the user says it."""
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from cxrlens.collections.collection import Collection
-    from cxrlens.collections.outlines import Boxes, Lungs
 
 
 def collect(
@@ -63,10 +66,10 @@ def collect(
     Boxes round findings (`tbx11k`, `rsna`) go to FILE with `-boxes.csv` at its end, lung masks (`nlm`) to
     `-lungs.csv`: `cxrlens train evidence-lite0` learns from them.
     """
-    from cxrlens.collections.naming import Words, nearly
     from cxrlens.collections.outlines import beside
     from cxrlens.collections.readers import collect_and_count
-    from cxrlens.writing import refuse_existing
+    from cxrlens.collections.tables import Words, nearly
+    from cxrlens.files import refuse_existing
 
     collected = collect_and_count(layout, folder, salt, Words.of(meanings) if meanings else None)
     collection = collected.collection
@@ -109,9 +112,9 @@ def merge(
     that is in two tables. A film without a source gets its table's name. Known overlaps between public
     sets are told. Boxes and lung masks beside the tables (`-boxes.csv`, `-lungs.csv`) are merged alike.
     """
-    from cxrlens.collections.merge import merge
+    from cxrlens.collections.combine import merge
     from cxrlens.collections.outlines import beside
-    from cxrlens.writing import refuse_existing
+    from cxrlens.files import refuse_existing
 
     merged = merge(films)
     drawn = {
@@ -160,7 +163,7 @@ def pairs(
     """
     from cxrlens.collections.collection import Collection, read_collection
     from cxrlens.collections.pairs import reduce_pairs
-    from cxrlens.writing import refuse_existing
+    from cxrlens.files import refuse_existing
 
     left_out = out.with_name(f"{out.stem}-left{out.suffix}")
     for path in (out, left_out):
@@ -212,9 +215,9 @@ def split(
     one split.
     """
     from cxrlens.collections.collection import read_collection
-    from cxrlens.collections.naming import Words
+    from cxrlens.collections.combine import fold, split
     from cxrlens.collections.same_films import same_bytes, same_pixels, told
-    from cxrlens.collections.splits import fold, split
+    from cxrlens.collections.tables import Words
 
     read = read_collection(films, Words.of(meanings) if meanings else None)
     images = read.films["image"].tolist()
@@ -242,3 +245,82 @@ def split(
     notes = "".join(f"\nNote: {sentence}" for sentence in told(read.films, same)) + how
     done(f"{out}: {shares}{known}{notes}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
     end_with(collection.missing)
+
+
+def explore(
+    films: Table,
+    out: OutFile,
+    chain: ChainName = "robust",
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Write one page of what is in a collection: counts, sizes, intensities, defects, samples.
+
+    Films that cannot be read are listed on the page, and the exit code is 1. Films that are there twice,
+    by their pixels, are told.
+    """
+    from cxrlens.collections.collection import read_collection
+    from cxrlens.reports.overview import write_overview
+
+    collection = read_collection(films)
+    with stage("look at films") as bar:
+        found = write_overview(collection, out, chain, seed, force, bar)
+    twice = "".join(f"\nNote: {sentence}" for sentence in found.twice)
+    done(f"{out}: {len(collection)} films{twice}", f"open {out} in a browser")
+    end_with(found.failures)
+
+
+DEFAULT_CHAIN = "robust"
+
+
+def check(
+    films: Films,
+    csv: Annotated[Path, typer.Option(metavar="FILE", help="The findings table to write.")],
+    chain: ChainName = DEFAULT_CHAIN,
+    force: Force = False,
+) -> None:
+    """Say what is wrong with films: negative, underexposed, noisy, blurred, with a score each."""
+    from cxrlens.files import moved_into_place, refuse_existing
+    from cxrlens.quality.batch import check_films
+    from cxrlens.quality.chain import Chain
+
+    refuse_existing(csv, force)
+    found = films_in(films)
+    with stage("check") as bar:
+        findings, failures = check_films(found, Chain.named(chain), bar)
+    with moved_into_place(csv) as draft:
+        findings.to_csv(draft, index=False)
+    done(f"{csv}: {_quality_counts(findings)}", f"cxrlens repair {films[0]} -o repaired")
+    end_with(failures)
+
+
+def repair(
+    films: Films,
+    out: OutFolder,
+    chain: ChainName = DEFAULT_CHAIN,
+    side: Annotated[int, typer.Option(min=32, max=4096, help="Pixels of the square copies.")] = 224,
+    force: Force = False,
+) -> None:
+    """Write repaired square copies of films into a folder, and findings.csv beside them."""
+    from cxrlens.files import moved_into_place, refuse_existing
+    from cxrlens.quality.batch import repair_films
+    from cxrlens.quality.chain import Chain
+
+    table = out / "findings.csv"
+    refuse_existing(table, force)
+    found = films_in(films)
+    with stage("repair") as bar:
+        findings, failures = repair_films(found, Chain.named(chain, side), out, force, bar)
+    with moved_into_place(table) as draft:
+        findings.to_csv(draft, index=False)
+    done(
+        f"{out}: {_quality_counts(findings)}; what was found and done is in {table}",
+        f"look at the copies, then cxrlens predict {out} --model MODEL --csv predictions.csv",
+    )
+    end_with(failures)
+
+
+def _quality_counts(findings: "pd.DataFrame") -> str:
+    defects = [name for name in findings if f"{name}_score" in findings]
+    found = ", ".join(f"{int(findings[name].sum())} {name}" for name in defects)
+    return f"{len(findings)} films ({found})" if len(findings) else "no film"

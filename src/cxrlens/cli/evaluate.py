@@ -1,17 +1,27 @@
-"""The verb evaluate: how good a model is, or a table of scores of anybody's."""
+"""Verbs about how good it is: evaluate, compare, audit."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrlens.cli.arguments import Cache, Force, Model, refuse_model, the_model
-from cxrlens.cli.say import done, end_with, escape, out, say_table, stage
+from cxrlens.cli.arguments import (
+    Cache,
+    Device,
+    Force,
+    Model,
+    OutFolder,
+    Seed,
+    Table,
+    refuse_model,
+    the_model,
+)
+from cxrlens.cli.say import done, end_with, err, escape, out, say_table, stage, stages
 from cxrlens.errors import CxrlensError
 
 if TYPE_CHECKING:
-    from cxrlens.evaluation.disease_tables import Diseases
     from cxrlens.evaluation.metrics import Metrics
+    from cxrlens.evaluation.tables import Diseases
     from cxrlens.runs.run import Run
 
 
@@ -129,8 +139,8 @@ def _table(
 
 def say_metrics(run: "Run") -> None:
     """Print a run's figures: a line a split, and each disease within its source, inside and outside."""
-    from cxrlens.evaluation.disease_tables import beside_text
     from cxrlens.evaluation.metrics import read_metrics
+    from cxrlens.evaluation.tables import beside_text
 
     found = read_metrics(run.path / "metrics.json")
     for name, metrics in found.items():
@@ -154,7 +164,7 @@ def _say(name: str, metrics: "Metrics") -> None:
 
 
 def _say_diseases(diseases: "Diseases") -> None:
-    from cxrlens.evaluation import disease_tables as tables
+    from cxrlens.evaluation import tables
     from cxrlens.evaluation.diseases import OWN, VALIDATED
 
     parts = [
@@ -181,3 +191,117 @@ def _say_diseases(diseases: "Diseases") -> None:
             say_table(table, title)
     for line in tables.unknown(diseases):
         out.print(escape(line))
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN|TABLE...",
+            help="Finished run folders, or tables of scores of anybody's models.",
+        ),
+    ],
+    folder: OutFolder,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show the report's numbers beside ours.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option(min=100, help="Bootstrap samples of patients for intervals and p.")
+    ] = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Set runs beside each other: overall, class by class, paired on the same films, curves.
+
+    DIR gets overall.csv, per-class.csv, runs.csv, pairs.csv, sources.csv, disease-pairs.csv, comparison.md
+    and comparison.html. With a TABLE among them each disease is held against normal films, in all and within
+    each source: diseases.csv, pairs.csv and comparison.html.
+    """
+    from cxrlens.evaluation import published as numbers
+    from cxrlens.evaluation.comparison import compare as compare_runs
+    from cxrlens.evaluation.comparison import compare_scores
+    from cxrlens.evaluation.tables import paired_text
+    from cxrlens.reports import comparison as tables
+    from cxrlens.reports.comparison import write_comparison, write_scored
+
+    if any(not path.is_dir() for path in runs):
+        if published:
+            raise typer.BadParameter(
+                "--published is for runs; with a table among them leave it out"
+            )
+        scored = compare_scores(runs, resamples=resamples, seed=seed)
+        page = write_scored(scored, folder, force)
+        say_table(
+            scored.each_text(), "Each disease against normal films, 95 % intervals by patient"
+        )
+        if scored.pairs:
+            say_table(paired_text(scored.pairs), "On the same films: difference of AUC")
+        for caution in scored.cautions():
+            out.print(f"[yellow]{escape(caution)}[/]")
+        done(f"{folder}: open {page}")
+        return
+
+    found = compare_runs(runs, published=published, resamples=resamples, seed=seed)
+    page = write_comparison(found, folder, force)
+    say_table(tables.overall_text(found, brief=True), "Overall (macro averages, 95 % intervals)")
+    say_table(tables.per_class_text(found, brief=True), "Class by class")
+    if found.pairs:
+        shown = tables.shown_pairs(found)[0]
+        say_table(tables.pairs_text(shown, brief=True), "On the same films")
+        within = paired_text(shown)
+        if len(within):
+            say_table(within, "Each disease against normal films: difference of AUC")
+    if found.chosen:
+        out.print(escape(f"{tables.MARK} best validation macro F1: {found.chosen}"))
+    for caution in [*([numbers.CAUTION] if published else []), *found.cautions()]:
+        out.print(f"[yellow]{escape(caution)}[/]")
+    done(f"{folder}: open {page}")
+
+
+def audit(
+    films: Table,
+    folder: OutFolder,
+    model: Model = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(help="What exit code 1 stands for: serious findings, any note, or nothing."),
+    ] = "serious",
+    seed: Seed = 0,
+    device: Device = "cpu",
+    force: Force = False,
+) -> None:
+    """Ask whether figures on a collection can be believed: copies, leaks, shortcuts.
+
+    DIR gets audit.html, audit.json and copies.csv. With --model it is asked, too, what the model still
+    tells of films without lungs. Exit code 0: nothing serious; 1: something serious was found, or films
+    could not be read; 2: wrong usage. --fail-on note also ends with 1 for notes, --fail-on never with 1
+    for unreadable films only.
+    """
+    from cxrlens.audit import audit as audit_collection
+    from cxrlens.audit.views import network_lungs
+    from cxrlens.collections.collection import read_collection
+    from cxrlens.files import refuse_filled
+    from cxrlens.prediction import load
+    from cxrlens.reports.audit import write_audit
+
+    if fail_on not in ("serious", "note", "never"):
+        raise typer.BadParameter("--fail-on is serious, note or never")
+    refuse_model(films, "audit", "FILMS.CSV")
+    refuse_filled(folder, force)
+    collection = read_collection(films, shared_too=True)
+    predictor = load(model, device) if model else None
+    with stages() as bars:
+        found = audit_collection(collection, network_lungs, predictor, seed, bars)
+    found.write(folder, force)
+    write_audit(folder / "audit.html", found, films.name, str(model or ""), force)
+    for one in found.findings:
+        (err if one.serious else out).print(
+            f"{'serious' if one.serious else 'note'}: {escape(one.sentence)}"
+        )
+    serious = sum(one.serious for one in found.findings)
+    said = f"{serious} serious findings" if serious else "nothing serious found"
+    done(f"{folder}: {len(found.films)} films, {said}", f"open {folder / 'audit.html'}")
+    end_with(found.films.failures)
+    matters = len(found.findings) if fail_on == "note" else serious
+    if matters and fail_on != "never":
+        raise typer.Exit(1)

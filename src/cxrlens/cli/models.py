@@ -1,4 +1,4 @@
-"""Verbs about models: demo, train, explain, predict."""
+"""Verbs about models: demo, train, tune, explain, predict, export."""
 
 import json
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ from cxrlens.cli.arguments import (
     Force,
     Model,
     OutFolder,
+    Table,
+    complete,
     films_in,
     the_model,
 )
 from cxrlens.cli.evaluate import say_metrics
-from cxrlens.cli.methods import complete
-from cxrlens.cli.say import NOTICE, done, end_with, escape, fault, out, stage, stages
+from cxrlens.cli.say import NOTICE, done, end_with, err, escape, fault, out, stage, stages
+from cxrlens.errors import need
 
 
 def demo(
@@ -167,7 +169,7 @@ def explain(
 ) -> None:
     """Show where the model looked: heat maps beside the films, a sheet a class, one page with all."""
     from cxrlens.prediction import load
-    from cxrlens.prediction.explained import explain_films
+    from cxrlens.reports.explained import explain_films
 
     found = films_in(films, "explain")
     predictor = load(the_model(model), device)
@@ -224,3 +226,88 @@ def predict(
         f"cxrlens explain FILM... --model {model} -o explained",
     )
     end_with(result.failures)
+
+
+def tune(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A shipped recipe, or a YAML file.")
+    ],
+    films: Table,
+    folder: Annotated[
+        Path, typer.Option("-o", "--out", metavar="STUDY", help="The study's folder, new or begun.")
+    ],
+    trials: Annotated[
+        int, typer.Option(min=1, help="Trials that the study shall have in all.")
+    ] = 20,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change what is not searched."),
+    ] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+) -> None:
+    """Search learning rates, layer width, dropout and depth of freezing; leave the best as a recipe.
+
+    The same command goes on with a study that was interrupted. Several processes may run it on one
+    folder at once. No trial meets the test films.
+    """
+    need("train", "tune", what="tuning")
+    from cxrlens.collections.collection import read_collection
+    from cxrlens.recipes.recipe import read_recipe
+    from cxrlens.reports.study import write_study_page
+    from cxrlens.training.tuning import tune
+
+    collection = read_collection(films)
+    with stages() as bars:
+        found = tune(
+            read_recipe(recipe, settings or ()),
+            collection,
+            folder,
+            trials=trials,
+            device=device,
+            cache=cache,
+            progress=bars,
+            on_trial=lambda stands: write_study_page(folder / "study.html", stands),
+        )
+    page = write_study_page(folder / "study.html", found)
+    complete = [trial for trial in found.trials if trial.value is not None]
+    out.print(
+        f"{len(found.trials)} trials, {len(complete)} finished"
+        + (
+            f", best validation macro F1 {max(t.value or 0 for t in complete):.4f}"
+            if complete
+            else ""
+        )
+    )
+    then = f"cxrlens train {found.best} {films} -o runs/NAME" if found.best else ""
+    done(f"{folder}: open {page}", then)
+    end_with(collection.missing)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    folder: Annotated[
+        Path, typer.Option("-o", "--out", metavar="BUNDLE", help="The bundle to make, a folder.")
+    ],
+    force: Force = False,
+) -> None:
+    """Export a run as a bundle: every verb that takes a model takes it, without PyTorch.
+
+    It is compared with the run before it is put in place: probabilities and Grad-CAM are the same.
+    """
+    from cxrlens.export.bundle import export
+
+    with stages() as bars:
+        result = export(run, folder, force=force, progress=bars)
+    if result.without_maps:
+        err.print(result.without_maps)
+    if result.unknown:
+        err.print(
+            f"{result.unknown} films of training and validation are gone: evaluate cannot recognise "
+            "them among other films."
+        )
+    done(
+        f"{result.path}: {result.bytes / 1e6:.1f} MB, probabilities within {result.difference:.1e} "
+        "of the run's.",
+        f"cxrlens predict FILM... --model {result.path}",
+    )

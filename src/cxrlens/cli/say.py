@@ -12,7 +12,7 @@ from rich.markup import escape as _plain
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cxrlens.visible import visible
+from cxrlens.errors import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,12 +1,14 @@
-"""The verb serve: an API and a page for one model."""
+"""Verbs that stay: serve, and the DICOM node."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cxrlens.cli.arguments import Device, Model, the_model
-from cxrlens.cli.say import NOTICE, err
+from cxrlens.cli.say import NOTICE, done, err
+from cxrlens.errors import need
 
 _MIB = 1024 * 1024
 
@@ -86,3 +88,93 @@ def serve(
         certificate=certificate,
         key=key,
     )
+
+
+TOKEN = "CXRLENS_STOW_TOKEN"
+"""The environment variable with the bearer token of a DICOMweb server."""
+
+
+def dicom_node(
+    spool: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where films and results wait; kept over restarts.")
+    ],
+    allow: Annotated[
+        str, typer.Option(metavar="AET[,AET...]", help="Who may send films, by AE title.")
+    ],
+    model: Model = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="AET@HOST:PORT", help="Send results by C-STORE.")
+    ] = None,
+    stow: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help=f"Send results by STOW-RS; a token goes into {TOKEN}."),
+    ] = None,
+    aet: Annotated[str, typer.Option(help="The node's own AE title.")] = "CXRLENS",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens.")] = 11112,
+    host: Annotated[str, typer.Option(help="0.0.0.0 listens to other machines too.")] = "127.0.0.1",
+    retry: Annotated[
+        float, typer.Option(min=0.05, metavar="SECONDS", help="First wait; each is twice the last.")
+    ] = 5.0,
+    keep: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="How long receipts are kept.")
+    ] = 30.0,
+    reserve: Annotated[
+        int, typer.Option(min=0, metavar="MB", help="Refuse films while less disk is free.")
+    ] = 256,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--tls-certificate", metavar="PEM", help="Speak TLS, in both directions."),
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-ca", metavar="PEM", help="Who vouches for the other side's certificate."
+        ),
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Take films from a PACS and send a picture and a report back into their study.
+
+    CR and DX images come in by C-STORE; a Secondary Capture and a TID 1500 Structured Report go out.
+    See docs/pacs.md.
+    """
+    need("dicom", what="the DICOM node")
+    if (to is None) == (stow is None):
+        raise typer.BadParameter("say where results go, one of --to AET@host:port and --stow URL")
+    from cxrlens.pacs.courier import Destination, StoreNode, StowServer
+    from cxrlens.pacs.log import open_journal
+    from cxrlens.pacs.node import Node, identify
+    from cxrlens.pacs.receiver import checked_aet
+    from cxrlens.pacs.spool import Spool
+    from cxrlens.prediction.predictor import Predictor
+    from cxrlens.runs.saved import open_model
+    from cxrlens.serving.server import calling, listening
+
+    tls = outwards = None
+    if certificate and key:
+        tls, outwards = listening(certificate, key, ca), calling(certificate, key, ca)
+    elif certificate or key or ca:
+        raise typer.BadParameter("TLS needs both files: --tls-certificate and --tls-key")
+    destination: Destination = (
+        StoreNode.parse(to, aet, outwards)
+        if to
+        else StowServer(stow or "", os.environ.get(TOKEN), certificate, key, ca)
+    )
+    allowed = [checked_aet(title) for title in allow.split(",")]
+    saved = open_model(the_model(model))
+    node = Node(
+        Spool(spool, reserve * 2**20),
+        Predictor.of(saved, device),
+        identify(saved),
+        aet,
+        allowed,
+        destination,
+        retry,
+        keep,
+        tls,
+    )
+    open_journal()
+    done(f"{aet} sends results to {destination.name}.\n{NOTICE}")
+    if not node.run(host, port):
+        raise typer.Exit(1)

@@ -26,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from cxrlens.errors import FilmError, OutputError
+from cxrlens.files import explained, lock, moved_into_place, private_folder
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
-from cxrlens.writing import explained, lock, moved_into_place, private_folder
 
 LAYOUT = 1
 """Of a store; a line of its index that names another one was written by a later cxrlens."""

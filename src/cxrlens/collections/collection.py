@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrlens.collections.naming import COLUMNS as COLUMNS
-from cxrlens.collections.naming import LABELS as LABELS
-from cxrlens.collections.naming import OUTSIDE as OUTSIDE
-from cxrlens.collections.naming import SPLITS as SPLITS
-from cxrlens.collections.naming import Words, folded, named, nearly, said, unknown
-from cxrlens.collections.tables import read_text_table
+from cxrlens.collections.tables import COLUMNS as COLUMNS
+from cxrlens.collections.tables import LABELS as LABELS
+from cxrlens.collections.tables import OUTSIDE as OUTSIDE
+from cxrlens.collections.tables import SPLITS as SPLITS
+from cxrlens.collections.tables import Words, folded, named, nearly, read_text_table, said, unknown
 from cxrlens.errors import CollectionError
-from cxrlens.writing import moved_into_place, refuse_existing
+from cxrlens.files import moved_into_place, refuse_existing
 
 _NO_NUMBER = {"na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nil", "-", "?", "."}
 """What programs write where a number is missing."""

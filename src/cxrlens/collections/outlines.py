@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError, FilmError
+from cxrlens.files import moved_into_place, refuse_existing
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import moved_into_place, refuse_existing
 
 SIDES = ("x0", "y0", "x1", "y1")
 PROPORTIONS = 0.02

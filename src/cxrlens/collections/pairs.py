@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.copies import blame_copies
 from cxrlens.errors import CollectionError, FilmError
-from cxrlens.radiographs.filters import log_response
+from cxrlens.radiographs.grey import log_response, resize
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.radiographs.resize import resize
 
 SIDE = 224
 """Copies are compared at one size: the sum over more pixels would be larger by itself."""

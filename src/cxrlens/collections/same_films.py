@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.errors import CollectionError, FilmError
+from cxrlens.files import file_digest
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import file_digest
 
 Same = NDArray[np.int64]
 Progress = Callable[[int, int], None]

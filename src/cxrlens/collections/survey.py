@@ -17,9 +17,12 @@ from PIL import Image, UnidentifiedImageError
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import FilmError
-from cxrlens.quality.chain import LOOKING_SIDE, Chain
+from cxrlens.quality.chain import LOOKING_SIDE, Chain, report_steps
+from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture
+from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
+from cxrlens.quality.step import Step
+from cxrlens.radiographs.grey import box, clahe, median, otsu_threshold, resize
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
-from cxrlens.radiographs.resize import resize
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
@@ -191,3 +194,57 @@ def _stored(data: bytes) -> tuple[str, str]:
             return str(header.format), str(header.mode)
     except UnidentifiedImageError:
         return "DICOM", "not known"
+
+
+StepFilm = NDArray[np.uint8]
+Pictures = list[tuple[str, StepFilm]]
+
+
+def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
+    """Show what the report's detector of a defect sees on one film, and what its repair gives.
+
+    Parameters
+    ----------
+    defect
+        ``negative``, ``underexposed``, ``noisy`` or ``blurred``.
+    film
+        (224, 224) uint8.
+
+    Returns
+    -------
+    pictures : list of (str, ndarray)
+        Name and (224, 224) uint8 picture of each step, the film itself first.
+    figure : str
+        The statistic beside its threshold, in words.
+
+    Raises
+    ------
+    KeyError
+        If the report has no such detector.
+    """
+    step: Step = {step.defect: step for step in report_steps()}[defect]
+    pictures: Pictures = [("film", film)]
+    if isinstance(step, CornerNegative):
+        bright = np.where(film > otsu_threshold(film), 255, 0).astype(np.uint8)
+        share = bright_corner_share(film, step.corner)
+        pictures += [("Otsu", bright)]
+        words = f"bright share of the corners {share:.2f}, threshold {step.share:.2f}"
+    elif isinstance(step, DarkMean):
+        words = f"mean {film.mean():.0f}, threshold {step.mean:.0f}"
+    elif isinstance(step, ResponseVariance):
+        response = response_picture(film, step.sigma, step.gain)
+        strong = clahe(response, step.clip, (step.tiles, step.tiles))
+        smooth = median(film, step.median)
+        pictures += [("LoG", response), ("CLAHE", strong), ("median", smooth)]
+        pictures += [("then box", box(smooth, step.box))]
+        words = f"variance {step.statistic(film):,.0f}, threshold {step.variance:,.0f}"
+        return pictures, words
+    elif isinstance(step, QuietResponse):
+        response = response_picture(film, step.sigma, step.gain)
+        strong = clahe(response, step.clip, (step.tiles, step.tiles))
+        binary = np.where(strong > step.level, 255, 0).astype(np.uint8)
+        pictures += [("LoG", response), ("CLAHE", strong), (f"above {step.level}", binary)]
+        words = f"variance {step.statistic(film):,.0f}, threshold {step.variance:,.0f}"
+    else:  # pragma: no cover - the report's four steps are above
+        raise KeyError(defect)
+    return [*pictures, ("repair", step.repair(film))], words

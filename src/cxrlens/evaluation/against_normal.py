@@ -21,12 +21,12 @@ from cxrlens.evaluation.diseases import (
     ChosenOn,
     Demand,
     Disease,
+    Estimate,
     OperatingPoint,
     Separation,
     Target,
 )
 from cxrlens.evaluation.intervals import CELLS, draw, percentiles
-from cxrlens.evaluation.measured import Estimate
 from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.evaluation.operating import (
     DEMANDS,

@@ -1,10 +1,30 @@
-"""What is kept of each disease against normal: how far apart, at which operating points, and where."""
+"""What is kept of each disease against normal: values with intervals, operating points, and where."""
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from cxrlens.evaluation.measured import Estimate, Measured
+
+class Measured(BaseModel):
+    """Base of what ``metrics.json`` holds: nothing unknown, nothing infinite, nothing that is no number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Interval(Measured):
+    """An interval, and the share of resamples in which its quantity could be measured."""
+
+    low: float
+    high: float
+    measured: float = 1.0
+
+
+class Estimate(Measured):
+    """A figure and its interval; None is what cannot be known."""
+
+    value: float | None
+    interval: Interval | None = None
+
 
 NORMAL = "normal"
 """The label that every disease is held against."""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.evaluation.measured import Interval
+from cxrlens.evaluation.diseases import Interval
 from cxrlens.evaluation.metrics import (
     Intervals,
     check_predictions,

@@ -14,11 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.evaluation.against_normal import disease_score
-from cxrlens.evaluation.diseases import NORMAL
+from cxrlens.evaluation.diseases import NORMAL, Interval
 from cxrlens.evaluation.intervals import CELLS, draw, percentiles, resampled, weighted_auc
-from cxrlens.evaluation.measured import Interval
-from cxrlens.evaluation.metrics import measure, patient_codes
-from cxrlens.evaluation.ranking import roc_auc
+from cxrlens.evaluation.metrics import measure, patient_codes, roc_auc
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import LABELS
-from cxrlens.collections.naming import folded, nearly
-from cxrlens.collections.tables import read_text_table
+from cxrlens.collections.tables import folded, nearly, read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.diseases import NORMAL
 from cxrlens.evaluation.metrics import TOLERANCE

@@ -1,16 +1,17 @@
-"""Metrics per source, and in words how far the source gives the label away.
-
-Where each class comes mostly from a place of its own (a hospital, a country, children or adults,
-one kind of machine), a model can tell the places apart instead of the diseases, and a random split
-rewards it for that. Figures within one source, over the classes that it has, are the closer look.
-"""
+"""Who is in a collection and where from, and in words how far the source gives the label away."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from cxrlens.evaluation.wording import percent
+from cxrlens.evaluation.diseases import Interval
+from cxrlens.evaluation.metrics import Metrics
+
+MISSING = "–"
+"""What a table shows where there is no value."""
+
 
 MOSTLY = 0.8
 """Share of a class's films from one source from which we call it a class of that source."""
@@ -145,3 +146,226 @@ def _in_words(origin: Origin) -> str:
             f"come from {origin.largest}"
         )
     return text + (", which has films of no other class." if origin.alone else ".")
+
+
+KNOWN_SOURCES = {
+    "kermany": "children of 1 to 5 years, Guangzhou, China (Kermany 2018)",
+    "nih": "NIH ChestX-ray14, United States, mostly adults; labels drawn from reports by a program",
+    "qatar": "tuberculosis database of Rahman 2020: normal films mostly from the United States, "
+    "tuberculosis mostly from Eastern Europe",
+    "mendeley": "Pakistan (doi 10.17632/8j2g3csprk.2)",
+    "tbx11k": "TBX11K (Liu 2020)",
+    "sakha": "a small set with normal films and tuberculosis from one place",
+}
+"""What is known of public sources beyond their own table, by their name in ``source``."""
+
+SCOPE = (
+    "The model knows {classes} and nothing else: it has no answer for other diseases, nor for two "
+    "at once, and names one of these for any picture that it is given."
+)
+
+
+def describe(films: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Describe in a paragraph whose films these are, and what the model has no answer for.
+
+    Parameters
+    ----------
+    films
+        A collection's table; ``patient``, ``source``, ``age``, ``sex`` are used where they are.
+    classes
+        The classes that the model knows.
+    """
+    parts = [f"{len(films):,} films"]
+    if _known(films, "patient"):
+        parts[0] += f" of {films['patient'].nunique():,} patients"
+    names = _sources(films)
+    if names:
+        parts[0] += f", from {listed(names)}"
+    parts[0] += "."
+    if _known(films, "age"):
+        known = films["age"].notna()
+        ages = films.loc[known, "age"]
+        parts.append(
+            f"Age is known for {percent(float(known.mean()))}: "
+            f"{ages.min():.0f} to {ages.max():.0f} years, median {ages.median():.0f}."
+        )
+        gap = _age_gap(films, classes)
+        if gap:
+            parts.append(gap)
+    else:
+        parts.append("Ages are not known.")
+    drawn = [name for name in names if name.startswith("phantom")]
+    if drawn and drawn == names:
+        parts.append(
+            "All films are drawn by a program and show no patient: what is measured on them says "
+            "nothing about real films."
+        )
+    elif drawn:
+        parts.append(f"The films from {listed(drawn)} are drawn by a program.")
+    if "kermany" in names:
+        parts.append("The films from kermany are of children of 1 to 5 years.")
+    parts.append(SCOPE.format(classes=listed(classes)))
+    return " ".join(parts)
+
+
+def by_class(films: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Count films and patients of each class, with ages, sexes and views where they are known.
+
+    Returns
+    -------
+    DataFrame
+        ``class``, ``films``, ``patients``, then ``age``, ``female`` and ``view`` as text, each only
+        if the collection knows it of some film.
+    """
+    rows = []
+    for name in classes:
+        of_class = films[films["label"] == name]
+        row: dict[str, object] = {"class": name, "films": len(of_class)}
+        if _known(films, "patient"):
+            row["patients"] = of_class["patient"].nunique()
+        if _known(films, "age"):
+            row["age"] = _ages(of_class)
+        if _known(films, "sex"):
+            row["female"] = _female(of_class)
+        if _known(films, "view"):
+            row["views"] = _views(of_class)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def counts(films: pd.DataFrame, column: str, classes: Sequence[str]) -> pd.DataFrame:
+    """Count films by a column (``split``, ``source``) and class, with a total; unknown is a row.
+
+    Returns
+    -------
+    DataFrame
+        The column, a column for each class, ``all``.
+    """
+    keys = films[column].astype("string").fillna("not known")
+    order = [name for name in ("train", "validation", "test") if (keys == name).any()]
+    order += sorted(set(keys) - set(order))
+    rows = []
+    for key in order:
+        labels = films.loc[keys == key, "label"]
+        row: dict[str, object] = {column: key}
+        row |= {name: int((labels == name).sum()) for name in classes}
+        rows.append(row | {"all": len(labels)})
+    return pd.DataFrame(rows)
+
+
+def _known(films: pd.DataFrame, column: str) -> bool:
+    return column in films.columns and bool(films[column].notna().any())
+
+
+def _sources(films: pd.DataFrame) -> list[str]:
+    return sorted(films["source"].dropna().astype(str).unique()) if "source" in films else []
+
+
+def _ages(films: pd.DataFrame) -> str | None:
+    ages = films["age"].dropna()
+    if ages.empty:
+        return None
+    low, middle, high = ages.quantile([0.05, 0.5, 0.95])
+    return f"{middle:.0f} ({low:.0f}–{high:.0f}), {percent(len(ages) / len(films))}"
+
+
+def _female(films: pd.DataFrame) -> str | None:
+    sexes = films["sex"].dropna().astype(str).str.upper()
+    if sexes.empty:
+        return None
+    return f"{percent(float(sexes.isin(['F', 'FEMALE']).mean()))} of {len(sexes):,}"
+
+
+def _views(films: pd.DataFrame) -> str | None:
+    views = films["view"].dropna().astype(str).value_counts()
+    return ", ".join(f"{name} {count:,}" for name, count in views.items()) or None
+
+
+def _age_gap(films: pd.DataFrame, classes: Sequence[str]) -> str:
+    """Say so where the ages of two classes hardly meet: age alone would tell them apart."""
+    ages = {name: films.loc[films["label"] == name, "age"].dropna() for name in classes}
+    middles = {name: float(of.median()) for name, of in ages.items() if len(of) >= 10}
+    if len(middles) < 2:
+        return ""
+    young, old = min(middles, key=middles.__getitem__), max(middles, key=middles.__getitem__)
+    if ages[young].quantile(0.75) >= ages[old].quantile(0.25):
+        return ""
+    return (
+        f"Patients with {young} films (median {middles[young]:.0f} years) are much younger than "
+        f"those with {old} films (median {middles[old]:.0f}): age alone can tell them apart."
+    )
+
+
+_GAP = "\u00a0"  # a no-break space
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Write a share in percent, ``0.949`` as ``94.9 %`` with one decimal."""
+    return f"{share * 100:.{decimals}f}{_GAP}%"
+
+
+def estimate(value: float | None, interval: Interval | None = None) -> str:
+    """Write a figure with three decimals, and its interval in brackets if it has one.
+
+    Examples
+    --------
+    >>> estimate(0.94871, Interval(low=0.9361, high=0.9602))
+    '0.949\u00a0(0.936–0.960)'
+    >>> estimate(None)
+    '–'
+    """
+    if value is None:
+        return MISSING
+    text = f"{value:.3f}"
+    if interval is None:
+        return text
+    return f"{text}{_GAP}({interval.low:.3f}–{interval.high:.3f})"
+
+
+def range_in_words(interval: Interval | None, as_percent: bool = False) -> str:
+    """Write an interval alone, for a line under its figure; empty without one."""
+    if interval is None:
+        return ""
+    if as_percent:
+        low, high = interval.low * 100, interval.high * 100
+        return f"95{_GAP}% interval {low:.1f} to {high:.1f}{_GAP}%"
+    return f"95{_GAP}% interval {interval.low:.3f} to {interval.high:.3f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names with commas and a last ``and``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def outcomes(metrics: Metrics) -> list[str]:
+    """Say for each class that has films what they were called."""
+    lines = []
+    for name, row in zip(metrics.classes, metrics.confusion, strict=True):
+        films = sum(row)
+        if not films:
+            lines.append(f"There are no {name} films: how many would be found is not known.")
+            continue
+        calls = dict(zip(metrics.classes, row, strict=True))
+        right = calls.pop(name)
+        others = [f"{count:,} {other}" for other, count in calls.items() if count]
+        line = (
+            f"Of {films:,} {name} films, {right:,} were called {name} ({percent(right / films, 1)})"
+        )
+        lines.append(line + (f", {listed(others)}." if others else "."))
+    return lines
+
+
+def p_text(value: Any) -> str:
+    """Write a p with what it can resolve.
+
+    Examples
+    --------
+    >>> p_text(0.0312), p_text(0.00021), p_text(1e-9), p_text(None)
+    ('0.031', '0.0002', '<0.0001', '–')
+    """
+    if value is None or pd.isna(value):
+        return MISSING
+    if value < 0.0001:
+        return "<0.0001"
+    return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
+from cxrlens.files import moved_into_place, refuse_existing
 from cxrlens.lungs import Outline
-from cxrlens.writing import moved_into_place, refuse_existing
 
 Colour = tuple[int, int, int]
 

@@ -1,10 +1,6 @@
-"""LIME: which regions of a film speak for a class, by hiding some at random (Ribeiro et al. 2016).
+"""LIME: which regions of a film speak for a class, by hiding some at random (Ribeiro et al. 2016)."""
 
-The film is cut into superpixels, random halves of them are hidden, and a linear model is fitted to the
-answers, nearer films counting more. What is fitted, and on which masks, is that of the `lime` package;
-how it is estimated is not: see `lime`.
-"""
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,8 +10,164 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Progress, Question
-from cxrlens.explanation.segments import superpixels
-from cxrlens.explanation.surrogate import fit_surrogate
+
+_LEAST = 1e-5
+"""Probabilities nearer to 0 or 1 count as this: beyond it the log-odds say nothing about the film."""
+_NOISE = 0.05
+"""Share of the variance that no other mask tells of."""
+_RIDGE = 3.0
+
+Guess = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+"""Masks (N, R) to probabilities (N,)."""
+
+
+def fit_surrogate(masks: NDArray[np.bool_], answers: NDArray[np.float64]) -> Guess:
+    """Learn how probable a class is when some regions are hidden.
+
+    A Gaussian process on the log-odds, where a saturated model is nearer to linear than in its
+    probabilities. Its covariance of two masks is exp(s - 1), s being their agreement (-1 to 1) over the
+    regions, each weighed by its coefficient in a ridge regression of the log-odds: a sum over all
+    orders of interaction, between regions that count, the fewer together the likelier.
+
+    Parameters
+    ----------
+    masks
+        (N, R) bool, N of some hundreds; the cost grows with N² in memory and N³ in time.
+    answers
+        (N,) probabilities in [0, 1].
+
+    Returns
+    -------
+    callable
+        Masks (M, R) to probabilities (M,) float64.
+    """
+    share = np.clip(answers, _LEAST, 1 - _LEAST)
+    odds = np.log(share / (1 - share))
+    mean = odds.mean()
+    # Single precision halves the cost, and is far finer than the process itself.
+    signs = (2 * masks.astype(np.float32)) - 1
+    centred = masks - masks.mean(axis=0)
+    square = centred.T @ centred + _RIDGE * np.eye(masks.shape[1])
+    lean = np.abs(np.linalg.solve(square, centred.T @ (odds - mean)))
+    if lean.max() == 0:
+        constant = float(answers.mean())
+        return lambda others: np.full(len(others), constant)
+    lean += 1e-3 * lean.max()
+    scaled = signs * (lean / lean.sum()).astype(np.float32)
+    covariance = np.exp(scaled @ signs.T - 1)
+    covariance[np.diag_indices_from(covariance)] += _NOISE
+    coefficients = np.linalg.solve(covariance, (odds - mean).astype(np.float32))
+
+    def guess(others: NDArray[np.bool_]) -> NDArray[np.float64]:
+        near = (2 * others.astype(np.float32) - 1) @ scaled.T
+        near -= 1
+        np.exp(near, out=near)
+        return np.asarray(1 / (1 + np.exp(-(near @ coefficients + mean))), np.float64)
+
+    return guess
+
+
+_SMALLEST = 0.25
+"""A region below this share of the mean region's pixels is given to its neighbours."""
+
+
+def superpixels(
+    film: NDArray[np.uint8],
+    count: int = 50,
+    compactness: float = 0.1,
+    blur: float = 1.0,
+    rounds: int = 10,
+) -> NDArray[np.int32]:
+    """Cut a film into connected regions that follow its edges.
+
+    Centres start on a regular grid. In each round a pixel joins the best centre of its own grid cell and
+    the eight around it, by grey and place together, and each centre moves to the mean of its pixels.
+    Parts that hang loose, and regions that came out tiny, go to their neighbours.
+
+    Parameters
+    ----------
+    film
+        (H, W) uint8.
+    count
+        Regions wanted; those that come out are the nearest grid's, less the tiny ones.
+    compactness
+        How much place counts against grey: a grey difference of this share of the film's whole range
+        weighs as much as the distance between two centres. Higher is squarer.
+    blur
+        Standard deviation in pixels of a Gaussian before, against noise; 0 for none.
+    rounds
+        Of joining and moving.
+
+    Returns
+    -------
+    ndarray of int32
+        (H, W), regions numbered from 0 without gaps, each connected by edges.
+    """
+    height, width = film.shape
+    rows = min(height, max(1, round(np.sqrt(count * height / width))))
+    columns = min(width, max(1, round(count / rows)))
+    grey = film.astype(np.float32)
+    if blur > 0:
+        grey = cv2.GaussianBlur(grey, (0, 0), blur).astype(np.float32)
+    grey /= max(float(np.ptp(grey)), 1.0) * compactness
+    step = np.sqrt(height * width / (rows * columns))
+    y, x = (np.indices(film.shape) / step).astype(np.float32)
+
+    home_row = (np.arange(height) * rows // height)[:, None]
+    home_column = (np.arange(width) * columns // width)[None]
+    around = np.stack(
+        [
+            np.clip(home_row + down, 0, rows - 1) * columns
+            + np.clip(home_column + right, 0, columns - 1)
+            for down in (0, -1, 1)
+            for right in (0, -1, 1)
+        ]
+    )
+    labels = around[0]
+    centres = _means(labels, (grey, y, x), np.zeros((rows * columns, 3), np.float32))
+    for _ in range(rounds):
+        distance = sum(
+            (centres[around, axis] - place) ** 2 for axis, place in enumerate((grey, y, x))
+        )
+        best = np.asarray(distance).argmin(0)
+        labels = np.take_along_axis(around, best[None], 0)[0]
+        centres = _means(labels, (grey, y, x), centres)
+    return _connected(labels.astype(np.int32), _SMALLEST * film.size / (rows * columns))
+
+
+def _means(
+    labels: NDArray[np.int64],
+    features: tuple[NDArray[np.float32], ...],
+    before: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Mean features of each region; one that has lost all its pixels stays where it was."""
+    size = len(before)
+    pixels = np.bincount(labels.ravel(), minlength=size)
+    sums = np.stack([np.bincount(labels.ravel(), f.ravel(), size) for f in features], 1)
+    means = sums / np.maximum(pixels, 1)[:, None]
+    return np.where(pixels[:, None] > 0, means, before).astype(np.float32)
+
+
+def _connected(labels: NDArray[np.int32], smallest: float) -> NDArray[np.int32]:
+    """Keep each region's largest connected part if it has `smallest` pixels; neighbours take the rest."""
+    kept = np.full(labels.shape, -1, np.int32)
+    number = 0
+    for label in np.unique(labels):
+        parts, numbered, facts, _ = cv2.connectedComponentsWithStats(
+            (labels == label).astype(np.uint8), connectivity=4
+        )
+        sizes = facts[1:parts, cv2.CC_STAT_AREA]
+        if sizes.max() >= smallest:
+            kept[numbered == 1 + sizes.argmax()] = number
+            number += 1
+    if number == 0:  # never with the grid's own sizes; a film of one pixel must work too
+        return np.zeros_like(labels)
+    while (kept < 0).any():
+        rim = np.pad(kept, 1, constant_values=-1)
+        for near in (rim[:-2, 1:-1], rim[2:, 1:-1], rim[1:-1, :-2], rim[1:-1, 2:]):
+            kept = np.where(kept < 0, near, kept)
+    return kept
+
 
 REGIONS = 50
 KERNEL_WIDTH = 0.25

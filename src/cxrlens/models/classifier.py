@@ -1,11 +1,88 @@
-"""One network over films: standardise, extract features, pool, score."""
+"""One network over films: standardise, extract features, pool, score; and the first layers frozen."""
 
+import difflib
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import Backbone, Standardisation
+
+
+def feed_forward(channels: int, width: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """Build the report's head: a dense layer with ReLU, dropout, one score a class.
+
+    Parameters
+    ----------
+    channels
+        Features that come in.
+    width
+        Units of the hidden layer.
+    classes
+        Scores that go out; softmax is not applied here.
+    dropout
+        Probability in [0, 1) between the two layers.
+    """
+    return nn.Sequential(
+        nn.Linear(channels, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, classes)
+    )
+
+
+def linear_svm(channels: int, classes: int) -> nn.Linear:
+    """Build the report's SVM: one linear score a class, a_k(x) = w_k x, without bias.
+
+    Parameters
+    ----------
+    channels
+        Features that come in.
+    classes
+        Scores that go out; a hinge loss makes them an SVM's.
+    """
+    return nn.Linear(channels, classes, bias=False)
+
+
+def freeze(backbone: Backbone, last: str) -> None:
+    """Freeze every layer from the film up to and including one.
+
+    Frozen weights get no gradient, and frozen layers stay in inference mode: a batch norm keeps its
+    ImageNet statistics, as Keras does with layers that are not trainable.
+
+    Parameters
+    ----------
+    backbone
+        Changed in place.
+    last
+        The dotted name of a module of its network, e.g. ``blocks.3.1`` or
+        ``stages.2.blocks.3.mlp.fc1``. Modules count in the order in which the network names them,
+        which in timm's networks is the order in which a film meets them.
+
+    Raises
+    ------
+    CxrlensError
+        If the network has no module of that name.
+    """
+    modules = dict(backbone.network.named_modules())
+    if not last or last not in modules:
+        near = difflib.get_close_matches(last, [name for name in modules if name], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise CxrlensError(f"model.frozen: {backbone.name} has no layer {last!r}{hint}")
+    names = list(modules)
+    boundary = max(place for place, name in enumerate(names) if _within(name, last))
+    frozen = [
+        name
+        for name in names
+        if name and max(p for p, other in enumerate(names) if _within(other, name)) <= boundary
+    ]
+    for name in frozen:
+        for parameter in modules[name].parameters(recurse=False):
+            parameter.requires_grad_(False)
+    backbone.hold_still([modules[name] for name in frozen])
+
+
+def _within(name: str, outer: str) -> bool:
+    return name == outer or name.startswith(f"{outer}.")
+
 
 FLAT = 0.05
 """Added to a film's own deviation, on the scale [0, 1], so that an empty film is not blown up."""

@@ -1,20 +1,15 @@
-"""A network that is its own explanation: scores pooled from a map of evidence over the film.
-
-Two depths of a backbone are brought to one width, the deeper one enlarged and added to the finer one, and
-mixed; one more convolution gives, place by place, the evidence for each disease. A film's score for a disease
-is a soft maximum of its map, so that a small lesion counts, and what a score rests on can be seen.
-"""
+"""A network that is its own explanation, and every network from a recipe's model part."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cxrlens.errors import CxrlensError
-from cxrlens.models.backbones import Backbone
-from cxrlens.models.classifier import FilmClassifier, Outputs
+from cxrlens.models.backbones import Backbone, build_backbone
+from cxrlens.models.classifier import FilmClassifier, Outputs, feed_forward, freeze, linear_svm
 
 SHARPNESS = 2.0
 """Of the soft maximum: 0 would be the mean of a map, infinity its maximum."""
@@ -139,3 +134,54 @@ class EvidenceClassifier(FilmClassifier):
         """Answer standardised films (N, channels, S, S), with the map."""
         evidence = self.head.evidence(self.features(x)).float()
         return Outputs(self.head.pooled(evidence), evidence)
+
+
+class ModelSettings(Protocol):
+    """What a recipe says of its model; see `cxrlens.recipes.recipe.Model`."""
+
+    @property
+    def backbone(self) -> str: ...  # noqa: D102
+    @property
+    def weights(self) -> str: ...  # noqa: D102
+    @property
+    def frozen(self) -> str: ...  # noqa: D102
+    @property
+    def blocks(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def head(self) -> str: ...  # noqa: D102
+    @property
+    def standardise(self) -> str: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def dropout(self) -> float: ...  # noqa: D102
+
+
+def build_model(settings: ModelSettings, classes: int) -> FilmClassifier:
+    """Make a classifier: a backbone with its weights, its first layers frozen, and a new head.
+
+    Parameters
+    ----------
+    settings
+        A recipe's model part.
+    classes
+        Scores that go out.
+
+    Raises
+    ------
+    CxrlensError
+        If the backbone or its weights cannot be had, it has no layer to freeze up to, or its stages carry
+        no evidence map.
+    """
+    backbone = build_backbone(
+        settings.backbone, settings.weights, settings.blocks, settings.dropout
+    )
+    if settings.frozen:
+        freeze(backbone, settings.frozen)
+    if settings.head == "evidence-map":
+        return EvidenceClassifier(backbone, classes, settings.width, settings.standardise)
+    if settings.head == "svm":
+        head: nn.Module = linear_svm(backbone.channels, classes)
+    else:
+        head = feed_forward(backbone.channels, settings.width, classes, settings.dropout)
+    return FilmClassifier(backbone, head, settings.standardise)

@@ -1,18 +1,63 @@
-"""From the scores of single networks to one answer: alone, one-vs-all, or by vote (SYSTEM §5, §7).
-
-A trained model is a list of leaves, single networks that give scores before softmax or sigmoid, and a
-tree that says what the scores amount to. The tree is plain NumPy and goes into JSON, so that a run
-folder and an exported bundle decide alike.
-"""
+"""From the scores of single networks, whoever runs them, to one answer: alone, one-vs-all, or by vote."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
+from cxrlens.explanation.method import Slopes
+
+
+class Outputs(NamedTuple):
+    """What networks answer to N films.
+
+    Attributes
+    ----------
+    scores
+        For each leaf (N, K) float32, before softmax or sigmoid;
+        `cxrlens.prediction.decision` says what they amount to.
+    map
+        (N, D, h, w) float32: evidence for each of D diseases, place by place, before the sigmoid, the mean
+        of the leaves' maps; None where a leaf brings none. The diseases are the classes from the second on.
+    """
+
+    scores: list[NDArray[np.float32]]
+    map: NDArray[np.float32] | None
+
+
+class Network(Protocol):
+    """Trained leaves that answer films."""
+
+    @property
+    def side(self) -> int:
+        """Pixels of the square films that it takes."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What it has beside scores: ``map``, ``slopes``; see `cxrlens.explanation.method.Method.needs`."""
+
+    def run(self, films: NDArray[np.uint8]) -> Outputs:
+        """Answer films (N, side, side) uint8, as the quality chain gives them."""
+
+    def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
+        """Compute how the last feature maps of a film move one score.
+
+        Parameters
+        ----------
+        film
+            (side, side) uint8.
+        leaf, output
+            Which score.
+
+        Raises
+        ------
+        CxrlensError
+            If the leaf has no feature maps.
+        """
+
 
 Logits = Sequence[NDArray[np.float32]]
 """For each leaf (N, K): K scores a film, one a class, or a single one for a class against the rest."""

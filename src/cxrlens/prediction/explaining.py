@@ -6,9 +6,8 @@ from numpy.typing import NDArray
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import HeatMap, normalised, to_film
 from cxrlens.explanation.method import SAMPLES, Method, Progress, Question, Slopes
-from cxrlens.prediction.decision import Decision
-from cxrlens.prediction.network import Network
-from cxrlens.quality.findings import Examination
+from cxrlens.prediction.decision import Decision, Network
+from cxrlens.quality.step import Examination
 
 
 def explain(

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError, RunError, need
 from cxrlens.explanation.method import Slopes
-from cxrlens.prediction.decision import Single
-from cxrlens.prediction.network import Outputs
-from cxrlens.radiographs.resize import resize
+from cxrlens.prediction.decision import Outputs, Single
+from cxrlens.radiographs.grey import resize
 from cxrlens.runs.run import Run
-from cxrlens.runs.weights import read_weights
+from cxrlens.runs.stored import read_weights
 
 
 class FeatureSettings(Protocol):
-    """What a recipe says of its features; see `cxrlens.recipes.parts.Baseline`."""
+    """What a recipe says of its features; see `cxrlens.recipes.recipe.Baseline`."""
 
     @property
     def kind(self) -> str: ...  # noqa: D102
@@ -69,7 +68,7 @@ def film_features(film: NDArray[np.uint8], settings: FeatureSettings) -> NDArray
 
 
 class LinearNetwork:
-    """One leaf of linear scores; see `cxrlens.prediction.network.Network`.
+    """One leaf of linear scores; see `cxrlens.prediction.decision.Network`.
 
     Parameters
     ----------

@@ -19,12 +19,18 @@ from cxrlens.errors import CxrlensError, FilmError, ModelError, need
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.method import SAMPLES, Method, Progress
 from cxrlens.explanation.methods import method_named, methods_for
-from cxrlens.prediction.decision import Decision, Shares, Voting, decision_from_json
+from cxrlens.prediction.decision import (
+    Decision,
+    Network,
+    Outputs,
+    Shares,
+    Voting,
+    decision_from_json,
+)
 from cxrlens.prediction.explaining import explain
-from cxrlens.prediction.network import Network, Outputs
 from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.quality.chain import Chain
-from cxrlens.quality.findings import Examination
+from cxrlens.quality.step import Examination
 from cxrlens.radiographs.film import Film, grey_of, name_of
 from cxrlens.runs.bundle import Bundle
 from cxrlens.runs.run import Run

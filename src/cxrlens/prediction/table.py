@@ -12,9 +12,8 @@ from pydantic import RootModel
 
 from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import FilmError, OutputError
-from cxrlens.own_files import own_json
+from cxrlens.files import explained, moved_into_place, own_json, refuse_existing, write_text
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.writing import explained, moved_into_place, refuse_existing, write_text
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import RunError
 from cxrlens.explanation.method import Slopes
-from cxrlens.models.build import build_model
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.prediction.decision import Decision, OneVsAll, Single, Voting
-from cxrlens.prediction.network import Outputs
+from cxrlens.models.evidence import build_model
+from cxrlens.prediction.decision import Decision, OneVsAll, Outputs, Single, Voting
 from cxrlens.runs.run import Run
-from cxrlens.runs.weights import read_weights
+from cxrlens.runs.stored import read_weights
 
 
 class TorchNetwork:
-    """Classifiers as leaves; see `cxrlens.prediction.network.Network`.
+    """Classifiers as leaves; see `cxrlens.prediction.decision.Network`.
 
     Parameters
     ----------

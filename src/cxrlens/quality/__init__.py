@@ -4,6 +4,6 @@
 """
 
 from cxrlens.quality.chain import CHAINS, Chain
-from cxrlens.quality.findings import DEFECTS, Examination, Finding
+from cxrlens.quality.step import DEFECTS, Examination, Finding
 
 __all__ = ["CHAINS", "DEFECTS", "Chain", "Examination", "Finding"]

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.errors import FilmError, OutputError
+from cxrlens.files import moved_into_place, short_stem
 from cxrlens.quality.chain import Chain
-from cxrlens.quality.findings import Examination
+from cxrlens.quality.step import Examination
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.writing import moved_into_place, short_stem
 
 Progress = Callable[[int, int], None]
 

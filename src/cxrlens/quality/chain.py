@@ -8,20 +8,80 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import RecipeError
 from cxrlens.lungs import find_lungs
-from cxrlens.lungs.network import network_digest
-from cxrlens.quality import report, robust
-from cxrlens.quality.borders import EvenBorders
-from cxrlens.quality.chest import ChestGate
-from cxrlens.quality.findings import DEFECTS, Examination, Finding
-from cxrlens.quality.step import LungStep, NativeStep, Step
-from cxrlens.quality.thresholds import former
-from cxrlens.radiographs.resize import resize
+from cxrlens.lungs.fields import network_digest
+from cxrlens.quality.borders import EvenBorders, SharpIslands
+from cxrlens.quality.detail import BandRegression, GrainRegression, QuietResponse, ResponseVariance
+from cxrlens.quality.exposure import CornerNegative, DarkMean, DarkTone, OddRegression
+from cxrlens.quality.gate import Bounds, ChestGate, LossSeam, SeenByCamera
+from cxrlens.quality.step import (
+    DEFECTS,
+    Examination,
+    Finding,
+    LungStep,
+    NativeStep,
+    Regression,
+    Step,
+    former,
+    settings,
+)
+from cxrlens.radiographs.grey import resize
+
+
+def report_steps() -> tuple[Step, ...]:
+    """Give the report's report_steps with the calibrated settings of ``thresholds/json``."""
+    chosen = settings("report")
+    return (
+        CornerNegative(**chosen["negative"]),
+        DarkMean(**chosen["underexposed"]),
+        ResponseVariance(**chosen["noisy"]),
+        QuietResponse(**chosen["blurred"]),
+    )
+
+
+def robust_steps() -> tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]:
+    """Give the robust_steps before the resize, after it, and with the lungs: ``thresholds/json``."""
+    chosen = settings("robust")
+    native = (
+        LossSeam(**chosen["torn"]),
+        GrainRegression(**_typed(chosen["noisy"])),
+        EvenBorders(**chosen["padded"]),
+    )
+    square = (
+        OddRegression(**_typed(chosen["negative"])),
+        SharpIslands(**chosen["patched"]),
+        DarkTone(**_typed(chosen["underexposed"])),
+        BandRegression(**_typed(chosen["blurred"])),
+    )
+    gate = (
+        SeenByCamera(**_typed(chosen["photographed"])),
+        ChestGate(**_typed(chosen["not_a_chest"])),
+    )
+    return native, square, gate
+
+
+def _typed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Turn JSON's lists into tuples and its regression into one, so that robust_steps are immutable."""
+    return {name: _made(name, value) for name, value in fields.items()}
+
+
+def _made(name: str, value: Any) -> Any:
+    if name == "regression":
+        return Regression(**_typed(value))
+    if name == "bounds":
+        return tuple(Bounds(**bounds) for bounds in value)
+    return _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
 
 CHAINS = ("none", "report", "robust")
 """Names of the chains: nothing but the resize; the report's (SYSTEM.md §3); ours."""
@@ -45,8 +105,8 @@ Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]
 
 _MAKERS: dict[str, Callable[[], Steps]] = {
     "none": lambda: ((), (), ()),
-    "report": lambda: ((), report.steps(), ()),
-    "robust": robust.steps,
+    "report": lambda: ((), report_steps(), ()),
+    "robust": robust_steps,
 }
 
 

@@ -1,14 +1,129 @@
-"""What every step of a chain is: a detector and, mostly, a repair of one defect."""
+"""What a step of a chain is: a detector and, mostly, a repair; what it finds; its thresholds."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.lungs import Lungs
-from cxrlens.quality.findings import Finding
+
+DEFECTS = (
+    "negative",
+    "underexposed",
+    "noisy",
+    "blurred",
+    "padded",
+    "patched",
+    "photographed",
+    "not_a_chest",
+    "torn",
+)
+"""Every defect that a chain can look for, in the order of the findings table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Whether a defect is there, and how clearly.
+
+    Attributes
+    ----------
+    present
+        True if the detector's statistic lies beyond its threshold.
+    score
+        In [0, 1], higher meaning more of the defect; 0.5 is the threshold. It orders films and is
+        no probability.
+    """
+
+    present: bool
+    score: float
+
+    @classmethod
+    def beyond(cls, value: float, threshold: float, scale: float = 1.0) -> Finding:
+        """Compare a statistic with its threshold.
+
+        Parameters
+        ----------
+        value
+            The statistic; larger means more of the defect.
+        threshold
+            Beyond it (not on it) the defect is present.
+        scale
+            The statistic's natural step, > 0: one step beyond the threshold scores 0.73, two 0.88.
+        """
+        steps = (value - threshold) / scale
+        return cls(value > threshold, 1.0 / (1.0 + math.exp(-min(max(steps, -36.0), 36.0))))
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a chain found on one film, and the film afterwards.
+
+    Attributes
+    ----------
+    pixels
+        (side, side) uint8. Without a finding, bit for bit the resized film.
+    findings
+        One `Finding` for each defect that the chain looked for, in the order of `DEFECTS`.
+    repairs
+        Names of the repairs that were made, in their order.
+    cropped
+        Pixels of the film as decoded that `pixels` leaves out: at the top, bottom, left and right.
+    lungs
+        Where the lungs of the film as decoded lie; None if the chain did not ask.
+    """
+
+    pixels: NDArray[np.uint8]
+    findings: dict[str, Finding] = field(default_factory=dict)
+    repairs: tuple[str, ...] = ()
+    cropped: tuple[int, int, int, int] = (0, 0, 0, 0)
+    lungs: Lungs | None = None
+
+    def row(self) -> dict[str, bool | float | str]:
+        """Give the columns of the findings table: ``NAME``, ``NAME_score``, ..., ``repairs``.
+
+        A defect that the chain did not look for has no column, since it is neither true nor false.
+        """
+        row: dict[str, bool | float | str] = {}
+        for name, finding in self.findings.items():
+            row[name] = finding.present
+            row[f"{name}_score"] = finding.score
+        row["repairs"] = " ".join(self.repairs)
+        return row
+
+
+@functools.cache
+def _document(chain: str) -> dict[str, Any]:
+    text = (
+        files("cxrlens.quality").joinpath("thresholds", f"{chain}.json").read_text(encoding="utf-8")
+    )
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def settings(chain: str) -> dict[str, dict[str, Any]]:
+    """Give the settings of a chain: defect -> field -> value."""
+    chosen: dict[str, dict[str, Any]] = _document(chain)["settings"]
+    return chosen
+
+
+def former(chain: str) -> dict[str, dict[str, Any]]:
+    """Give what replaced steps of a chain had that its version was made of: defect -> field -> value."""
+    kept: dict[str, dict[str, Any]] = _document(chain).get("former", {})
+    return kept
+
+
+def provenance(chain: str) -> dict[str, Any]:
+    """Say what the settings of a chain were calibrated on, when, and how well they did there."""
+    origin: dict[str, Any] = _document(chain)["provenance"]
+    return origin
 
 
 class Step(Protocol):
@@ -19,7 +134,7 @@ class Step(Protocol):
     Attributes
     ----------
     defect
-        A name of `cxrlens.quality.findings.DEFECTS`.
+        A name of `cxrlens.quality.step.DEFECTS`.
     repair_name
         The word for its repair in the ``repairs`` column; "" for a step that only finds.
     """
@@ -53,3 +168,35 @@ class LungStep(Protocol):
     def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""
         ...
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Weights for standardised statistics.
+
+    Attributes
+    ----------
+    centres, spreads
+        Mean and standard deviation of each statistic on the films of the calibration.
+    weights
+        One for each standardised statistic.
+    intercept
+        The logit of a film whose statistics are all at their centres.
+    threshold
+        The logit beyond which the defect is present.
+    """
+
+    centres: tuple[float, ...]
+    spreads: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    threshold: float
+
+    def logit(self, statistics: NDArray[np.floating] | Sequence[float]) -> float:
+        """Weigh the statistics of one film; larger means more of the defect."""
+        standard = (np.asarray(statistics) - np.asarray(self.centres)) / np.asarray(self.spreads)
+        return float(standard @ np.asarray(self.weights)) + self.intercept
+
+    def finding(self, statistics: NDArray[np.floating] | Sequence[float]) -> Finding:
+        """Compare the film's logit with the threshold."""
+        return Finding.beyond(self.logit(statistics), self.threshold)

@@ -4,7 +4,7 @@ Every film becomes a ``(height, width)`` array of ``uint8`` in which bone is bri
 0 is black and 255 is white; see `cxrlens.radiographs.read`.
 """
 
+from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import decode_radiograph, find_films, read_radiograph
-from cxrlens.radiographs.resize import resize
 
 __all__ = ["decode_radiograph", "find_films", "read_radiograph", "resize"]

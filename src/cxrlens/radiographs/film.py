@@ -1,4 +1,4 @@
-"""Any film that a caller may hold: a file, its bytes, an array or a Pillow image, to one grey array."""
+"""Any film that a caller may hold, to one grey array: here, or in a process apart for a stranger's."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image, fromarray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.read import MAX_PIXELS, decode_radiograph, read_radiograph
+from cxrlens.radiographs.decoding import Decoders
+from cxrlens.radiographs.read import MAX_PIXELS, decode_radiograph, read_bytes, read_radiograph
 
 Film = str | Path | bytes | NDArray[np.uint8] | NDArray[np.uint16] | Image
 """A path; a file's bytes; pixels (H, W), (H, W, 3) or (H, W, 4); a Pillow image."""
@@ -71,3 +72,54 @@ def grey_of(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> NDArray
             f"{called} is a Pillow image of mode {film.mode}, which is no film's: convert it to L"
         ) from error
     return decode_radiograph(written.getvalue(), called, max_pixels)
+
+
+SECONDS = 8.0
+"""Of processor time that a film may take; one of 30 million pixels takes less than 1."""
+
+LATE = 60.0
+"""Seconds by the clock, for a machine that has little time to give."""
+
+_decoders = Decoders(Path(__file__).with_name("film_process.py"))
+
+
+def decode_film_apart(
+    data: bytes, name: str, max_pixels: int = MAX_PIXELS, seconds: float = SECONDS
+) -> NDArray[np.uint8]:
+    """Decode a film as `cxrlens.radiographs.read.decode_radiograph` does, under bounds.
+
+    Parameters
+    ----------
+    data, name, max_pixels
+        See there.
+    seconds
+        Of processor time.
+
+    Raises
+    ------
+    FilmError
+        As there; and if decoding takes more time or memory than any film.
+    """
+    job = {"name": name, "max_pixels": max_pixels, "processor_seconds": seconds}
+    try:
+        return np.asarray(_decoders.answer(job, data, LATE, name), np.uint8)
+    except ValueError as error:
+        raise FilmError(str(error)) from error
+
+
+def read_film_apart(film: Film) -> NDArray[np.uint8]:
+    """Read any film; one that lies in a file is decoded under bounds.
+
+    Raises
+    ------
+    FilmError
+        See `decode_film_apart` and `cxrlens.radiographs.film.grey_of`.
+    """
+    if isinstance(film, str | Path):
+        return decode_film_apart(read_bytes(film), str(film))
+    return grey_of(film)
+
+
+def end_decoders() -> None:
+    """End the processes; films that are being decoded are given up."""
+    _decoders.end()

@@ -19,10 +19,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.decoding import remarks_on
-from cxrlens.radiographs.depth import grey_of_colour, refuse_size, to_eight_bits
-from cxrlens.radiographs.integrity import ends_well, fault_of_png
+from cxrlens.radiographs.grey import grey_of_colour, refuse_size, to_eight_bits
+from cxrlens.radiographs.integrity import ends_well, fault_of_png, load_whole
 from cxrlens.radiographs.quiet import hush, quietly
-from cxrlens.radiographs.torn import load_whole
 
 # The plugins are called by name: Image.open would warn of large films by a limit of its own.
 _FORMATS: dict[str, type[ImageFile]] = {

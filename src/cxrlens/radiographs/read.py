@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.dicom_mark import is_dicom
+from cxrlens.radiographs.quiet import is_dicom
 from cxrlens.radiographs.raster import decode_raster
 
 FILM_SUFFIXES = frozenset(

@@ -1,10 +1,7 @@
-"""How a DICOM film wants its stored values to be shown: DICOM PS3.3, C.7.5.1, C.7.6.3, C.11.1 and C.11.2.
-
-Stored values have 16 bits at most, so that every step is done once on all samples that there can
-be, and the film then goes through one table.
-"""
+"""How a DICOM film wants its stored values to be shown: DICOM PS3.3, C.7.5.1, C.7.6.3, C.11.1 and C.11.2."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +9,87 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.depth import depth_of_counts
-from cxrlens.radiographs.lookup import Values, looked_up
-from cxrlens.radiographs.pixel_tags import PixelTags
+from cxrlens.radiographs.dicom_tags import PixelTags
+from cxrlens.radiographs.grey import depth_of_counts, depth_that_holds
+
+Values = NDArray[np.float64]
+
+
+def looked_up(values: Values, item: Dataset, met: NDArray[np.bool_]) -> tuple[Values, float] | None:
+    """Send values through a lookup table; values beyond its ends get its first or last entry.
+
+    Parameters
+    ----------
+    values
+        Any shape.
+    item
+        Of a Modality or VOI LUT Sequence.
+    met
+        Which of the values the film holds. The first value that the table maps is 16 bits wide and
+        signed or not; it is taken so that the table covers more of these, and if that decides nothing,
+        as the sign of the values has it.
+
+    Returns
+    -------
+    tuple, or None
+        The entries, and the white of their depth. That is the descriptor's where it fits the brightest
+        entry, and otherwise the smallest usual one that holds it: many files say 16 of a table of 12
+        bits. None if the item lacks descriptor or entries.
+    """
+    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
+    if isinstance(descriptor, bytes):
+        descriptor = np.frombuffer(descriptor[:6], dtype=f"{_byte_order(item)}u2")
+    if not isinstance(descriptor, Sequence | np.ndarray) or len(descriptor) != 3 or data is None:
+        return None
+    count, first, depth = (int(number) & 0xFFFF for number in descriptor)
+    entries = _entries(data, count or 1 << 16, depth, _byte_order(item))
+    if not len(entries):
+        return None
+    first = _signed_or_not(first, len(entries), values, met)
+    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.intp)
+    brightest = int(entries.max())
+    holding = depth_that_holds(brightest)
+    fits = 1 <= depth <= holding and brightest < 1 << depth
+    return entries[index].astype(np.float64), float((1 << (depth if fits else holding)) - 1)
+
+
+def _byte_order(item: Dataset) -> str:
+    return "<" if item.original_encoding[1] is not False else ">"
+
+
+def _entries(data: Any, count: int, depth: int, order: str) -> NDArray[np.uint16]:
+    """Unpack entries: a word each, or of 8 bits two in a word, the first in its lower half."""
+    if isinstance(data, bytes):
+        words = np.frombuffer(data[: len(data) // 2 * 2], dtype=f"{order}u2")
+        length = len(data)
+    else:
+        words = np.atleast_1d(np.asarray(data)).astype(np.int64).astype(np.uint16)
+        length = 2 * len(words)
+    halves = words.astype("<u2").view(np.uint8)[:length]
+    if length == 2 * count:
+        is_packed = False
+    elif length == count + count % 2:
+        is_packed = True
+    else:
+        is_packed = depth <= 8 and bool((words > 255).any())
+    if is_packed:
+        return halves[:count].astype(np.uint16)
+    return words.astype(np.uint16)
+
+
+def _signed_or_not(first: int, count: int, values: Values, met: NDArray[np.bool_]) -> int:
+    held = values[met]
+    other = first - (1 << 16)
+
+    def covered(start: int) -> int:
+        return int(((held >= start) & (held < start + count)).sum())
+
+    unsigned, signed = covered(first), covered(other)
+    if unsigned != signed:
+        return first if unsigned > signed else other
+    is_negative = first >= 1 << 15 and bool(held.size) and float(held.min()) < 0
+    return other if is_negative else first
+
 
 SHADE_TAGS = (
     "PixelPaddingValue",
@@ -41,7 +116,7 @@ def shades(
     the darkest and brightest pixel that were met: a stray pixel changes nothing else. Without VOI LUT and
     window that is the whole range of the stored bits. Where these are said to be 16, which is often only
     the size of the container, it is the smallest usual depth that holds the film
-    (`cxrlens.radiographs.depth.stored_depth`), padding left out.
+    (`cxrlens.radiographs.grey.stored_depth`), padding left out.
 
     Parameters
     ----------

@@ -12,8 +12,7 @@ import pandas as pd
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
 from cxrlens.collections.same_films import Same
 from cxrlens.errors import CollectionError
-from cxrlens.recipes.parts import EACH
-from cxrlens.recipes.recipe import Recipe
+from cxrlens.recipes.recipe import EACH, Recipe
 
 INSIDE = ("train", "validation", "test")
 """The splits that need films of every class."""

@@ -1,35 +1,295 @@
-"""A recipe: everything that decides how a model comes out, in one typed, validated file.
-
-The shipped recipes lie beside this module, one YAML a row of the report's Table 1, and ours.
-"""
+"""A recipe: everything that decides how a model comes out, in one typed, validated file."""
 
 import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from cxrlens.collections.collection import LABELS
 from cxrlens.errors import RecipeError
-from cxrlens.own_files import own_text
+from cxrlens.files import own_text
 from cxrlens.quality.chain import CHAINS
-from cxrlens.recipes.parts import (
-    EACH,
-    Augmentation,
-    Baseline,
-    LeaveOut,
-    Loss,
-    MapTeaching,
-    Model,
-    Part,
-    Training,
-)
-from cxrlens.recipes.plain_yaml import LARGEST, PlainYAMLError, plain_yaml
+
+LARGEST = 65_536
+DEEPEST = 16
+
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
+class PlainYAMLError(ValueError):
+    """What is no plain YAML; its text says where and why, in one line."""
+
+
+def plain_yaml(text: str) -> Any:
+    r"""Read one document.
+
+    Parameters
+    ----------
+    text
+        YAML. What looks like a date is text.
+
+    Raises
+    ------
+    PlainYAMLError
+        If it is no YAML, or more than plain.
+
+    Examples
+    --------
+    >>> plain_yaml("side: 224\nabout: 2001-02-03")
+    {'side': 224, 'about': '2001-02-03'}
+    """
+    if len(text) > LARGEST:
+        raise PlainYAMLError(f"it has more than {LARGEST:,} characters")
+    try:
+        return yaml.load(text, _Plain)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise PlainYAMLError(f"{where}{_short(error.problem or error.context)}") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # Numbers of 5,000 digits and escapes beyond Unicode fail in int() and chr().
+        raise PlainYAMLError(_short(error)) from error
+
+
+def _short(detail: object) -> str:
+    return " ".join(str(detail).split())[:200]
+
+
+class _Plain(yaml.SafeLoader):
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        # Without the pattern of dates, whose constructor fails at some of what it matches.
+        self.yaml_implicit_resolvers = {
+            first: [pair for pair in pairs if pair[0] != _TIMESTAMP]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            self._refuse("anchors and aliases are not taken: write the value out", event)
+        if getattr(event, "tag", None) not in (None, "!"):
+            self._refuse("tags are not taken: write the plain value", event)
+        if self._depth == DEEPEST:
+            self._refuse(f"more than {DEEPEST} levels", event)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    @staticmethod
+    def _refuse(problem: str, event: Any) -> None:
+        raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+
+
+class Part(BaseModel):
+    """A group of keys; an unknown key is a fault, and nothing changes afterwards."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class Model(Part):
+    """The network: a backbone, and a head on its pooled features (SYSTEM §5)."""
+
+    backbone: str = Field(max_length=200)
+    """``resnet`` (from scratch, one channel) or any timm name, with its tag if one is wanted."""
+    weights: str = Field("imagenet", max_length=4096)
+    """``imagenet``, ``none``, or the path of a weights file."""
+    frozen: str = Field("", max_length=200)
+    """Layers from the film up to and including this one keep their weights, e.g. ``blocks.3.1``."""
+    blocks: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(
+        (128, 256, 512), min_length=1, max_length=16
+    )
+    """Filters of each building block of ``resnet``; other backbones ignore it."""
+    head: Literal["feed-forward", "svm", "evidence-map"] = "feed-forward"
+    """A hidden layer with ReLU and one score a class, one linear score a class without bias, or scores pooled
+    from a map of evidence for each disease, made from two depths of the backbone."""
+    width: int = Field(256, ge=1, le=65536)
+    """Units of the feed-forward head's hidden layer; channels that the evidence map is made from."""
+    standardise: Literal["weights", "film"] = "weights"
+    """Scale films as the backbone's weights expect, or each by its own mean and deviation."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Between the head's two layers, and inside the residual blocks of ``resnet``."""
+
+    @field_validator("weights", "backbone", "frozen")
+    @classmethod
+    def _can_name_something(cls, value: str) -> str:
+        if "\0" in value or any(len(part.encode()) > 255 for part in value.split("/")):
+            raise ValueError("no file and no layer can be called so")
+        return value
+
+
+class Loss(Part):
+    """What training lowers (SYSTEM §6)."""
+
+    name: Literal[
+        "cross-entropy", "focal", "binary-focal", "weston-watkins", "crammer-singer", "binary-ova"
+    ] = "cross-entropy"
+    """The last three are multi-class hinges; ``binary-focal`` is for one-vs-all."""
+    gamma: float = Field(2.0, ge=0)
+    """Focusing parameter of the focal losses; 0 gives cross-entropy."""
+    class_weights: bool = False
+    """Weigh each film by N / count of its class."""
+    margin: float = Field(0.0, ge=0)
+    """Half of it times the squared norm of the ``svm`` head's weights is added: its margin term."""
+
+
+class Augmentation(Part):
+    """Random changes to training films (SYSTEM §4); each film draws its own within these bounds."""
+
+    shift: float = Field(0.0, ge=0, le=0.5)
+    """Of the side, either way, along each axis."""
+    scale: float = Field(0.0, ge=0, lt=1)
+    """Larger or smaller by up to this share."""
+    rotation: float = Field(0.0, ge=0, le=180)
+    """Degrees, either way."""
+    brightness: float = Field(0.0, ge=0, le=1)
+    """Of the full range, added or taken away."""
+    contrast: float = Field(0.0, ge=0, lt=1)
+    """Distances from the film's mean grow or shrink by up to this share."""
+    clahe: float = Field(0.0, ge=0, le=1)
+    """Probability of contrast-limited adaptive histogram equalisation."""
+    crop: float = Field(1.0, gt=0, le=1)
+    """Smallest share of the side that is left of a film; which part is drawn."""
+    stretch: float = Field(0.0, ge=0, lt=1)
+    """The height of what is left is larger or smaller than the width by up to this share."""
+    flip: float = Field(0.0, ge=0, le=1)
+    """Probability of left and right being exchanged."""
+    tone: float = Field(0.0, ge=0, le=2)
+    """Bound of the logarithm of the exponent of a tone curve, on the standardised film."""
+    gain: float = Field(0.0, ge=0, lt=1)
+    """The standardised film is multiplied by up to this share more or less."""
+    offset: float = Field(0.0, ge=0)
+    """Deviations of a film that are added to it, or taken away."""
+    blur: float = Field(0.0, ge=0, le=1)
+    """Probability of half the resolution."""
+    noise: float = Field(0.0, ge=0, le=1)
+    """Probability of grain."""
+
+    @property
+    def shades(self) -> bool:
+        """Whether it changes the greys of standardised films."""
+        return any((self.tone, self.gain, self.offset, self.blur, self.noise))
+
+
+class MapTeaching(Part):
+    """What teaches the places of an evidence map, beside the films' labels; a weight of 0 leaves it out.
+
+    The mean over the places that have a weight of the binary cross-entropy of a place's evidence, times
+    `weight`, is added to the loss.
+    """
+
+    weight: float = Field(1.0, ge=0)
+    """Of the whole term beside the loss of the films' scores."""
+    boxes: float = Field(1.0, ge=0)
+    """Of the places of a film with boxes: lesion inside, none outside. Needs a table of boxes."""
+    normals: float = Field(0.5, ge=0)
+    """Of the places of a normal film: none anywhere."""
+    lungs: float = Field(0.5, ge=0)
+    """Of the places outside the lungs: none there. Needs a table of lung masks."""
+    positive: float = Field(3.0, gt=0)
+    """A place inside a box counts so many times a place outside."""
+
+
+class Training(Part):
+    """How the loss is lowered (SYSTEM §7)."""
+
+    batch: int = Field(32, ge=2, le=65536)
+    side: int | None = Field(None, ge=32)
+    """Pixels of the square that training films are shrunk to, after they were cropped; None for the recipe's
+    side, which it is at most. What is asked later has the recipe's side: enlarged crops look like it."""
+    max_epochs: int = Field(80, ge=1, le=1_000_000)
+    patience: int = Field(8, ge=1, le=1_000_000)
+    """Epochs without a better validation accuracy before training stops; no matter with ``keep: last``."""
+    keep: Literal["best", "last"] = "best"
+    """Keep the weights of the epoch with the best validation accuracy, or of the last one."""
+    optimiser: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    """Of adamw; biases and norms are spared."""
+    schedule: Literal["triangles", "one-cycle"] = "triangles"
+    """The rate climbs and falls in triangles, or once over the whole training (Smith 2018)."""
+    average: float = Field(0.0, ge=0, lt=1)
+    """Decay a step of a moving average of the weights, which is then validated and kept; 0 for none."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """Every film once an epoch; or every class alike, and in it each source by the root of its films."""
+    films_per_cell: int | None = Field(None, ge=1, le=10**9)
+    """Of ``balanced``: films of one source and class that count, at most."""
+    source_prior: bool = False
+    """Add log P(label | source) to the scores in training, so that knowing the source earns nothing."""
+    learning_rate_low: float = Field(1e-5, gt=0)
+    learning_rate_high: float = Field(1e-4, gt=0)
+    cycle: int = Field(8, ge=1, le=1_000_000)
+    """Epochs of one triangle: half of it up, half of it down."""
+    precision: Literal["auto", "float32", "bfloat16", "bfloat16-split-depthwise"] = "auto"
+    """``auto`` times each for a moment, takes the fastest, and keeps the timing in the run."""
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Self:
+        if self.learning_rate_low > self.learning_rate_high:
+            raise ValueError("learning_rate_low is above learning_rate_high")
+        if self.films_per_cell and self.sampling != "balanced":
+            raise ValueError("films_per_cell is of sampling=balanced; set it or leave the key out")
+        if self.weight_decay and self.optimiser != "adamw":
+            raise ValueError("weight_decay is of optimiser=adamw; set it or leave the key out")
+        return self
+
+
+class Baseline(Part):
+    """A linear model on simple features, fitted in one go, in place of a network (SYSTEM §5, §9)."""
+
+    kind: Literal["thumbnail-ridge", "pca-svm", "hog-svm"]
+    """Ridge regression on thumbnails, or a linear SVM on principal components or on HOG."""
+    grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1, max_length=1000)
+    """Values of alpha (ridge) or C (SVM) of which the validation films choose one."""
+    class_weights: bool = False
+    """Weigh each film by N / count of its class."""
+    thumbnail: int = Field(16, ge=4, le=1024)
+    """Pixels of a thumbnail's side."""
+    components: int = Field(100, ge=1, le=1_000_000)
+    """Principal components of the films' pixels."""
+    orientations: int = Field(9, ge=2, le=360)
+    """Directions of a HOG histogram."""
+    cell: int = Field(16, ge=4, le=512)
+    """Pixels of the side of a HOG cell; blocks are of 2 x 2 cells."""
+
+
+EACH = (("each",),)
+"""What ``leave_out.in_turn`` is before a collection says which sources there are."""
+
+Group = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class LeaveOut(Part):
+    """Sources that training does not see, so that the model can be judged at places new to it."""
+
+    sources: tuple[str, ...] = ()
+    """Train, validate and choose without these; all their films are predicted as the split ``outside``."""
+    in_turn: tuple[Group, ...] = ()
+    """Besides the model, train one more for each of these groups of sources, without it; ``each`` stands for
+    every source there is. A finished run says which."""
+    together: tuple[Group, ...] = (("nih", "qatar"),)
+    """Sources that share a hospital or patients: where one of them is left out, all of them are."""
+
+    @field_validator("in_turn", mode="before")
+    @classmethod
+    def _of_names(cls, value: Any) -> Any:
+        """Take a name for a group of one."""
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list | tuple):
+            return value  # which is then refused
+        return [[one] if isinstance(one, str) else one for one in value]
+
 
 _SHIPPED = Path(__file__).parent
 
@@ -199,7 +459,7 @@ def recipe_content(path: Path) -> dict[str, Any]:
     Raises
     ------
     RecipeError
-        If it cannot be read, is no plain YAML (`cxrlens.recipes.plain_yaml`), or no mapping.
+        If it cannot be read, is no plain YAML (`cxrlens.recipes.recipe`), or no mapping.
     """
     text = own_text(path, RecipeError, "mend it, or take a shipped recipe", 4 * LARGEST)
     try:

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from cxrlens.audit import Audit
 from cxrlens.audit.collection import label_counts
-from cxrlens.audit.place import GRID, PlaceMap
-from cxrlens.audit.probes import EVERYWHERE, Probed
+from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Relied
 from cxrlens.audit.verdict import SERIOUS, SLIGHT
 from cxrlens.audit.views import CORNERS, VIEWS
-from cxrlens.evaluation.wording import listed
-from cxrlens.pages import FilmCard, Page, Plot, Tile, figure
-from cxrlens.pages.figures import HUES, INK, QUIET, REFERENCE
+from cxrlens.evaluation.sources import listed
+from cxrlens.reports import FilmCard, Page, Plot, Tile, figure
+from cxrlens.reports.figures import HUES, INK, QUIET, REFERENCE
 
 _PAIRS = 12  # shown
 _MAPS = 8

@@ -1,21 +1,10 @@
-"""Exported bundles: a trained model that runs on onnxruntime and NumPy alone.
-
-A bundle is a folder that `cxrlens.serving.export` writes:
-
-``bundle.json``
-    what the model is, how its networks decide, and the SHA-256 digest of every other file.
-``model.onnx``
-    all its networks as one graph: films (N, S, S) uint8 in; for each network scores and feature maps out.
-``heads.safetensors``
-    what comes after the feature maps, so that a gradient needs no second graph.
-``card.json``, ``learnt.json``
-    the model's card; and digests of the films that it learnt from.
-"""
+"""Exported bundles: a trained model that runs on onnxruntime and NumPy alone."""
 
 import hashlib
 import json
+import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,16 +13,100 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxrlens.errors import BundleError
-from cxrlens.own_files import of_shape, own_bytes, own_json
+from cxrlens.files import file_digest, of_shape, own_bytes, own_json
 from cxrlens.quality.chain import Chain
-from cxrlens.runs.graph_file import GraphFileError, names_other_files
-from cxrlens.runs.shapes import Layout
-from cxrlens.writing import file_digest
+from cxrlens.runs.stored import Layout
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cxrlens.recipes.recipe import Recipe
+
+
+_DEEPEST = 32
+"""Graphs within graphs (the branches of a condition); the exporter writes none."""
+
+# Numbers of fields, by message: what each leads to.
+_LEADS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+"""Fields of a tensor: the other file's name and place in it; and whether they count."""
+
+
+class GraphFileError(ValueError):
+    """What is no ONNX graph; its text says where."""
+
+
+def names_other_files(path: Path) -> bool:
+    """Tell whether a tensor of the graph lies in another file.
+
+    Raises
+    ------
+    GraphFileError
+        If the file is no message.
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise GraphFileError("it is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _elsewhere(data, 0, len(data), "model", 0)
+
+
+def _elsewhere(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> bool:
+    if depth > _DEEPEST:
+        raise GraphFileError(f"its graphs are nested more than {_DEEPEST} deep")
+    for field, start, stop in _fields(data, at, end):
+        if message == "tensor":
+            if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and stop == start):
+                return True
+            continue
+        inner = _LEADS[message].get(field)
+        if inner and _elsewhere(data, start, stop, inner, depth + 1):
+            return True
+    return False
+
+
+def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Give number, start and end of each field; of a number that is not 0 the end twice."""
+    while at < end:
+        key, at = _number(data, at, end)
+        field, wire = key >> 3, key & 7
+        if wire == 0:
+            value, at = _number(data, at, end)
+            yield field, at if value else -1, at
+            continue
+        if wire == 2:
+            length, at = _number(data, at, end)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise GraphFileError(f"byte {at} begins no field")
+        if length > end - at:
+            raise GraphFileError(f"a field at byte {at} is longer than what holds it")
+        yield field, at, at + length
+        at += length
+
+
+def _number(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < end and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise GraphFileError(f"the number at byte {at} does not end")
+
 
 FORMAT = 1
 """Layout of bundles; a folder with a higher one was written by a later cxrlens."""

@@ -32,11 +32,17 @@ import pandas as pd
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection, read_collection
 from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import OutputError, RecipeError, RunError
-from cxrlens.own_files import own_json
+from cxrlens.files import (
+    file_digest,
+    moved_into_place,
+    own_json,
+    refuse_filled,
+    try_lock,
+    write_text,
+)
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, parse_recipe, recipe_content
-from cxrlens.runs.shapes import COURSE, LOSSES, Layout, Metrics, Versions
-from cxrlens.writing import file_digest, moved_into_place, refuse_filled, try_lock, write_text
+from cxrlens.runs.stored import COURSE, LOSSES, Layout, Metrics, Versions
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""

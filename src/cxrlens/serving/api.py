@@ -1,4 +1,4 @@
-"""The HTTP API: routes, their types and their faults. The work is done in `cxrlens.serving.service`."""
+"""The HTTP API: routes, their types and their faults. The work is done in `cxrlens.serving.work`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError, ModelError
+from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.serving.answers import (
@@ -26,17 +27,17 @@ from cxrlens.serving.answers import (
     Predicted,
     film_answer,
     heat_answer,
+    map_pixels,
+    png,
+    within,
 )
-from cxrlens.serving.card import ModelCard
-from cxrlens.serving.front import HUNG_UP, Front
+from cxrlens.serving.door import HUNG_UP, Front, Guard
 from cxrlens.serving.jobs import Job
 from cxrlens.serving.limits import BusyError, Limits
-from cxrlens.serving.measures import CONTENT_TYPE
 from cxrlens.serving.page import add_page
-from cxrlens.serving.pictures import map_pixels, png, within
-from cxrlens.serving.security import Guard
-from cxrlens.serving.service import ClientGoneError, Service, to_show
+from cxrlens.serving.prometheus import CONTENT_TYPE
 from cxrlens.serving.upload import UploadError
+from cxrlens.serving.work import ClientGoneError, Service, to_show
 
 Form = Literal["json", "overlay", "map"]
 
@@ -86,7 +87,7 @@ def create_app(
     token
         What requests must bear, or None.
     hosts, origins
-        See `cxrlens.serving.security.Guard`.
+        See `cxrlens.serving.door.Guard`.
     secure
         Whether it is spoken to over TLS.
     """

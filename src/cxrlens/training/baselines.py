@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score  # type: ignore[import-untyped]
 from sklearn.svm import LinearSVC  # type: ignore[import-untyped]
 
 from cxrlens.prediction.linear_network import film_features
-from cxrlens.recipes.parts import Baseline
+from cxrlens.recipes.recipe import Baseline
 
 Films = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]
 """Pixels of a store (M, S, S), rows of the films in it (N,), their labels (N,)."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cxrlens.recipes.parts import Loss, MapTeaching
+from cxrlens.recipes.recipe import Loss, MapTeaching
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 

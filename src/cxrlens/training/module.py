@@ -1,29 +1,94 @@
 """The recipe's training as Lightning runs it: steps, optimiser, rate, and what is kept each epoch."""
 
 import copy
+import hashlib
+import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning
 import pandas as pd
 import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from cxrlens.errors import RunError
+from cxrlens.files import explained, moved_into_place, of_shape
 from cxrlens.models.classifier import FilmClassifier
-from cxrlens.recipes.parts import Augmentation
-from cxrlens.recipes.recipe import Recipe
+from cxrlens.recipes.recipe import Augmentation, Recipe, Training
 from cxrlens.runs.run import Run
-from cxrlens.runs.weights import write_weights
+from cxrlens.runs.stored import write_weights
 from cxrlens.training.augment import Draw, augment, draw, move, shade
-from cxrlens.training.batches import Batch
+from cxrlens.training.films import Batch
 from cxrlens.training.losses import LossFunction, map_loss
-from cxrlens.training.optimise import build_optimiser, build_schedule
-from cxrlens.writing import explained
+
+CLIMB = 0.15
+"""Share of a training during which the rate of one cycle climbs."""
+
+
+def build_optimiser(settings: Training, weights: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Make the optimiser of the weights that learn.
+
+    Weight decay is of matrices and kernels only: pulling biases and the scales of norms to zero helps
+    nothing (Goyal 2017).
+    """
+    learning = [weight for weight in weights if weight.requires_grad]
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(learning, lr=settings.learning_rate_low)
+    groups = [
+        {
+            "params": [weight for weight in learning if weight.ndim > 1],
+            "weight_decay": settings.weight_decay,
+        },
+        {"params": [weight for weight in learning if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=settings.learning_rate_low
+    )
+
+
+def build_schedule(settings: Training, optimiser: torch.optim.Optimizer, steps: int) -> Any:
+    """Make the rate's schedule, which is moved on after every step.
+
+    Parameters
+    ----------
+    settings
+        ``triangles`` is a triangular cyclical rate (Smith 2017), ``one-cycle`` climbs along a cosine to the
+        highest rate and falls to nothing at the end of the last epoch (Smith 2018).
+    optimiser
+        Of the weights.
+    steps
+        Batches of an epoch.
+    """
+    if settings.schedule == "one-cycle":
+        return OneCycleLR(
+            optimiser,
+            max_lr=settings.learning_rate_high,
+            # Lightning moves the schedule on after the last step, too.
+            total_steps=steps * settings.max_epochs + 1,
+            pct_start=CLIMB,
+            div_factor=settings.learning_rate_high / settings.learning_rate_low,
+        )
+    return CyclicLR(
+        optimiser,
+        base_lr=settings.learning_rate_low,
+        max_lr=settings.learning_rate_high,
+        step_size_up=max(1, round(steps * settings.cycle / 2)),
+        cycle_momentum=False,
+    )
+
 
 FINER = 4
 """Boxes and masks are moved on a grid so many times finer than the map, of which they become shares."""
@@ -207,3 +272,106 @@ class KeepEpochs(Callback):
     def _keep_weights(self, model: FilmClassifier) -> None:
         state = {key: value.detach().cpu().numpy() for key, value in model.state_dict().items()}
         write_weights(self.run.path / "weights.safetensors", state)
+
+
+class SafetensorsCheckpoints(CheckpointIO):
+    """Saves and loads training progress for Lightning; a file is whole or not there."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint beside `path` and move it there."""
+        tensors: dict[str, Tensor] = {}
+        structure = json.dumps(_pack(checkpoint, tensors))
+        metadata = {"structure": structure, "sha256": _digest(structure, tensors)}
+        with moved_into_place(Path(path)) as draft:
+            draft.write_bytes(save(tensors, metadata=metadata))
+
+    def load_checkpoint(
+        self,
+        path: _PATH,
+        map_location: Any | None = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint that `save_checkpoint` wrote.
+
+        Raises
+        ------
+        RunError
+            If it is none, or was changed since it was written.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+                structure = metadata["structure"]
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Not json.loads, which has no bound on nesting.
+            checkpoint = _unpack(from_json(structure), tensors)
+        except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+            raise RunError(f"{path} holds no training progress: train into a new folder") from error
+        # Files of earlier versions have no digest.
+        if metadata.get("sha256", "") not in ("", _digest(structure, tensors)):
+            raise RunError(
+                f"{path} was changed since it was written (its digest differs): copy it again, or train "
+                "into a new folder"
+            )
+        of_shape(checkpoint, _Checkpoint, str(path), RunError, "train into a new folder")
+        whole: dict[str, Any] = checkpoint
+        return whole
+
+    def remove_checkpoint(self, path: _PATH) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+class _Checkpoint(BaseModel):
+    """What Lightning needs to go on, and whatever else it noted."""
+
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+
+    epoch: int = Field(ge=0)
+    global_step: int = Field(ge=0)
+    state_dict: dict[str, Any]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    callbacks: dict[str, Any]
+
+
+def _digest(structure: str, tensors: dict[str, Tensor]) -> str:
+    found = hashlib.sha256(structure.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = (
+            value.detach().cpu().contiguous().clone(memory_format=torch.contiguous_format)
+        )
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"pairs": [[key, _pack(inner, tensors)] for key, inner in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(inner, tensors) for inner in value]}
+    if isinstance(value, list):
+        return [_pack(inner, tensors) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        if "tuple" in value:
+            return tuple(_unpack(inner, tensors) for inner in value["tuple"])
+        return {key: _unpack(inner, tensors) for key, inner in value["pairs"]}
+    if isinstance(value, list):
+        return [_unpack(inner, tensors) for inner in value]
+    return value

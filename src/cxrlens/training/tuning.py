@@ -1,19 +1,12 @@
-"""Tune a recipe: a study of trials, each a run that never meets the test films.
-
-A study is a folder: ``study.db`` (Optuna's storage), ``recipe.yaml`` and ``collection.csv`` (what it
-was begun with), ``trials/NNNN/`` (a run each, with validation predictions only), ``best.yaml`` (the
-winner as a recipe) and ``study.html``. Several processes may work on one folder. Each holds a lock on
-the trial that it trains; a trial that is under way and whose lock is free belonged to a process that
-has died, and whoever comes next goes on with it after its last whole epoch.
-"""
+"""Tune a recipe: a study of trials, each a run that never meets the test films."""
 
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 import pandas as pd
@@ -23,14 +16,152 @@ from sklearn.metrics import f1_score  # type: ignore[import-untyped]
 from sqlalchemy.exc import SQLAlchemyError
 
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.collections.splits import split
-from cxrlens.errors import CxrlensError, OutputError, RunError
+from cxrlens.collections.combine import split
+from cxrlens.errors import CxrlensError, OutputError, RecipeError, RunError
+from cxrlens.files import Held, explained, lock, try_lock, write_text
+from cxrlens.models.backbones import build_backbone
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
-from cxrlens.training.search import Space, apply, space_of
-from cxrlens.training.study_page import TrialRow, write_study_page
-from cxrlens.writing import Held, explained, lock, try_lock, write_text
+
+Value = float | int | str
+"""A drawn setting."""
+
+RATE_HIGH = (3e-5, 3e-3)
+"""Bounds of the highest learning rate, drawn evenly in its logarithm."""
+
+RATE_RATIO = (2.0, 100.0)
+"""Bounds of the highest rate over the lowest, drawn evenly in its logarithm."""
+
+WIDTHS = (64, 128, 256, 512, 1024)
+"""Units of the head's hidden layer."""
+
+DROPOUT = (0.0, 0.5, 0.05)
+"""Bounds of the dropout, and its step."""
+
+
+class Draw(Protocol):
+    """What draws settings; Optuna's trials do."""
+
+    def suggest_float(  # noqa: D102
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is drawn for a recipe.
+
+    Attributes
+    ----------
+    width, dropout
+        Whether they are drawn.
+    depths
+        Values of ``model.frozen`` to choose from, the shallowest first; empty if it stays as it is.
+    """
+
+    width: bool
+    dropout: bool
+    depths: tuple[str, ...]
+
+    def draw(self, trial: Draw) -> dict[str, Value]:
+        """Draw one value of everything, by the names that `apply` reads."""
+        drawn: dict[str, Value] = {
+            "learning_rate_high": trial.suggest_float("learning_rate_high", *RATE_HIGH, log=True),
+            "learning_rate_ratio": trial.suggest_float(
+                "learning_rate_ratio", *RATE_RATIO, log=True
+            ),
+        }
+        if self.width:
+            drawn["width"] = trial.suggest_categorical("width", WIDTHS)
+        if self.dropout:
+            low, high, step = DROPOUT
+            drawn["dropout"] = trial.suggest_float("dropout", low, high, step=step)
+        if self.depths:
+            drawn["frozen"] = trial.suggest_categorical("frozen", self.depths)
+        return drawn
+
+
+def space_of(recipe: Recipe) -> Space:
+    """Say what can be drawn for a recipe.
+
+    Parameters
+    ----------
+    recipe
+        Of a single network.
+
+    Raises
+    ------
+    RecipeError
+        If it trains several networks, or none with a learning rate.
+    CxrlensError
+        If its backbone does not exist.
+    """
+    if recipe.members:
+        raise RecipeError(
+            f"the recipe {recipe.name} trains {len(recipe.members)} members: tune one network, for "
+            "example with --set folds=0, or --set one_vs_all=false --set target=tuberculosis"
+        )
+    if recipe.leave_out.in_turn:
+        raise RecipeError(
+            f"the recipe {recipe.name} trains once more without each of several sources: tune one "
+            "network, with --set leave_out.in_turn=[]"
+        )
+    if recipe.baseline:
+        raise RecipeError(
+            f"the recipe {recipe.name} is a baseline, which chooses its one setting on the validation "
+            "films by itself: cxrlens train"
+        )
+    scratch = recipe.network.backbone == "resnet"
+    hidden = recipe.network.head == "feed-forward"
+    depths = () if recipe.network.weights == "none" else freezing_depths(recipe)
+    return Space(width=hidden, dropout=hidden or scratch, depths=depths)
+
+
+def freezing_depths(recipe: Recipe) -> tuple[str, ...]:
+    """Name the layers up to which a backbone may be frozen: none, each stage, the recipe's own.
+
+    Stages are those at whose end the film's side is halved. The last one is never frozen.
+    """
+    backbone = build_backbone(recipe.network.backbone, "none")
+    stages = getattr(backbone.network, "feature_info", [])
+    modules = [name for name, _ in backbone.network.named_modules()]
+    named = {str(stage["module"]) for stage in stages[:-1]} | {recipe.network.frozen}
+
+    def end(name: str) -> int:
+        within = [i for i, other in enumerate(modules) if f"{other}.".startswith(f"{name}.")]
+        return within[-1]
+
+    return ("", *sorted(named & set(modules) - {""}, key=end))
+
+
+def apply(recipe: Recipe, drawn: Mapping[str, Value], name: str = "", about: str = "") -> Recipe:
+    """Put drawn settings into a recipe.
+
+    Parameters
+    ----------
+    recipe
+        What is not drawn stays as it is here.
+    drawn
+        As `Space.draw` gives it.
+    name, about
+        Replace the recipe's own where they are given.
+    """
+    content = recipe.model_dump(mode="json")
+    high = float(drawn["learning_rate_high"])
+    content["training"]["learning_rate_high"] = high
+    content["training"]["learning_rate_low"] = high / float(drawn["learning_rate_ratio"])
+    for key in ("width", "dropout", "frozen"):
+        if key in drawn:
+            content["model"][key] = drawn[key]
+    if "dropout" in drawn:
+        content["model"]["dropout"] = round(float(drawn["dropout"]), 6)
+    content["name"] = name or recipe.name
+    content["about"] = about or recipe.about
+    return Recipe.model_validate(content)
+
 
 SPLIT = ("validation",)
 """What a trial predicts: the test films are met once, by the winner."""
@@ -56,22 +187,53 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
+class TrialRow:
+    """A trial of a study.
+
+    Attributes
+    ----------
+    number
+        From 0.
+    state
+        ``complete``, ``pruned`` (stopped early), ``running`` or ``fail``.
+    value
+        Macro F1 of its validation films; None unless complete.
+    settings
+        What was drawn, by name.
+    accuracies
+        Validation accuracy of each epoch.
+    seconds
+        Time of its epochs.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    settings: Mapping[str, Any]
+    accuracies: Sequence[float]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Tuned:
     """A study after `tune`.
 
     Attributes
     ----------
+    recipe
+        What is tuned.
     trials
         All of them, in order.
     best
         The winner as a recipe file; None if no trial came to its end.
-    page
-        The page of the study.
+    importance
+        Share of each setting in the spread of the values; empty if it is not known.
     """
 
+    recipe: Recipe
     trials: list[TrialRow]
     best: Path | None
-    page: Path
+    importance: Mapping[str, float]
 
 
 def tune(
@@ -83,6 +245,7 @@ def tune(
     device: str = "auto",
     cache: Path | None = None,
     progress: fit.Progress | None = None,
+    on_trial: Callable[[Tuned], object] | None = None,
 ) -> Tuned:
     """Search the settings of a recipe with which the validation films are told apart best.
 
@@ -103,6 +266,8 @@ def tune(
         Trials that the study shall have in all, those stopped early too, whoever trained them.
     device, cache, progress
         See `cxrlens.training.fit.train`.
+    on_trial
+        Told how the study stands, after each trial.
 
     Raises
     ------
@@ -127,7 +292,9 @@ def tune(
         trial, held = claimed
         with held:
             _run(study, trial, recipe, collection, out, device, cache, progress)
-        _summarise(study, recipe, out)
+        stands = _summarise(study, recipe, out)
+        if on_trial:
+            on_trial(stands)
     return _summarise(study, recipe, out)
 
 
@@ -292,7 +459,7 @@ def validation_macro_f1(run: Run) -> float:
 
 
 def _summarise(study: optuna.Study, recipe: Recipe, out: Path) -> Tuned:
-    """Write the winner and the page as they stand now."""
+    """Write the winner as it stands now."""
     rows = [_row(trial, recipe, out) for trial in study.get_trials(deepcopy=False)]
     finished = [row for row in rows if row.value is not None]
     best = None
@@ -305,8 +472,7 @@ def _summarise(study: optuna.Study, recipe: Recipe, out: Path) -> Tuned:
         )
         drawn = study.get_trials(deepcopy=False)[winner.number].params
         write_text(best, apply(recipe, drawn, f"{recipe.name}-tuned", about).to_yaml())
-    page = write_study_page(out / "study.html", recipe, rows, _importance(study, len(finished)))
-    return Tuned(rows, best, page)
+    return Tuned(recipe, rows, best, _importance(study, len(finished)))
 
 
 def _row(trial: FrozenTrial, recipe: Recipe, out: Path) -> TrialRow:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.collections.phantom.defects import (
+from cxrlens.phantoms import draw_phantom
+from cxrlens.phantoms.defects import (
     KINDS,
     BlackSpots,
     Blur,
@@ -19,7 +19,7 @@ from cxrlens.collections.phantom.defects import (
     draw_defect,
     recalled,
 )
-from cxrlens.quality.findings import DEFECTS
+from cxrlens.quality.step import DEFECTS
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxrlens.collections.phantom import Phantom, draw_phantom
+from cxrlens.phantoms import Phantom, draw_phantom
 
 SEEDS = range(60)
 DISEASED = ("pneumonia", "tuberculosis")

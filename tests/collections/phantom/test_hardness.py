@@ -6,8 +6,8 @@ import pytest
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 
-from cxrlens.collections.phantom import draw_phantom
-from cxrlens.collections.phantom.draw import LABELS
+from cxrlens.phantoms import draw_phantom
+from cxrlens.phantoms.film import LABELS
 
 _TRAIN, _TEST = 1000, 500
 

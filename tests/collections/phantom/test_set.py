@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.collections.phantom import draw_phantom, write_phantoms
-from cxrlens.collections.phantom.defects import recalled
 from cxrlens.errors import OutputError
+from cxrlens.phantoms import draw_phantom, write_phantoms
+from cxrlens.phantoms.defects import recalled
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

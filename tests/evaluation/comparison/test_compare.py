@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 
 from cxrlens.errors import OutputError, RunError
-from cxrlens.evaluation.comparison import compare, tables, write_comparison
-from cxrlens.evaluation.comparison.write import FILES, as_markdown, as_page
+from cxrlens.evaluation import published as numbers
+from cxrlens.evaluation.comparison import compare
 from cxrlens.evaluation.metrics import measure
 from cxrlens.evaluation.paired import compare_paired
-from cxrlens.evaluation.published import numbers
+from cxrlens.reports import comparison as tables
+from cxrlens.reports.comparison import FILES, as_markdown, as_page, write_comparison
 
 QUICK = 100
 

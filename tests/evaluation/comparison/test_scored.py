@@ -5,10 +5,10 @@ from sklearn.metrics import roc_auc_score
 
 from cxrlens.errors import CollectionError, OutputError, RunError
 from cxrlens.evaluation.against_normal import disease_score
-from cxrlens.evaluation.comparison import compare, compare_scores, write_comparison, write_scored
-from cxrlens.evaluation.comparison.disease_pairs import paired, paired_text
-from cxrlens.evaluation.comparison.scored import SCORED_FILES
+from cxrlens.evaluation.comparison import compare, compare_scores
 from cxrlens.evaluation.paired import compare_diseases
+from cxrlens.evaluation.tables import paired, paired_text
+from cxrlens.reports.comparison import SCORED_FILES, write_comparison, write_scored
 
 from ..drawn_predictions import CLASSES, draw
 

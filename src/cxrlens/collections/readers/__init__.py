@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrlens.collections.collection import Collection, collection_from
-from cxrlens.collections.naming import Words
 from cxrlens.collections.outlines import Boxes, Lungs
 from cxrlens.collections.readers.dicom import read_dicom
-from cxrlens.collections.readers.folders import read_folders
-from cxrlens.collections.readers.kermany import read_kermany
-from cxrlens.collections.readers.mendeley import read_mendeley
-from cxrlens.collections.readers.nih import read_nih
-from cxrlens.collections.readers.nlm import read_nlm
-from cxrlens.collections.readers.qatar import read_qatar
+from cxrlens.collections.readers.folders import (
+    read_folders,
+    read_kermany,
+    read_mendeley,
+    read_qatar,
+    read_report,
+    read_table,
+)
+from cxrlens.collections.readers.nih import read_nih, read_rsna
 from cxrlens.collections.readers.reading import Reading
-from cxrlens.collections.readers.report import read_report
-from cxrlens.collections.readers.rsna import read_rsna
-from cxrlens.collections.readers.table import read_table
-from cxrlens.collections.readers.tbx11k import read_tbx11k
+from cxrlens.collections.readers.tuberculosis import read_nlm, read_tbx11k
+from cxrlens.collections.tables import Words
 from cxrlens.errors import CollectionError
 
 Reader = Callable[[Path], Reading]

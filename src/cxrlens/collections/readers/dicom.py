@@ -13,14 +13,12 @@ from pathlib import Path
 
 from pydicom.multival import MultiValue
 
-from cxrlens.collections.readers.age import years
-from cxrlens.collections.readers.reading import Reading, table_of
+from cxrlens.collections.readers.reading import Reading, table_of, years
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.dataset import read_dataset
-from cxrlens.radiographs.dicom_mark import is_dicom
-from cxrlens.radiographs.quiet import quietly
+from cxrlens.radiographs.dicom import read_dataset
+from cxrlens.radiographs.dicom_tags import VIEW_TAGS, view_of
+from cxrlens.radiographs.quiet import is_dicom, quietly
 from cxrlens.radiographs.read import find_films, open_film, other_files
-from cxrlens.radiographs.view import VIEW_TAGS, view_of
 
 MODALITIES = frozenset({"", "CR", "DX", "DR", "XR", "RG", "SC", "OT"})
 """Modalities that are collected: those that `cxrlens.radiographs.read_radiograph` reads."""

@@ -1,11 +1,13 @@
-"""A folder a class: ``DIR/normal/...``, ``DIR/pneumonia/...``, ``DIR/tuberculosis/...``."""
+"""Sets that lie in folders: a folder a class, with or without a table of names beside them."""
 
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
 
-from cxrlens.collections.naming import LABELS, Words, folded
-from cxrlens.collections.readers.reading import Reading, table_of
+from cxrlens.collections.collection import read_collection
+from cxrlens.collections.readers.reading import Reading, rows_by_class, set_within, table_of
+from cxrlens.collections.tables import LABELS, Words, folded
 from cxrlens.errors import CollectionError
 from cxrlens.radiographs.read import find_films, other_files
 
@@ -69,3 +71,153 @@ def read_folders(folder: Path, words: Words | None = None) -> Reading:
     beside = [film for film in find_films([folder]) if film.parent == folder]
     left_out["beside the classes' folders, in none of them"] += len(beside)
     return Reading(table_of(rows, folder, "its class folders are empty"), dict(left_out))
+
+
+PARTS = ("train", "val", "test")
+KERMANY = {"NORMAL": "normal", "PNEUMONIA": "pneumonia"}
+
+_PERSON = re.compile(r"(person\d+|(?:NORMAL2-)?IM-\d+)(?!\d)", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:NORMAL|BACTERIA|VIRUS)-(\d+)-", re.IGNORECASE)
+_GERM = re.compile(r"bacteria|virus", re.IGNORECASE)
+
+
+def read_kermany(folder: Path) -> Reading:
+    """Read ``chest_xray`` with its train, val and test.
+
+    ``patient`` comes from the name; one number is one patient in whatever part and with whatever germ
+    it stands, so that no child can be in two splits. A name of another form counts as a patient of
+    its own. The published part is in ``published_split``, bacteria or virus in ``finding``.
+
+    Raises
+    ------
+    CollectionError
+        If the folder does not hold the set, or a class holds no film.
+    """
+    root = set_within(
+        folder,
+        lambda path: all((path / "train" / name).is_dir() for name in KERMANY),
+        "train/NORMAL and train/PNEUMONIA, as in chest_xray",
+    )
+    rows: list[dict[str, object]] = []
+    for part in PARTS:
+        for name, label in KERMANY.items():
+            place = root / part / name
+            films = find_films([place]) if place.is_dir() else []
+            if part == "train" and not films:
+                raise CollectionError(f"{place} holds no film")
+            for film in films:
+                germ = _GERM.search(film.stem)
+                rows.append(
+                    {
+                        "image": str(film),
+                        "label": label,
+                        "patient": f"kermany-{patient_of(film.stem)}",
+                        "source": "kermany",
+                        "finding": germ[0].lower() if germ and label == "pneumonia" else label,
+                        "published_split": part,
+                    }
+                )
+    return Reading(table_of(rows, folder, "its class folders are empty"))
+
+
+def patient_of(stem: str) -> str:
+    """Give the part of a file's name that says whose film it is; all of it where none is known."""
+    for pattern in (_PERSON, _NUMBER):
+        if found := pattern.match(stem):
+            return found[1]
+    return stem
+
+
+MENDELEY = {"Normal Chest X-rays": "normal", "TB Chest X-rays": "tuberculosis"}
+
+
+def read_mendeley(folder: Path) -> Reading:
+    """Read the set of 10.17632/8j2g3csprk; patients are not known, each film counts as one.
+
+    Raises
+    ------
+    CollectionError
+        If the folder does not hold the set, or a class holds no film.
+    """
+    root = set_within(
+        folder,
+        lambda path: all((path / name).is_dir() for name in MENDELEY),
+        "the folders 'Normal Chest X-rays' and 'TB Chest X-rays'",
+    )
+    return Reading(table_of(rows_by_class(root, MENDELEY, "mendeley"), folder, "it is empty"))
+
+
+QATAR = {"Normal": "normal", "Tuberculosis": "tuberculosis"}
+
+
+def read_qatar(folder: Path) -> Reading:
+    """Read ``TB_Chest_Radiography_Database``; patients are not known, each film counts as one.
+
+    Raises
+    ------
+    CollectionError
+        If the folder does not hold the set, or a class holds no film.
+    """
+    root = set_within(
+        folder,
+        lambda path: all((path / name).is_dir() for name in QATAR),
+        "the folders Normal and Tuberculosis, as in TB_Chest_Radiography_Database",
+    )
+    return Reading(table_of(rows_by_class(root, QATAR, "qatar"), folder, "it is empty"))
+
+
+def read_report(folder: Path) -> Reading:
+    """Read a folder shaped like the report's set; add ``acquisition`` from the file names.
+
+    Raises
+    ------
+    CollectionError
+        If ``labels.csv`` is missing or breaks a promise, or a file name has no underscore.
+    """
+    table = folder / "labels.csv"
+    if not table.is_file():
+        raise CollectionError(f"{folder} has no labels.csv (image, label, patient)")
+    collection = read_collection(table)
+    films = collection.films
+    stems = films["image"].map(lambda image: Path(image).stem)
+    wrong = ~stems.str.contains("_")
+    if wrong.any():
+        raise CollectionError(
+            f"{films.loc[wrong, 'image'].iloc[0]}: its name does not read ACQUISITION_COPY, "
+            "for example P00017_2.png"
+        )
+    films["acquisition"] = stems.str.rsplit("_", n=1).str[0].astype("string")
+    if "patient" not in films:
+        films["patient"] = films["acquisition"]
+    return Reading(films, missing=collection.missing)
+
+
+TABLE_NAMES = ("collection.csv", "films.csv", "labels.csv", "collection.parquet", "films.parquet")
+
+
+def read_table(path: Path, words: Words | None = None) -> Reading:
+    """Read a table with at least a column ``image``, its paths relative to the table.
+
+    Parameters
+    ----------
+    path
+        The table, or a folder that holds one of `TABLE_NAMES`.
+    words
+        What its columns and labels mean.
+
+    Raises
+    ------
+    CollectionError
+        If a folder holds none of `TABLE_NAMES`, or the table breaks a promise of a collection.
+    """
+    if path.is_dir():
+        found = [path / name for name in TABLE_NAMES if (path / name).is_file()]
+        if not found:
+            raise CollectionError(
+                f"{path} holds none of {', '.join(TABLE_NAMES)}: "
+                f"name the table itself, for example {path}/my.csv"
+            )
+        path = found[0]
+    collection = read_collection(path, words)
+    left_out = {f"label {label!r}, by --map": n for label, n in collection.left_out.items()}
+    return Reading(collection.films, left_out, collection.missing)

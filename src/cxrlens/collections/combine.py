@@ -1,0 +1,251 @@
+"""Collections put together and taken apart: several as one, and one into splits and folds by patient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrlens.collections.collection import Collection, collection_from, read_collection
+from cxrlens.collections.outlines import Boxes, Lungs, beside, read_boxes, read_lungs
+from cxrlens.collections.same_films import Same, people, same_bytes
+from cxrlens.errors import CollectionError
+
+OVERLAPS = {
+    frozenset({"nih", "rsna"}): "the films of rsna are a part of nih",
+    frozenset({"nih", "qatar"}): "most normal films of qatar come from rsna, and so from nih",
+    frozenset({"rsna", "qatar"}): "most normal films of qatar come from rsna",
+    frozenset({"montgomery", "qatar"}): "qatar holds films of montgomery",
+    frozenset({"shenzhen", "qatar"}): "qatar holds films of shenzhen",
+}
+"""Public sets that share films under other names and sizes; docs/datasets.md says how that is known."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Several collections as one.
+
+    Attributes
+    ----------
+    collection
+        All films, table after table.
+    notes
+        What a user should know before splitting it, a sentence each.
+    boxes, lungs
+        What the tables beside the collections say was drawn on the films; None where there are none.
+    """
+
+    collection: Collection
+    notes: tuple[str, ...]
+    boxes: Boxes | None = None
+    lungs: Lungs | None = None
+
+
+def merge(paths: Sequence[str | Path]) -> Merged:
+    """Merge collections.
+
+    Columns that only some tables have are empty for the others' films. Films without a ``source`` get
+    their table's name as one. Where some tables know patients, a film without one becomes a patient
+    of its own. Boxes and lung masks that lie beside the tables come along.
+
+    Parameters
+    ----------
+    paths
+        At least two collections, CSV or Parquet.
+
+    Raises
+    ------
+    CollectionError
+        If a table breaks a promise of a collection; if one patient occurs in two tables under two
+        sources, since those may be two people; if one film occurs in two tables, by its path or by its
+        bytes; if the merged table breaks a promise.
+    """
+    if len(paths) < 2:
+        raise CollectionError("merging needs at least two collections")
+    collections = [read_collection(path) for path in paths]
+    tables = [_sourced(of, Path(path)) for of, path in zip(collections, paths, strict=True)]
+    films = pd.concat(tables, ignore_index=True)
+    table = pd.Series([str(path) for path, of in zip(paths, tables, strict=True) for _ in of.index])
+    if "patient" in films:
+        _refuse_clashing_patients(films, table)
+        films["patient"] = films["patient"].fillna(films["source"] + "-" + _film_names(films))
+    _refuse_repeated_films(films["image"], table)
+    origin = " + ".join(Path(path).name for path in paths)
+    missing = {image: why for of in collections for image, why in of.missing.items()}
+    merged = replace(collection_from(films, Path.cwd(), origin), missing=missing)
+    boxes = [
+        read_boxes(of).table for path in paths if (of := beside(Path(path), "boxes")).is_file()
+    ]
+    lungs = [
+        read_lungs(of).table for path in paths if (of := beside(Path(path), "lungs")).is_file()
+    ]
+    return Merged(
+        merged,
+        tuple(_notes(films)),
+        Boxes(pd.concat(boxes, ignore_index=True)) if boxes else None,
+        Lungs(pd.concat(lungs, ignore_index=True)) if lungs else None,
+    )
+
+
+def _sourced(collection: Collection, path: Path) -> pd.DataFrame:
+    films = collection.films
+    source = films["source"] if "source" in films else pd.Series(pd.NA, films.index, "string")
+    return films.assign(source=source.fillna(path.stem))
+
+
+def _film_names(films: pd.DataFrame) -> pd.Series:
+    """Name films by file, and where two of one source have the same name, by number too."""
+    names = films["image"].map(lambda image: Path(image).stem).astype("string")
+    repeats = names.groupby([films["source"], names]).cumcount()
+    return names.where(repeats == 0, names + "#" + (repeats + 1).astype("string"))
+
+
+def _refuse_clashing_patients(films: pd.DataFrame, table: pd.Series) -> None:
+    known = films.assign(table=table).dropna(subset="patient").groupby("patient")
+    places = known[["source", "table"]].nunique()
+    clashing = places.index[(places["source"] > 1) & (places["table"] > 1)]
+    if len(clashing):
+        sources = sorted(set(known.get_group(clashing[0])["source"]))
+        raise CollectionError(
+            f"{len(clashing)} patients occur in two tables under two sources, for example "
+            f"{clashing[0]!r} under {' and '.join(sources)}: if they are different people, put the "
+            "source before their ids in one table; if they are the same, their films would be "
+            "counted twice, so merge only one of the sources"
+        )
+
+
+def _refuse_repeated_films(images: pd.Series, table: pd.Series) -> None:
+    """Refuse a path in two tables, and files of two tables that hold the same bytes."""
+    repeated = images[images.duplicated()]
+    if len(repeated):
+        raise CollectionError(
+            f"{len(repeated)} films are in two tables, the first is {repeated.iloc[0]}: "
+            "each film may stand in one only"
+        )
+    same = same_bytes(images.tolist())
+    for position, first in enumerate(same):
+        if table[first] != table[position]:
+            raise CollectionError(
+                f"{images[first]} (in {table[first]}) and {images[position]} (in "
+                f"{table[position]}) are the same film: drop one of them, or one of the tables"
+            )
+
+
+def _notes(films: pd.DataFrame) -> list[str]:
+    sources = set(films["source"])
+    notes = [
+        f"{' and '.join(sorted(pair))} share films: {why}; train and test on one of them"
+        for pair, why in OVERLAPS.items()
+        if pair <= sources
+    ]
+    if "split" in films and films["split"].isna().any():
+        notes.append(
+            f"{int(films['split'].isna().sum())} films have no split: run cxrlens split on the merged table"
+        )
+    return notes
+
+
+SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
+
+
+def split(
+    collection: Collection,
+    seed: int = 0,
+    shares: Mapping[str, float] = SHARES,
+    same: Same | None = None,
+) -> Collection:
+    """Add a column ``split`` by patient, stratified by class and, where it is known, by source.
+
+    Parameters
+    ----------
+    collection
+        Films with a label; without a column ``patient`` every film counts as its own patient.
+    seed
+        The same seed and films give the same split, in whatever order the films stand.
+    shares
+        The part of the films that each split should get; they sum to 1.
+    same
+        Which films are the same, so that their patients stay together; default those with the same
+        bytes. See `cxrlens.collections.same_films`.
+
+    Raises
+    ------
+    CollectionError
+        If a label is missing or a class has fewer patients than there are splits.
+    """
+    collection.need("label")
+    names = list(shares)
+    parts = _deal(collection.films, np.array([shares[name] for name in names]), seed, same)
+    films = collection.films.assign(split=pd.array([names[part] for part in parts], dtype="string"))
+    return collection.of(films)
+
+
+def fold(
+    collection: Collection, folds: int = 5, seed: int = 0, same: Same | None = None
+) -> Collection:
+    """Add a column ``fold`` (0 … folds - 1) to the films outside the test split.
+
+    The test split, if there is one, stays as it is and gets no fold; so do films outside. `same` is as for
+    `split`.
+
+    Raises
+    ------
+    CollectionError
+        If a label is missing or a class has fewer patients than folds.
+    """
+    collection.need("label")
+    films = collection.films
+    dealt = (
+        films["split"].isin(["train", "validation"])
+        if "split" in films
+        else pd.Series(True, index=films.index)
+    )
+    inner = None if same is None else same[dealt.to_numpy(bool)]
+    parts = _deal(films[dealt], np.full(folds, 1 / folds), seed, inner)
+    column = pd.Series(pd.NA, index=films.index, dtype="Int64")
+    column[dealt] = parts
+    return collection.of(films.assign(fold=column))
+
+
+def _deal(
+    films: pd.DataFrame, shares: NDArray[np.float64], seed: int, same: Same | None
+) -> NDArray[np.int64]:
+    patient = people(films, same_bytes(films["image"].tolist()) if same is None else same)
+    source = films["source"].fillna("") if "source" in films else pd.Series("", index=films.index)
+    keys = (
+        (films["label"] + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
+    )
+    _refuse_too_few(films["label"].groupby(patient).agg(set), len(shares))
+
+    sizes = patient.value_counts()
+    # Sorted first, so that the deal does not depend on the order in which films are listed.
+    order = np.array(sorted(keys.index))
+    np.random.default_rng(seed).shuffle(order)
+    order = order[np.argsort(-sizes[order].to_numpy(), kind="stable")]
+    part_of: dict[str, int] = {}
+    held: dict[str, NDArray[np.float64]] = {}
+    totals = sizes.groupby(keys).sum()
+    overall = np.zeros(len(shares))
+    for name in order:
+        key = keys[name]
+        have = held.setdefault(key, np.zeros(len(shares)))
+        lack = shares * totals[key] - have
+        # Where rounding leaves a stratum undecided, the part that lacks most films overall takes it.
+        short = shares * len(films) - overall
+        part = int(np.lexsort((-short, -np.round(lack, 9)))[0])
+        part_of[name] = part
+        have[part] += sizes[name]
+        overall[part] += sizes[name]
+    return np.array([part_of[name] for name in patient], dtype=np.int64)
+
+
+def _refuse_too_few(labels: pd.Series, parts: int) -> None:
+    for label in sorted(set().union(*labels)):
+        count = sum(label in of for of in labels)
+        if count < parts:
+            raise CollectionError(
+                f"{label} has {count} patients, fewer than the {parts} parts they should go into: "
+                "add films of that class, or ask for fewer parts"
+            )

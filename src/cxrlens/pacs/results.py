@@ -1,0 +1,435 @@
+"""What is said of one film, as DICOM: a Secondary Capture and a Structured Report (TID 1500)."""
+
+import datetime
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sc import SCImage
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    ComprehensiveSR,
+    DeviceObserverIdentifyingAttributes,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
+
+from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.pacs.header import FilmHeader, ModelIdentity
+from cxrlens.radiographs.quiet import hush, quietly
+
+SCHEME = "99CXRLENS"
+"""Designator of our own codes; 99 marks private ones (PS3.16, chapter 8)."""
+
+
+def own(value: str, meaning: str) -> CodedConcept:
+    """Make a concept of our own; the value has at most 16 characters, the meaning 64."""
+    return CodedConcept(value, SCHEME, meaning)
+
+
+def coding_scheme() -> CodingSchemeIdentificationItem:
+    """Say in a dataset what our own codes are."""
+    return CodingSchemeIdentificationItem(
+        designator=SCHEME, name="Concepts of cxrlens", responsible_organization="cxrlens"
+    )
+
+
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("2667000", "SCT", "Absent")
+PLAIN_CHEST_FILM = Code("399208008", "SCT", "Plain chest X-ray")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+COMMENT = Code("121106", "DCM", "Comment")
+NO_UNITS = Code("1", "UCUM", "no units")
+
+PREDICTED = own("predicted", "Predicted class")
+SUITABILITY = own("suitability", "Suitability for the model")
+UNSUITABLE = own("unsuitable", "Not suitable: not predicted")
+
+_CLASSES = {
+    "normal": Code("17621005", "SCT", "Normal"),
+    "pneumonia": Code("233604007", "SCT", "Pneumonia"),
+    "tuberculosis": Code("154283005", "SCT", "Pulmonary tuberculosis"),
+}
+
+_DEFECTS = {
+    "negative": "Film is a negative",
+    "underexposed": "Film is underexposed",
+    "noisy": "Film is noisy",
+    "blurred": "Film is blurred",
+    "padded": "Film has padded borders",
+    "patched": "Film is patched",
+    "photographed": "Film was photographed",
+    "not_a_chest": "Film does not look like a chest film",
+    "torn": "Film may have lost a part",
+}
+
+
+def class_of(name: str) -> Code | CodedConcept:
+    """Give a class's concept."""
+    return _CLASSES.get(name) or own(f"class-{name}"[:16], name[:64])
+
+
+def probability_of(name: str) -> CodedConcept:
+    """Give the concept of a class's probability, e.g. ``p-pneumonia``."""
+    return own(f"p-{name}"[:16], f"Probability of {name}"[:64])
+
+
+def defect(name: str) -> CodedConcept:
+    """Give the concept of a quality finding."""
+    return own(name[:16], _DEFECTS.get(name, f"Film is {name}")[:64])
+
+
+NOTICE = "Research use, not a diagnosis"
+"""Burnt into every picture and said in every report."""
+
+CAPTURE, REPORT = "capture", "report"
+"""The kinds of results, which their UIDs are derived from."""
+
+# What it logs and warns of quotes names.
+hush("highdicom")
+
+_SERIES_NUMBERS = {CAPTURE: 9101, REPORT: 9102}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the model says of a film, or why it says nothing.
+
+    Attributes
+    ----------
+    header
+        Of the film.
+    model
+        Which model.
+    made
+        When; every date and time in what is written is this one.
+    predicted
+        The class that the model decides for; empty if the film was not predicted.
+    probabilities
+        By class.
+    findings
+        Quality findings: by defect, whether the film has it.
+    remark
+        A sentence that the reader must see; why the film was not predicted, if it was not.
+    """
+
+    header: FilmHeader
+    model: ModelIdentity
+    made: datetime.datetime
+    predicted: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    findings: Mapping[str, bool] = field(default_factory=dict)
+    remark: str = ""
+
+
+def origin(result: Result, kind: str) -> dict[str, Any]:
+    """Arguments that every result's dataset is made with: its UIDs and who made it.
+
+    The films of a study share one series a kind and model.
+    """
+    header, model = result.header, result.model
+    return {
+        "series_instance_uid": model.uid_for(f"{kind} series", header.study),
+        "series_number": _SERIES_NUMBERS[kind],
+        "sop_instance_uid": model.uid_for(kind, header.uid),
+        "instance_number": header.repeated.InstanceNumber,
+        "manufacturer": "cxrlens",
+        "manufacturer_model_name": model.name[:64],
+        "device_serial_number": model.digest,
+        "software_versions": model.program,
+        "series_description": f"cxrlens {kind}: {NOTICE.lower()}",
+    }
+
+
+def encoded(dataset: Dataset, result: Result) -> bytes:
+    """Give the file of a result: patient and study as the film has them, every moment that of `made`.
+
+    So the same film, model and moment give the same bytes.
+    """
+    repeated = result.header.repeated
+    for element in repeated:
+        if element.keyword not in _OWN:
+            dataset[element.tag] = element
+    date, time = f"{result.made:%Y%m%d}", f"{result.made:%H%M%S}"
+    for keyword in ("InstanceCreationDate", "ContentDate", "DateOfSecondaryCapture"):
+        if keyword in dataset:
+            setattr(dataset, keyword, date)
+    for keyword in ("InstanceCreationTime", "ContentTime", "TimeOfSecondaryCapture"):
+        if keyword in dataset:
+            setattr(dataset, keyword, time)
+    for tool in dataset.get("ContributingEquipmentSequence", []):
+        tool.ContributionDateTime = date + time
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+_OWN = frozenset({"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber"})
+"""What a result does not share with its film."""
+
+LONGEST, SHORTEST = 1024, 768
+"""Longer side of a panel in pixels: larger films are shrunk, smaller ones are magnified."""
+
+_MARGIN = 16
+_NARROWEST = 640
+
+
+def side_by_side(film: NDArray[np.uint8], heat: HeatMap | None) -> NDArray[np.uint8]:
+    """Put a film and its heat map side by side, at a size that a screen can show.
+
+    Parameters
+    ----------
+    film
+        (H, W) uint8.
+    heat
+        Its heat map; without one the film stands alone.
+
+    Returns
+    -------
+    ndarray of uint8
+        (h, w, 3) RGB; the longer side of each panel has `SHORTEST` to `LONGEST` pixels.
+    """
+    height, width = film.shape
+    longer = max(height, width)
+    scale = min(max(longer, SHORTEST), LONGEST) / longer
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    shown = np.asarray(cv2.resize(film, size, interpolation=way), np.uint8)
+    if heat is None:
+        return np.repeat(shown[..., None], 3, axis=2)
+    values = np.asarray(cv2.resize(heat.values, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    return replace(heat, values=values, film=shown).beside()
+
+
+def captioned(picture: NDArray[np.uint8], headline: str, lines: Sequence[str]) -> NDArray[np.uint8]:
+    """Burn text in above a picture; nothing of the picture is covered.
+
+    Parameters
+    ----------
+    picture
+        (H, W, 3) RGB.
+    headline
+        Drawn larger.
+    lines
+        Below it; broken where they are too long.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H + caption, W or more, 3) RGB.
+    """
+    width = max(picture.shape[1], _NARROWEST)
+    size = max(18, width // 64)
+    rows = [(text, _font(size * 4 // 3)) for text in _broken(headline, _font(size * 4 // 3), width)]
+    for line in lines:
+        rows += [(text, _font(size)) for text in _broken(line, _font(size), width)]
+    heights = [round(font.size * 1.4) for _, font in rows]
+    top = sum(heights) + 2 * _MARGIN
+    canvas = Image.new("RGB", (width, top + picture.shape[0]))
+    canvas.paste(Image.fromarray(picture), ((width - picture.shape[1]) // 2, top))
+    pen, y = ImageDraw.Draw(canvas), _MARGIN
+    for number, ((text, font), height) in enumerate(zip(rows, heights, strict=True)):
+        pen.text((_MARGIN, y), text, font=font, fill=(255, 214, 90) if number == 0 else (235,) * 3)
+        y += height
+    return np.array(canvas, dtype=np.uint8)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib: the same everywhere."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    rows: list[str] = []
+    for word in text.split():
+        longer = f"{rows[-1]} {word}" if rows else word
+        if rows and font.getlength(longer) <= width - 2 * _MARGIN:
+            rows[-1] = longer
+        else:
+            rows.append(word)
+    return rows
+
+
+def secondary_capture(result: Result, film: NDArray[np.uint8], heat: HeatMap | None) -> bytes:
+    """Write film and heat map side by side as a Secondary Capture of the film's study.
+
+    Parameters
+    ----------
+    result
+        What is said of the film; burnt in above it.
+    film
+        (H, W) uint8 as it was read.
+    heat
+        Its heat map, or None if the model has none.
+
+    Returns
+    -------
+    bytes
+        A DICOM file, RGB, uncompressed.
+    """
+    with quietly():
+        picture = captioned(side_by_side(film, heat), NOTICE, _lines(result, heat))
+        header = result.header
+        dataset = SCImage(
+            pixel_array=picture,
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            patient_orientation=("L", "F"),
+            study_instance_uid=header.study,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            **origin(result, CAPTURE),
+        )
+        # Two panels have the film's orientation if it says one, and none that we could know otherwise.
+        dataset.PatientOrientation = [*header.orientation] if header.orientation else []
+        dataset.Laterality = ""
+        dataset.ConversionType = "WSD"
+        dataset.ImageComments = NOTICE
+        dataset.DerivationDescription = (
+            f"Left the film, right where the model looked ({heat.method}, {heat.target})"
+            if heat
+            else "The film"
+        )
+        dataset.SourceImageSequence = [_reference(header.repeated)]
+        if header.burned_in:
+            dataset.BurnedInAnnotation = header.burned_in
+        return encoded(dataset, result)
+
+
+def _share(share: float) -> str:
+    """Write a probability with three digits, never as 1 or 0 by rounding."""
+    return "> 0.999" if 0.9995 <= share < 1 else "< 0.001" if 0 < share < 0.0005 else f"{share:.3f}"
+
+
+def _lines(result: Result, heat: HeatMap | None) -> list[str]:
+    model = result.model
+    ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
+    present = [name.replace("_", " ") for name, found in result.findings.items() if found]
+    lines = [
+        f"Predicted {result.predicted}; probabilities: "
+        + " · ".join(f"{name} {_share(share)}" for name, share in ranked),
+        "Quality findings: " + (", ".join(present) or "none"),
+        f"Model {model.name}, version {model.digest}, cxrlens {model.program}",
+        f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"
+        if heat
+        else "This model gives no heat map",
+    ]
+    return [result.remark, *lines] if result.remark else lines
+
+
+def _reference(film: Dataset) -> Dataset:
+    purpose = Dataset()
+    purpose.CodeValue = SOURCE_IMAGE.value
+    purpose.CodingSchemeDesignator = SOURCE_IMAGE.scheme_designator
+    purpose.CodeMeaning = SOURCE_IMAGE.meaning
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = film.SOPClassUID
+    reference.ReferencedSOPInstanceUID = film.SOPInstanceUID
+    reference.PurposeOfReferenceCodeSequence = [purpose]
+    return reference
+
+
+_DIGITS = 6
+"""Decimals of a probability; a decimal string has room for 16 characters."""
+
+
+def structured_report(result: Result) -> bytes:
+    """Write what is said of a film as a TID 1500 report of its study.
+
+    One group of measurements: the probability of each class, the predicted class, each
+    quality finding as present or absent, the algorithm with its weights' digest, and a comment. Where
+    the film was not predicted there are no measurements, and the comment says why. The document is
+    partial, preliminary and unverified: no physician has seen it.
+
+    Returns
+    -------
+    bytes
+        A Comprehensive SR file.
+    """
+    with quietly():
+        header, model = result.header, result.model
+        film = header.repeated
+        device = DeviceObserverIdentifyingAttributes(
+            uid=model.uid_for("device", "cxrlens"),
+            name="cxrlens",
+            manufacturer_name="cxrlens",
+            model_name=model.name,
+            serial_number=model.digest,
+        )
+        report = MeasurementReport(
+            observation_context=ObservationContext(
+                observer_device_context=ObserverContext(codes.DCM.Device, device)
+            ),
+            procedure_reported=PLAIN_CHEST_FILM,
+            imaging_measurements=[_measurements(result)],
+            title=codes.DCM.ImagingMeasurementReport,
+        )
+        dataset = ComprehensiveSR(
+            evidence=[film],
+            content=report[0],
+            coding_schemes=[coding_scheme()],
+            **origin(result, REPORT),
+        )
+        return encoded(dataset, result)
+
+
+def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
+    header, model = result.header, result.model
+    film = header.repeated
+    evaluations = [
+        QualitativeEvaluation(PREDICTED, class_of(result.predicted))
+        if result.predicted
+        else QualitativeEvaluation(SUITABILITY, UNSUITABLE)
+    ]
+    evaluations += [
+        QualitativeEvaluation(defect(name), PRESENT if found else ABSENT)
+        for name, found in result.findings.items()
+    ]
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=model.uid_for("tracking", header.uid), identifier="Whole film"
+        ),
+        algorithm_id=AlgorithmIdentification(
+            name=model.name,
+            version=model.digest,
+            parameters=[
+                f"model digest {model.digest}",
+                f"quality chain {model.chain}",
+                f"cxrlens {model.program}",
+            ],
+        ),
+        measurements=[
+            Measurement(probability_of(name), round(float(share), _DIGITS), NO_UNITS)
+            for name, share in result.probabilities.items()
+        ],
+        qualitative_evaluations=evaluations,
+        source_images=[SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
+    )
+    comment = f"{NOTICE}. {result.remark}".strip()
+    group[0].ContentSequence.append(
+        TextContentItem(COMMENT, comment, RelationshipTypeValues.CONTAINS)
+    )
+    return group

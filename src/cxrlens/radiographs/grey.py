@@ -1,0 +1,318 @@
+"""Grey arrays: from the depths in which films are stored to 8 bits, to one square, and filters of them."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrlens.errors import FilmError
+
+USUAL_DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that detectors and film scanners deliver; files store all but the first in 16."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601), as in Pillow and in JPEG itself."""
+
+
+def refuse_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    """Raise `FilmError` if a header promises no pixels, or more than `max_pixels`."""
+    if width < 1 or height < 1:
+        raise FilmError(f"{name} holds no pixels: it is {width} × {height} large")
+    if width * height > max_pixels:
+        raise FilmError(
+            f"{name} is {width:,} × {height:,} pixels large, and films of more than {max_pixels:,} "
+            "pixels are not read: scale it down first"
+        )
+
+
+def depth_that_holds(brightest: int) -> int:
+    """Give the smallest of `USUAL_DEPTHS` that holds a level, at most 65535."""
+    return next(depth for depth in USUAL_DEPTHS if brightest < 1 << depth)
+
+
+def stored_depth(pixels: NDArray[np.uint16]) -> int:
+    """Tell how many bits a film that lies in 16-bit samples really uses.
+
+    PNG and TIFF have no field for it, and DICOM's is often just 16: a 12-bit detector's film,
+    stored in 16 bits and shown as 16 bits, is nearly black. The smallest usual depth that holds the
+    film is taken, not its brightest pixel itself, so that films of one detector are scaled alike.
+    Not part of the film, and clipped, are
+
+    - stray pixels: at most 0.1 % (beyond the 99.9th percentile), and brighter than it by a quarter or
+      more, so that a dark film that tails off keeps its depth;
+    - a mark that was burnt in: at most 5 % of the pixels, half of them or more of one level, or any
+      share below a half if all but 1 % of them are of one level; that too is brighter than all else by
+      a quarter or more.
+
+    Parameters
+    ----------
+    pixels
+        Samples of any shape.
+
+    Returns
+    -------
+    int
+        One of `USUAL_DEPTHS`.
+    """
+    return depth_of_counts(np.bincount(pixels.ravel(), minlength=1 << 16))
+
+
+def depth_of_counts(counts: NDArray[Any]) -> int:
+    """Tell the `stored_depth` of a film from how many pixels of each of the 65,536 levels it has."""
+    total = counts.sum()
+    levels = np.flatnonzero(counts)
+    if not levels.size:
+        return USUAL_DEPTHS[0]
+    brightest = int(levels[-1])
+    high = int(np.searchsorted(np.cumsum(counts), 0.999 * total))
+    for depth in USUAL_DEPTHS:
+        if brightest < 1 << depth:
+            return depth
+        beyond = counts[1 << depth :]
+        share, mark = beyond.sum() / total, int(beyond.argmax())
+        if share <= 0.001 and brightest > 1.25 * high:
+            return depth
+        of_one_level = beyond[mark] / beyond.sum()
+        body = levels[levels < 1 << depth]
+        is_apart = body.size > 0 and mark + (1 << depth) > 1.25 * body[-1]
+        if is_apart and (
+            (share <= 0.05 and of_one_level >= 0.5) or (share < 0.5 and of_one_level >= 0.99)
+        ):
+            return depth
+    return USUAL_DEPTHS[-1]
+
+
+def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> NDArray[np.uint8]:
+    """Scale 16-bit samples so that the white of their depth becomes 255.
+
+    Parameters
+    ----------
+    pixels
+        Samples of any shape.
+    depth
+        Bits that they use; brighter samples become white. By default their `stored_depth`.
+
+    Returns
+    -------
+    ndarray of uint8
+        The same shape, rounded to the nearest level.
+    """
+    white = (1 << (depth or stored_depth(pixels))) - 1
+    samples = np.arange(1 << 16, dtype=np.uint32)
+    levels = np.minimum((samples * 510 + white) // (2 * white), 255).astype(np.uint8)
+    return np.asarray(levels[pixels], dtype=np.uint8)
+
+
+def grey_of_colour(colour: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Weigh red, green and blue by `LUMA`, in the depth that they have.
+
+    Parameters
+    ----------
+    colour
+        (H, W, 3), red first.
+
+    Returns
+    -------
+    ndarray of uint16
+        (H, W), rounded.
+    """
+    grey = colour.astype(np.float32) @ np.array(LUMA, dtype=np.float32)
+    return np.asarray(np.rint(grey), dtype=np.uint16)
+
+
+def resize(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Squash or stretch a film to a square; its aspect ratio is given up, its whole area is kept.
+
+    Where an axis shrinks, pixels are averaged over the area that they cover (``INTER_AREA``), which
+    keeps fine detail from aliasing; where one grows, they are interpolated linearly
+    (``INTER_LINEAR``), which cannot overshoot the film's own range as cubic interpolation does. If
+    one axis shrinks and the other grows, the shrinking one goes first.
+
+    Parameters
+    ----------
+    film
+        (H, W).
+    side
+        Pixels of the result's side.
+
+    Returns
+    -------
+    ndarray of uint8
+        (side, side), a new array. A film that has the size already comes back bit for bit.
+
+    Raises
+    ------
+    ValueError
+        If the film is not a grey (H, W) array, or `side` is not positive.
+    """
+    if film.ndim != 2 or film.size == 0:
+        raise ValueError(f"a film is a grey array of height and width, not of shape {film.shape}")
+    if side < 1:
+        raise ValueError(f"side must be 1 or more, not {side}")
+    height, width = film.shape
+    if (height, width) == (side, side):
+        return film.copy()
+    smaller = (min(height, side), min(width, side))
+    if smaller != (height, width):
+        film = _resized(film, smaller, cv2.INTER_AREA)
+    if smaller != (side, side):
+        film = _resized(film, (side, side), cv2.INTER_LINEAR)
+    return film
+
+
+def _resized(film: NDArray[np.uint8], shape: tuple[int, int], how: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(film, (shape[1], shape[0]), interpolation=how), dtype=np.uint8)
+
+
+Film = NDArray[np.uint8]
+Response = NDArray[np.float32]
+
+
+def gaussian(film: Film | Response, sigma: float) -> Response:
+    """Smooth with a Gaussian, without rounding to whole grey levels.
+
+    Parameters
+    ----------
+    film
+        (H, W), any level range.
+    sigma
+        Standard deviation in pixels, above 0. The kernel reaches four of them to each side.
+
+    Returns
+    -------
+    ndarray of float32
+        (H, W), in the input's units.
+    """
+    if sigma <= 0:
+        raise ValueError(f"sigma must be above 0, not {sigma}")
+    side = 2 * int(np.ceil(4 * sigma)) + 1
+    levels = film.astype(np.float32)
+    smooth = cv2.GaussianBlur(levels, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(smooth, dtype=np.float32)
+
+
+def laplacian(film: Film | Response) -> Response:
+    """Second derivative by the kernel with a negative centre: 0 1 0, 1 -4 1, 0 1 0.
+
+    Subtracting the result from the film sharpens it.
+
+    Parameters
+    ----------
+    film
+        (H, W).
+
+    Returns
+    -------
+    ndarray of float32
+        (H, W), signed, within ±4 times the input's range.
+    """
+    levels = film.astype(np.float32)
+    response = cv2.Laplacian(levels, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(response, dtype=np.float32)
+
+
+def log_response(film: Film | Response, sigma: float) -> Response:
+    """Laplacian of Gaussian: smooth with `sigma`, then take the Laplacian (Marr and Hildreth 1980).
+
+    Parameters
+    ----------
+    film
+        (H, W).
+    sigma
+        Standard deviation of the Gaussian in pixels, above 0.
+
+    Returns
+    -------
+    ndarray of float32
+        (H, W), signed; not normalised by sigma squared.
+    """
+    return laplacian(gaussian(film, sigma))
+
+
+def clahe(film: Film, clip_limit: float, tiles: tuple[int, int] = (8, 8)) -> Film:
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994).
+
+    Parameters
+    ----------
+    film
+        (H, W).
+    clip_limit
+        Highest count of a bin of a tile's histogram, in multiples of the count that each bin has in
+        an even histogram; above 0. Little contrast is gained at 1, 40 is extreme.
+    tiles
+        How many tiles lie across and down, each equalised by itself: (2, 2) is coarse, (16, 16) is
+        local. It is their number, not their side in pixels.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H, W).
+    """
+    if clip_limit <= 0:
+        raise ValueError(f"clip_limit must be above 0, not {clip_limit}")
+    if min(tiles) < 1:
+        raise ValueError(f"tiles must be 1 or more each way, not {tiles}")
+    equaliser = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=tiles)
+    return np.asarray(equaliser.apply(film), dtype=np.uint8)
+
+
+def otsu_threshold(film: Film) -> int:
+    """Grey level that parts dark from bright with the largest variance between the two (Otsu 1979).
+
+    Parameters
+    ----------
+    film
+        Grey levels, (H, W).
+
+    Returns
+    -------
+    int
+        Pixels above it are the bright class. A film of one level gives 0.
+    """
+    level, _ = cv2.threshold(film, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return int(level)
+
+
+def median(film: Film, side: int) -> Film:
+    """Replace each pixel by the median of the square round it; removes salt-and-pepper noise.
+
+    Parameters
+    ----------
+    film
+        (H, W). Borders repeat the edge pixel.
+    side
+        Side of the square in pixels, odd.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H, W).
+    """
+    _refuse_even(side)
+    return np.asarray(cv2.medianBlur(film, side), dtype=np.uint8)
+
+
+def box(film: Film, side: int) -> Film:
+    """Replace each pixel by the mean of the square round it (a uniform filter).
+
+    Parameters
+    ----------
+    film
+        (H, W).
+    side
+        Side of the square in pixels, odd.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H, W), rounded.
+    """
+    _refuse_even(side)
+    blurred = cv2.blur(film, (side, side), borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(blurred, dtype=np.uint8)
+
+
+def _refuse_even(side: int) -> None:
+    if side < 1 or side % 2 == 0:
+        raise ValueError(f"side must be an odd number of pixels, 1 or more, not {side}")

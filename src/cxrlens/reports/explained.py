@@ -1,0 +1,244 @@
+"""Explain films: a picture each, a sheet a class, and one page with all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cxrlens.errors import FilmError
+from cxrlens.explanation.heatmap import HeatMap, check_palette, write_png
+from cxrlens.explanation.method import SAMPLES, Method
+from cxrlens.explanation.methods import method_named
+from cxrlens.files import refuse_existing, short_stem
+from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.reports.figures import style
+from cxrlens.reports.page import FilmCard, Page, Plot
+
+_TILE = 320
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """A film and its maps.
+
+    Attributes
+    ----------
+    name
+        Stands at its left, e.g. the file and what was predicted.
+    maps
+        The model's map, then each member's if it has any; all of the same film.
+    """
+
+    name: str
+    maps: Sequence[HeatMap]
+
+
+def sheet(
+    rows: Sequence[SheetRow], title: str, members: Sequence[str] = (), palette: str = "ember"
+) -> NDArray[np.uint8]:
+    """Draw films and maps in a grid.
+
+    Parameters
+    ----------
+    rows
+        The films, top to bottom.
+    title
+        Over the sheet.
+    members
+        Names of the members, as many as each row has maps after its first.
+    palette
+        A key of `cxrlens.explanation.heatmap.PALETTES`.
+
+    Returns
+    -------
+    ndarray of uint8
+        (h, w, 3) RGB. a map of regions shows its three panels, any other the film and the map over it; then
+        each member's map over the film.
+    """
+    three = rows[0].maps[0].regional
+    heads = ["film", "for and against", "weights"] if three else ["film", "model"]
+    heads += list(members)
+    with style():
+        drawing = Figure(
+            figsize=(2.3 * len(heads) + 0.4, 2.45 * len(rows) + 0.5),
+            dpi=110,
+            layout="constrained",
+            facecolor="white",
+        )
+        canvas = FigureCanvasAgg(drawing)
+        drawing.suptitle(title, fontsize=11, fontweight="bold")
+        grid = drawing.subplots(len(rows), len(heads), squeeze=False)
+        for axes, row in zip(grid, rows, strict=True):
+            first = row.maps[0]
+            tiles = [np.repeat(first.film[..., None], 3, axis=2)]
+            tiles += (
+                [first.regions(palette), first.colours(palette)]
+                if three
+                else [first.overlay(palette)]
+            )
+            tiles += [heat.overlay(palette) for heat in row.maps[1:]]
+            for place, tile in zip(axes, tiles, strict=True):
+                place.imshow(_small(tile))
+                place.set_xticks([])
+                place.set_yticks([])
+                place.grid(visible=False)
+                place.spines[:].set_visible(False)
+            axes[0].set_ylabel(row.name, fontsize=8)
+        for place, head in zip(grid[0], heads, strict=True):
+            place.set_title(head, fontsize=9)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        drawn = np.asarray(canvas.buffer_rgba(), np.uint8)  # type: ignore[no-untyped-call]
+    return drawn[..., :3].copy()
+
+
+def _small(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    ratio = _TILE / max(tile.shape[:2])
+    way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(tile, None, fx=ratio, fy=ratio, interpolation=way), np.uint8)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What `explain_films` wrote.
+
+    Attributes
+    ----------
+    page
+        ``explained.html``.
+    pictures
+        One PNG a film.
+    sheets
+        One PNG a class explained.
+    failures
+        Film and sentence of each that could not be read.
+    """
+
+    page: Path
+    pictures: list[Path]
+    sheets: list[Path]
+    failures: dict[str, str]
+
+
+SHEET_FILMS = 8
+"""Films on a sheet at most: the first of each class."""
+
+
+def explain_films(
+    predictor: Predictor,
+    films: Sequence[Path],
+    folder: Path,
+    method: str | None = None,
+    target: str | None = None,
+    palette: str = "ember",
+    force: bool = False,
+    *,
+    members: bool = False,
+    samples: int = SAMPLES,
+    progress: Callable[[int, int], None] | None = None,
+) -> Explained:
+    """Predict films and show where the model looked.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    films
+        Files.
+    folder
+        Gets ``NNN-STEM-METHOD-CLASS.png`` for each film, ``sheet-METHOD-CLASS.png`` for each class that is
+        explained (its first `SHEET_FILMS` films), and ``explained.html``.
+    method, target, samples
+        See `cxrlens.prediction.predictor.Prediction.explain`.
+    palette
+        A key of `cxrlens.explanation.heatmap.PALETTES`.
+    force
+        Replace files that exist.
+    members
+        Put the map of each voting member on the sheets, too.
+    progress
+        Called with films done and films in all.
+
+    Raises
+    ------
+    OutputError
+        If a file exists and `force` is false, or the folder cannot be written.
+    CxrlensError
+        If the method, the class or the palette is unknown.
+    """
+    page_path = folder / "explained.html"
+    refuse_existing(page_path, force)
+    check_palette(palette)
+    chosen = method_named(method) if method else predictor.methods[0]
+    voters = range(len(predictor.members) if members else 0)
+    cards: dict[str, list[FilmCard]] = {}
+    rows: dict[str, list[SheetRow]] = {}
+    pictures: list[Path] = []
+    failures: dict[str, str] = {}
+    for done, (path, outcome) in enumerate(
+        zip(films, predictor.predict_many(films), strict=True), 1
+    ):
+        if isinstance(outcome, FilmError):
+            failures[str(path)] = str(outcome)
+            continue
+        heat = outcome.explain(chosen.name, target, samples=samples)
+        name = f"{len(pictures) + 1:03d}-{short_stem(path)}-{chosen.name}-{heat.target}.png"
+        pictures.append(heat.save(folder / name, palette, force))
+        cards.setdefault(heat.target, []).append(
+            FilmCard(
+                heat.picture(palette),
+                path.name,
+                f"{path.name}: the film and, beside it, its {chosen.title} map for {heat.target}",
+                _words(outcome, heat),
+                outcome.probabilities,
+            )
+        )
+        listed = rows.setdefault(heat.target, [])
+        if len(listed) < SHEET_FILMS:
+            theirs = [
+                outcome.explain(chosen.name, heat.target, member=voter, samples=samples)
+                for voter in voters
+            ]
+            said = f"{path.stem[:24]}\n{outcome.predicted} {outcome.probabilities[outcome.predicted]:.2f}"
+            if heat.scale is not None:
+                # Each map is scaled by itself: without this a change of nothing looks like much.
+                said += f"; strongest {heat.scale:.1g}"
+            listed.append(SheetRow(said, [heat, *theirs]))
+        if progress:
+            progress(done, len(films))
+    page = Page("Where the model looked", f"{chosen.title}; {_legend(chosen, palette)}")
+    sheets = []
+    for label in sorted(rows):
+        page.section(label.capitalize())
+        drawn = sheet(
+            rows[label],
+            f"{label}: {chosen.title}",
+            [f"member {voter + 1}" for voter in voters],
+            palette,
+        )
+        sheets.append(write_png(folder / f"sheet-{chosen.name}-{label}.png", drawn, force))
+        alt = f"{len(rows[label])} films, a row each, with their {chosen.title} maps for {label}"
+        page.figures([Plot(drawn, alt, f"{chosen.title} for {label}")], longest=2048)
+        page.films(cards[label])
+    for sentence in failures.values():
+        page.warning(sentence)
+    return Explained(page.write(page_path, force), pictures, sheets, failures)
+
+
+def _legend(method: Method, palette: str) -> str:
+    if not method.signed:
+        return "the brighter the colour, the more that part raises the class's score"
+    support, against = ("blue", "orange") if palette == "ember" else ("blue or green", "red")
+    return f"{support} speaks for the class, {against} against it"
+
+
+def _words(prediction: Prediction, heat: HeatMap) -> list[str]:
+    words = [f"Predicted {prediction.predicted}; the map is for {heat.target}"]
+    if heat.note:
+        words.append(heat.note)
+    found = [name for name, present in prediction.findings.items() if present]
+    return [*words, f"Quality: {', '.join(found)}"] if found else words
