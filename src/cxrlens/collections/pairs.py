@@ -1,4 +1,4 @@
-"""Pair reduction: of the copies of one exposure, the cleanest stays (SYSTEM §2).
+"""Pair reduction: of the copies of one exposure, the cleanest stays (the 2023 study, section 2).
 
 Copies share an ``acquisition``; a patient's follow-up films do not and are never touched. Nothing is
 deleted: films that leave are listed with the reason in a table beside the reduced collection.
