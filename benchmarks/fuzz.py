@@ -105,7 +105,7 @@ def forms() -> list[bytes]:
 
 def pdus() -> list[bytes]:
     """Write what callers of a node begin with: an association request, an echo, an abort."""
-    from tests.serving.dicom_peers import association_request
+    from tests.pacs.dicom_peers import association_request
 
     request = association_request()
     return [request, request + b"\x04\x00" + (20).to_bytes(4, "big") + bytes(20)]

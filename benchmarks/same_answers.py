@@ -31,8 +31,8 @@ import pydicom
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.serving.dicom_film import film_bytes
-from tests.serving.orthanc import Orthanc, free_port, until
+from tests.pacs.dicom_film import film_bytes
+from tests.pacs.orthanc import Orthanc, free_port, until
 
 from cxrlens.collections.collection import read_collection
 from cxrlens.collections.combine import split

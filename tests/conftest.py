@@ -36,3 +36,11 @@ def small_run(phantoms: Collection, tmp_path_factory: pytest.TempPathFactory) ->
     return train(
         "resnet-focal", phantoms, folder / "run", settings=(*shape, *quick), cache=folder / "cache"
     )
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_run: "Run", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small network's run as an exported bundle."""
+    from cxrlens.export.bundle import export
+
+    return export(small_run.path, tmp_path_factory.mktemp("exported") / "bundle").path

@@ -8,14 +8,8 @@ import pytest
 
 from cxrlens.collections.collection import Collection
 from cxrlens.evaluation.card import ModelCard, card_of
-from cxrlens.export.bundle import export
 from cxrlens.prediction import Predictor
 from cxrlens.runs import Run
-
-
-@pytest.fixture(scope="session")
-def small_bundle(small_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(small_run.path, tmp_path_factory.mktemp("exported") / "bundle").path
 
 
 @pytest.fixture(scope="session")
