@@ -1,6 +1,6 @@
 """The main job in one call: from films to a trained, evaluated model; and the demo that shows it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,12 @@ from cxrlens.evaluation.tables import points, separations
 from cxrlens.files import moved_into_place, refuse_existing, refuse_filled
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Predictor, load
+from cxrlens.progress import Progress, Stages, stage
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
 from cxrlens.reports.run import write_films_report, write_report, write_table_report
 from cxrlens.runs.run import Run, write_predictions
 from cxrlens.runs.saved import open_model
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, steps done and steps in all."""
 
 
 def train(
@@ -38,7 +36,7 @@ def train(
     device: str = "auto",
     cache: Path | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
 ) -> Run:
     """Train a recipe on films, predict, measure, and write the run's report.
 
@@ -82,7 +80,7 @@ def train(
     return run
 
 
-def go_on(out: str | Path, *, cache: Path | None = None, progress: Progress | None = None) -> Run:
+def go_on(out: str | Path, *, cache: Path | None = None, progress: Stages | None = None) -> Run:
     """Finish a training that was interrupted; see `cxrlens.training.fit.resume`."""
     from cxrlens.training.fit import resume
 
@@ -204,7 +202,7 @@ def evaluate_on(
     prevalence: float | None = None,
     cache: Path | None = None,
     force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluated:
     """Measure a model on labelled films that it was not made from.
 
@@ -298,7 +296,7 @@ class Demo:
     GOAL = 0.9
 
 
-def demo(out: str | Path, *, force: bool = False, progress: Progress | None = None) -> Demo:
+def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None) -> Demo:
     """Do the main job on drawn films: draw, train, evaluate, explain.
 
     Parameters
@@ -317,7 +315,7 @@ def demo(out: str | Path, *, force: bool = False, progress: Progress | None = No
     """
     out = Path(out)
     refuse_filled(out, force)
-    say = (lambda done, of: progress("draw films", done, of)) if progress else None
+    say = stage(progress, "draw films")
     table = write_phantoms(out / "films", DEMO_FILMS, seed=0, force=force, progress=say)
     run = train(
         "lite0-ffn",

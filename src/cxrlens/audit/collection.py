@@ -1,7 +1,6 @@
 """The audit of a collection: every part in its order, and what could not be known."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from cxrlens.audit.views import LEAST, VIEWS, Lungs, lung_views, table_views
 from cxrlens.collections.collection import Collection
 from cxrlens.files import refuse_existing, write_text
 from cxrlens.prediction import Predictor
+from cxrlens.progress import Progress, Stages, stage
 
-Stages = Callable[[str, int, int], None]
+Stages = Stages
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,8 @@ def audit(
     CollectionError
         If no film can be read.
     """
-
-    def stage(name: str) -> Callable[[int, int], None]:
-        return lambda done, total: progress(name, done, total) if progress else None
-
-    films = read_films(collection, stage("read films"))
-    leaks = find_leaks(films.table, find_copies(films, stage("look for copies")))
+    films = read_films(collection, stage(progress, "read films"))
+    leaks = find_leaks(films.table, find_copies(films, stage(progress, "look for copies")))
     places, unknown = scopes(films)
     unknown = [*_missing(films), *unknown]
     masks = None
@@ -152,7 +148,7 @@ def audit(
             "Lungs were not looked for: what films tell without their lungs is not known."
         )
     else:
-        masks = _masks(films, lungs, stage("find lungs"))
+        masks = _masks(films, lungs, stage(progress, "find lungs"))
         without = int((masks.mean(axis=(1, 2)) < LEAST).sum())
         if without:
             unknown.append(
@@ -165,12 +161,12 @@ def audit(
         [_whole(films, view) for view in table_views(films.table)],
         places,
         seed,
-        stage("probe for shortcuts"),
+        stage(progress, "probe for shortcuts"),
     )
-    maps = place_maps(films, places, masks, seed, stage("look where"))
+    maps = place_maps(films, places, masks, seed, stage(progress, "look where"))
     reliance = None
     if model is not None and lungs is not None and places:
-        reliance = rely(model, films.table, lungs, seed, stage("ask the model"))
+        reliance = rely(model, films.table, lungs, seed, stage(progress, "ask the model"))
         if not reliance.rows:
             unknown.append(
                 "The model could be measured nowhere: too few films with lungs of two classes that it knows."
@@ -205,11 +201,12 @@ def _missing(films: Films) -> list[str]:
     return said
 
 
-def _masks(films: Films, lungs: Lungs, progress: Callable[[int, int], None]) -> NDArray[np.bool_]:
+def _masks(films: Films, lungs: Lungs, progress: Progress | None) -> NDArray[np.bool_]:
     parts = []
     for start in range(0, len(films), 64):
         parts.append(lungs(films.pixels[start : start + 64]))
-        progress(min(start + 64, len(films)), len(films))
+        if progress:
+            progress(min(start + 64, len(films)), len(films))
     return np.concatenate(parts)
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, product
@@ -17,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import CollectionError, FilmError
+from cxrlens.progress import Progress
 from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 
@@ -27,8 +27,6 @@ _AHEAD = 64
 
 # Sum of table K.1 of ITU-T T.81, the luminance table that JPEG's quality scales.
 _LUMINANCE = 3688
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrlens.audit.films import SIDE, Films, Progress
+from cxrlens.audit.films import SIDE, Films
 from cxrlens.audit.ridge import FOLDS, Array, Told, cross_validated, fit_ridge, folds_of, measured
 from cxrlens.audit.views import View
 from cxrlens.collections.collection import LABELS
 from cxrlens.evaluation.intervals import weighted_auc
 from cxrlens.evaluation.metrics import patient_codes
+from cxrlens.progress import Progress
 
 LEAST_PATIENTS = 10
 """Patients a class needs in a place to be asked for there."""

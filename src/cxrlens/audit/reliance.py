@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.films import Progress
 from cxrlens.audit.probes import EVERYWHERE, LEAST_PATIENTS
 from cxrlens.audit.ridge import Told, measured
 from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
@@ -20,6 +19,7 @@ from cxrlens.collections.collection import LABELS
 from cxrlens.errors import FilmError
 from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.prediction import Predictor
+from cxrlens.progress import Progress
 from cxrlens.radiographs.read import read_radiograph
 
 VARIANTS = ("whole films", *(f"lungs filled: {fill}" for fill in FILLS), "lungs alone")

@@ -1,7 +1,7 @@
 """What the command line says: progress while it works, failures, and what to do next."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,12 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape as _plain
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from cxrlens.errors import visible
+from cxrlens.progress import Progress, Stages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,7 @@ def say_table(frame: "pd.DataFrame", title: str) -> None:
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
+def stages() -> Iterator[Stages]:
     """Show a bar a stage; where no one watches, a line as each stage ends."""
     if not sys.stderr.isatty():
         ended: set[str] = set()
@@ -98,7 +100,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=err) as bars:
+    with Bars(*columns, TimeRemainingColumn(), console=err) as bars:
         tasks: dict[str, object] = {}
 
         def bar(stage: str, count: int, total: int) -> None:
@@ -110,7 +112,7 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def stage(name: str) -> Iterator[Callable[[int, int], None]]:
+def stage(name: str) -> Iterator[Progress]:
     """Show a single bar."""
     with stages() as bar:
         yield lambda count, total: bar(name, count, total)

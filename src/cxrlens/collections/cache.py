@@ -13,7 +13,7 @@ import json
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +27,7 @@ from pydantic_core import from_json
 
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import explained, lock, moved_into_place, private_folder
+from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 
@@ -71,7 +72,7 @@ def cache_films(
     chain: Chain,
     folder: Path | None = None,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CachedFilms:
     """Bring films into the cache and say where they are.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.copies import blame_copies
 from cxrlens.errors import CollectionError, FilmError
+from cxrlens.progress import Progress
 from cxrlens.radiographs.grey import log_response, resize
 from cxrlens.radiographs.read import read_radiograph
 
@@ -93,7 +94,7 @@ class Reduced:
 def reduce_pairs(
     collection: Collection,
     rule: str = "robust",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Reduced:
     """Keep the cleanest copy of every acquisition.
 

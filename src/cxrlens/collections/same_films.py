@@ -10,7 +10,7 @@ Films that merely resemble each other are no concern of this module.
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.files import file_digest
+from cxrlens.progress import Progress
 from cxrlens.radiographs.read import read_radiograph
 
 Same = NDArray[np.int64]
-Progress = Callable[[int, int], None]
 
 _READERS = 16
 """Threads that read files: more than cores, since they wait for the disk."""

@@ -2,7 +2,6 @@
 
 import io
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import FilmError
+from cxrlens.progress import Progress
 from cxrlens.quality.chain import LOOKING_SIDE, Chain, report_steps
 from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
@@ -100,7 +100,7 @@ def survey(
     chain: Chain,
     seed: int = 0,
     sheet: int = 8,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Survey:
     """Read every film once, in threads, and measure it.
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
-from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Progress, Question
+from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Question
+from cxrlens.progress import Progress
 
 _LEAST = 1e-5
 """Probabilities nearer to 0 or 1 count as this: beyond it the log-odds say nothing about the film."""

@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.progress import Progress
+
 Probabilities = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 """Films (N, S, S) uint8 to probabilities (N, C)."""
 
-Progress = Callable[[int, int], object]
-"""Called with films asked and films in all; an exception that it raises ends the work."""
 
 SAMPLES = 1000
 """Masked films by default, where a method asks some: see docs/explanation.md for how far two seeds agree."""

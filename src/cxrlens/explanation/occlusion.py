@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
-from cxrlens.explanation.method import Answer, Method, Probabilities, Progress, Question
+from cxrlens.explanation.method import Answer, Method, Probabilities, Question
+from cxrlens.progress import Progress
 
 GREY = 128
 """What stands where the film is hidden."""

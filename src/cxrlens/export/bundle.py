@@ -5,7 +5,6 @@ the run, nothing is written.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cxrlens.phantoms import draw_phantom
 from cxrlens.prediction.decision import sigmoid
 from cxrlens.prediction.onnx_network import BundleNetwork, layers_to_json
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.progress import Stages
 from cxrlens.runs import bundle as layout
 from cxrlens.runs.bundle import Bundle, film_digest, is_bundle
 from cxrlens.runs.run import Run
@@ -32,8 +32,6 @@ TOLERANCE = 1e-4
 
 BATCHES = (1, 32)
 """Sizes at which the bundle is compared with the run."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Exported:
 
 
 def export(
-    model: str | Path, out: str | Path, *, force: bool = False, progress: Progress | None = None
+    model: str | Path, out: str | Path, *, force: bool = False, progress: Stages | None = None
 ) -> Exported:
     """Write a run as a bundle.
 
@@ -166,7 +164,7 @@ def _write_heads(tensors: dict[str, NDArray[np.float32]], path: Path) -> None:
     path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
 
 
-def _learnt(run: Run, say: Progress) -> tuple[dict[str, list[str]], int]:
+def _learnt(run: Run, say: Stages) -> tuple[dict[str, list[str]], int]:
     """Digest the films that the run learnt from, or that chose its epoch."""
     films = run.films()
     gone = 0
@@ -182,7 +180,7 @@ def _learnt(run: Run, say: Progress) -> tuple[dict[str, list[str]], int]:
     return {split: sorted(digests) for split, digests in found.items()}, gone
 
 
-def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Progress) -> float:
+def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Stages) -> float:
     """Ask the run and the bundle about drawn films; refuse a bundle that answers otherwise."""
     many = max(BATCHES)
     drawn = []

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cxrlens.files import explained, moved_into_place, refuse_filled
 from cxrlens.phantoms.defects import Damaged, Defect, described, draw_defect
 from cxrlens.phantoms.film import LABELS, Phantom, draw_phantom
+from cxrlens.progress import Progress
 
 SHARES: Mapping[str, float] = {"normal": 0.4, "pneumonia": 0.3, "tuberculosis": 0.3}
 _FOLLOW_UPS = 0.12  # share of patients with a second film
@@ -57,7 +58,7 @@ def write_phantoms(
     shares: Mapping[str, float] | None = None,
     masks: bool = False,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     force: bool = False,
 ) -> Path:
     """Draw a set of phantom films into a folder.

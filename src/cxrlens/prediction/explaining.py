@@ -5,8 +5,9 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import HeatMap, normalised, to_film
-from cxrlens.explanation.method import SAMPLES, Method, Progress, Question, Slopes
+from cxrlens.explanation.method import SAMPLES, Method, Question, Slopes
 from cxrlens.prediction.decision import Decision, Network
+from cxrlens.progress import Progress
 from cxrlens.quality.step import Examination
 
 

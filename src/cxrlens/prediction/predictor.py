@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError, FilmError, ModelError, need
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.explanation.method import SAMPLES, Method, Progress
+from cxrlens.explanation.method import SAMPLES, Method
 from cxrlens.explanation.methods import method_named, methods_for
 from cxrlens.prediction.decision import (
     Decision,
@@ -29,6 +29,7 @@ from cxrlens.prediction.decision import (
 )
 from cxrlens.prediction.explaining import explain
 from cxrlens.prediction.onnx_network import BundleNetwork
+from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import Examination
 from cxrlens.radiographs.film import Film, grey_of, name_of
@@ -313,7 +314,7 @@ class Predictor:
         pixels: NDArray[np.uint8],
         rows: NDArray[np.int64],
         findings: pd.DataFrame,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> pd.DataFrame:
         """Predict films whose examined pixels lie in a cache.
 

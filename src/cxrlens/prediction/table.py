@@ -14,6 +14,7 @@ from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import explained, moved_into_place, own_json, refuse_existing, write_text
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def predict_films(
     *,
     resume: bool = False,
     force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Predicted:
     """Predict films into a table; with a path, also into a CSV or JSON file.
 
@@ -115,7 +116,7 @@ def _predict(
     predictor: Predictor,
     films: Sequence[Path],
     write: Callable[[Iterable[object]], object] | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
     header: bool = True,
 ) -> tuple[list[dict[str, object]], dict[str, str]]:
     rows: list[dict[str, object]] = []

@@ -1,6 +1,6 @@
 """Check and repair many films: a findings table, and repaired copies beside the originals."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain as chain_of
 from itertools import count, islice
@@ -12,11 +12,10 @@ import pandas as pd
 
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import moved_into_place, short_stem
+from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import Examination
 from cxrlens.radiographs.read import read_radiograph
-
-Progress = Callable[[int, int], None]
 
 _AHEAD = 64
 

@@ -1,6 +1,6 @@
 """Explain films: a picture each, a sheet a class, and one page with all of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cxrlens.explanation.method import SAMPLES, Method
 from cxrlens.explanation.methods import method_named
 from cxrlens.files import refuse_existing, short_stem
 from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.progress import Progress
 from cxrlens.reports.figures import style
 from cxrlens.reports.page import FilmCard, Page, Plot
 
@@ -139,7 +140,7 @@ def explain_films(
     *,
     members: bool = False,
     samples: int = SAMPLES,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Explained:
     """Predict films and show where the model looked.
 

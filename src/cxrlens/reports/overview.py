@@ -1,6 +1,5 @@
 """The overview page of a collection: what is in it, how it looks, what needs a human eye."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import same_keys, told
 from cxrlens.collections.survey import PERCENTILES, Survey, detection_steps, survey
 from cxrlens.files import refuse_existing
+from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS
 from cxrlens.reports.figures import figure
@@ -42,7 +42,7 @@ def write_overview(
     chain: str = "robust",
     seed: int = 0,
     force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Overview:
     """Look at every film of a collection and write one page about them.
 

@@ -16,9 +16,9 @@ from typing import Literal
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction.predictor import Prediction
+from cxrlens.progress import Progress
 from cxrlens.serving.limits import BusyError, Limits
 
-Progress = Callable[[int, int], None]
 Explain = Callable[[Prediction, str, str, Progress], HeatMap]
 """Prediction, method, target, and what to call with steps done and steps in all; a call that raises
 ends the explanation."""

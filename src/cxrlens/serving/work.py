@@ -19,9 +19,10 @@ from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.progress import Progress
 from cxrlens.radiographs.film import decode_film_apart, end_decoders
 from cxrlens.serving.answers import within
-from cxrlens.serving.jobs import Jobs, Progress
+from cxrlens.serving.jobs import Jobs
 from cxrlens.serving.limits import Limits, Places
 from cxrlens.serving.prometheus import Measures
 from cxrlens.serving.upload import Upload, UploadError, read_upload

@@ -22,6 +22,7 @@ from cxrlens.errors import CollectionError, CxrlensError, RunError
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.models.evidence import build_model
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.progress import Stages
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
 from cxrlens.recipes.recipe import Recipe
@@ -108,9 +109,6 @@ def _held_out(dealt: Collection, number: int) -> Collection:
     return Collection(films.assign(split=split).drop(columns="fold"))
 
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
 OnEpoch = Callable[[int, float], None]
 """Called after each epoch with its number and its validation accuracy; what it raises ends training."""
 
@@ -125,7 +123,7 @@ def train(
     device: str = "auto",
     cache: Path | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
     on_epoch: OnEpoch | None = None,
     predicted: Sequence[str] = PREDICTED,
 ) -> Run:
@@ -149,7 +147,7 @@ def train(
     force
         Replace a run folder that exists.
     progress
-        See `Progress`.
+        See `cxrlens.progress.Stages`.
     on_epoch
         See `OnEpoch`; a recipe with members does not call it.
     predicted
@@ -234,7 +232,7 @@ def resume(
     out: Path,
     *,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: Stages | None = None,
     on_epoch: OnEpoch | None = None,
     predicted: Sequence[str] = PREDICTED,
 ) -> Run:
@@ -271,7 +269,7 @@ def _fit_baseline(
     collection: Collection,
     cached: CachedFilms,
     facts: Mapping[str, Any],
-    progress: Progress | None,
+    progress: Stages | None,
 ) -> Run:
     assert recipe.baseline is not None
     parts = (part(recipe, collection, cached, name) for name in ("train", "validation"))
@@ -290,7 +288,7 @@ def _train_members(
     collection: Collection,
     cached: CachedFilms,
     cache: Path | None,
-    progress: Progress | None,
+    progress: Stages | None,
 ) -> Run:
     same = same_rows(cached.pixels, cached.rows)
     for name, (recipe, films) in members_of(run.recipe, collection, same).items():
@@ -308,7 +306,7 @@ def _train_members(
     return run
 
 
-def _train_outside(run: Run, cache: Path | None, progress: Progress | None) -> Run:
+def _train_outside(run: Run, cache: Path | None, progress: Stages | None) -> Run:
     """Train once more without each group of sources in turn, and gather what is said of them."""
     if not run.recipe.outside:
         return run
@@ -330,7 +328,7 @@ def _train_inner(
     recipe: Recipe,
     collection: Collection,
     cache: Path | None,
-    progress: Progress | None,
+    progress: Stages | None,
 ) -> Run:
     """Train a run inside another one, or go on with it."""
     if (place / "versions.json").is_file():
@@ -352,7 +350,7 @@ def _kept(table: Path) -> Path | None:
     return table if table.is_file() else None
 
 
-def _named(progress: Progress | None, name: str) -> Progress | None:
+def _named(progress: Stages | None, name: str) -> Stages | None:
     if progress is None:
         return None
     return lambda stage, done, of: progress(f"{name}: {stage}", done, of)
@@ -363,7 +361,7 @@ def _fit(
     model: FilmClassifier,
     collection: Collection,
     cached: CachedFilms,
-    progress: Progress | None,
+    progress: Stages | None,
     on_epoch: OnEpoch | None = None,
     predicted: Sequence[str] = PREDICTED,
 ) -> Run:
@@ -412,7 +410,7 @@ def _fit(
 
 
 def _predict_split(
-    run: Run, name: str, collection: Collection, cached: CachedFilms, progress: Progress | None
+    run: Run, name: str, collection: Collection, cached: CachedFilms, progress: Stages | None
 ) -> None:
     films = collection.films
     chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
@@ -434,7 +432,7 @@ def _predict_split(
 
 
 def _cached(
-    collection: Collection, recipe: Recipe, cache: Path | None, progress: Progress | None
+    collection: Collection, recipe: Recipe, cache: Path | None, progress: Stages | None
 ) -> CachedFilms:
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     say = (lambda done, of: progress("read films", done, of)) if progress else None
@@ -486,7 +484,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _SayBatches(Callback):
-    def __init__(self, progress: Progress, epochs: int) -> None:
+    def __init__(self, progress: Stages, epochs: int) -> None:
         self.progress = progress
         self.epochs = epochs
 

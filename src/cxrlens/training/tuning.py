@@ -20,6 +20,7 @@ from cxrlens.collections.combine import split
 from cxrlens.errors import CxrlensError, OutputError, RecipeError, RunError
 from cxrlens.files import Held, explained, lock, try_lock, write_text
 from cxrlens.models.backbones import build_backbone
+from cxrlens.progress import Stages
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
@@ -244,7 +245,7 @@ def tune(
     trials: int = 20,
     device: str = "auto",
     cache: Path | None = None,
-    progress: fit.Progress | None = None,
+    progress: Stages | None = None,
     on_trial: Callable[[Tuned], object] | None = None,
 ) -> Tuned:
     """Search the settings of a recipe with which the validation films are told apart best.
@@ -399,7 +400,7 @@ def _run(
     out: Path,
     device: str,
     cache: Path | None,
-    progress: fit.Progress | None,
+    progress: Stages | None,
 ) -> None:
     place = _place(out, trial.number)
     reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
