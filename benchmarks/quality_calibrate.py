@@ -25,8 +25,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from cxrlens.files import write_text
 from cxrlens.quality.detail import QuietResponse, ResponseVariance
 from cxrlens.quality.exposure import DarkMean, bright_corner_share
-from cxrlens.radiographs import grey as resize
-from cxrlens.radiographs import read_radiograph
+from cxrlens.radiographs import read_radiograph, resize
 from quality_films import TRAINING, report_like
 
 OUT = Path(__file__).parents[1] / "src/cxrlens/quality/thresholds/report.json"

@@ -38,8 +38,7 @@ from cxrlens.quality.exposure import DarkTone, OddRegression, odd_statistics, to
 from cxrlens.quality.gate import SIDE, rank_thumbnail
 from cxrlens.quality.step import Regression, former
 from cxrlens.quality.step import settings as quality_settings
-from cxrlens.radiographs import grey as resize
-from cxrlens.radiographs import read_radiograph
+from cxrlens.radiographs import read_radiograph, resize
 from quality_films import RAW, TRAINING, clean_films
 
 Film = NDArray[np.uint8]

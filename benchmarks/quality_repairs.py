@@ -21,8 +21,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import quality_damage as damage
 from cxrlens.quality import Chain
 from cxrlens.quality.borders import EvenBorders
-from cxrlens.radiographs import grey as resize
-from cxrlens.radiographs import read_radiograph
+from cxrlens.radiographs import read_radiograph, resize
 from quality_films import HELD_OUT, clean_films
 from quality_measure import markdown, mean_interval, plain, wilson, write_results
 

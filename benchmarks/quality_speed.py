@@ -19,8 +19,7 @@ import pandas as pd
 
 from cxrlens.quality import Chain
 from cxrlens.quality.borders import EvenBorders
-from cxrlens.radiographs import grey as resize
-from cxrlens.radiographs import read_radiograph
+from cxrlens.radiographs import read_radiograph, resize
 from quality_films import RAW
 from quality_measure import markdown, write_results
 from quality_reference import detect

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from cxrlens.errors import RecipeError
 from cxrlens.quality import CHAINS, DEFECTS, Chain
 from cxrlens.quality.chain import ONLOOKER
-from cxrlens.radiographs import grey as resize
+from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
 

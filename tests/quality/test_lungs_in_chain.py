@@ -9,7 +9,7 @@ from cxrlens.errors import RecipeError
 from cxrlens.lungs import find_lungs
 from cxrlens.phantoms import draw_phantom
 from cxrlens.quality import Chain
-from cxrlens.radiographs import grey as resize
+from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from cxrlens.quality import Chain
 from cxrlens.quality.detail import QuietResponse, ResponseVariance
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share, invert
 from cxrlens.quality.step import Step, provenance, settings
-from cxrlens.radiographs import grey as resize
+from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
 

@@ -23,7 +23,7 @@ from cxrlens.quality.detail import (
 from cxrlens.quality.exposure import tone_statistics
 from cxrlens.quality.gate import rank_thumbnail
 from cxrlens.quality.step import Step, provenance, settings
-from cxrlens.radiographs import grey as resize
+from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
 
