@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens import cli as app
+from cxrlens.cli import app
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import read_collection
 from cxrlens.errors import BundleError, CxrlensError, RunError

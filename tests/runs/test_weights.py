@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import save
 from typer.testing import CliRunner
 
-from cxrlens import cli as app
+from cxrlens.cli import app
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import ModelError, RunError
 from cxrlens.prediction import load

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens import cli as app
+from cxrlens.cli import app
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.method import Answer, Method, Question
 from cxrlens.explanation.methods import METHODS
