@@ -29,6 +29,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 URGENCY = {
     "not_a_chest": 4.0,
     "torn": 3.0,
+    "burnt_in_text": 3.0,
     "patched": 2.0,
     "negative": 2.0,
     "underexposed": 2.0,

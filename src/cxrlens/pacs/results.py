@@ -83,6 +83,7 @@ _DEFECTS = {
     "photographed": "Film was photographed",
     "not_a_chest": "Film does not look like a chest film",
     "torn": "Film may have lost a part",
+    "burnt_in_text": "Film has text burnt into its pixels",
 }
 
 
@@ -314,8 +315,10 @@ def secondary_capture(result: Result, film: NDArray[np.uint8], heat: HeatMap | N
             else "The film"
         )
         dataset.SourceImageSequence = [_reference(header.repeated)]
-        if header.burned_in:
-            dataset.BurnedInAnnotation = header.burned_in
+        # The picture has it too, whatever the film's header says of it.
+        burned_in = "YES" if result.findings.get("burnt_in_text") else header.burned_in
+        if burned_in:
+            dataset.BurnedInAnnotation = burned_in
         return encoded(dataset, result)
 
 

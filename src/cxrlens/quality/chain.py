@@ -31,11 +31,12 @@ from cxrlens.quality.step import (
     former,
     settings,
 )
+from cxrlens.quality.text import PrintedLines
 from cxrlens.radiographs.grey import resize
 
 
 def report_steps() -> tuple[Step, ...]:
-    """Give the report's report_steps with the calibrated settings of ``thresholds/json``."""
+    """Give the report's steps with the calibrated settings of ``thresholds/report.json``."""
     chosen = settings("report")
     return (
         CornerNegative(**chosen["negative"]),
@@ -46,10 +47,11 @@ def report_steps() -> tuple[Step, ...]:
 
 
 def robust_steps() -> tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]:
-    """Give the robust_steps before the resize, after it, and with the lungs: ``thresholds/json``."""
+    """Give our steps before the resize, after it, and with the lungs: ``thresholds/robust.json``."""
     chosen = settings("robust")
     native = (
         LossSeam(**chosen["torn"]),
+        PrintedLines(**chosen["burnt_in_text"]),
         GrainRegression(**_typed(chosen["noisy"])),
         EvenBorders(**chosen["padded"]),
     )
@@ -67,7 +69,7 @@ def robust_steps() -> tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[Lung
 
 
 def _typed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Turn JSON's lists into tuples and its regression into one, so that robust_steps are immutable."""
+    """Turn JSON's lists into tuples and its regression into one, so that steps are immutable."""
     return {name: _made(name, value) for name, value in fields.items()}
 
 
@@ -98,7 +100,7 @@ LOOKING_SIDE = 224
 _REVISION = 1
 """Raised when the code of a step changes what it gives; caches are keyed by the version."""
 
-_ONLY_NOTED = frozenset({"torn"})
+_ONLY_NOTED = frozenset({"torn", "burnt_in_text"})
 """Defects whose steps change no pixel and came after chains had versions."""
 
 Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]

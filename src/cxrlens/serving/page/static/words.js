@@ -11,6 +11,7 @@ export const DEFECTS = {
   photographed: ["Photographed", "photographs of films"],
   not_a_chest: ["Perhaps no frontal chest film", "", "other things than a frontal chest"],
   torn: ["Perhaps torn", "a part of the file was lost", "bytes lost in the middle"],
+  burnt_in_text: ["Text in the picture", "letters or figures, a name perhaps", "burnt-in text"],
 };
 
 export const REPAIRS = {
