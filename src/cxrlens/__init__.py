@@ -3,9 +3,10 @@
 Decision support for research, not a medical device.
 
 >>> import cxrlens
->>> films = cxrlens.read_collection("films.csv")          # doctest: +SKIP
->>> run = cxrlens.train("lite0-ffn", films, "runs/lite0") # doctest: +SKIP
->>> cxrlens.load("runs/lite0").predict("film.dcm")        # doctest: +SKIP
+>>> films = cxrlens.read_collection("films.csv")
+>>> run = cxrlens.train("lite0-ffn", films, "runs/lite0")  # doctest: +SKIP
+>>> cxrlens.load("runs/first").predict("images/P00001_1.png").predicted
+'pneumonia'
 """
 
 import importlib

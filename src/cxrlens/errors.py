@@ -89,6 +89,7 @@ class ModelError(CxrlensError):
 
 EXTRAS = {
     "train": ("lightning", "skimage", "sklearn", "timm", "torch", "torchmetrics"),
+    "parquet": ("pyarrow",),
     "tune": ("optuna",),
     "export": ("onnx", "onnxscript"),
     "serve": ("fastapi", "python_multipart", "prometheus_client", "uvicorn"),

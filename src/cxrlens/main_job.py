@@ -59,6 +59,12 @@ def train(
     -------
     Run
         A finished run.
+
+    Examples
+    --------
+    >>> run = train("thumbnail-ridge", "films.csv", "runs/ridge")
+    >>> (run.path / "report.html").is_file()
+    True
     """
     # Lightning takes long to load, and measuring a bundle needs none of it.
     from cxrlens.training.fit import train as fit
@@ -312,6 +318,12 @@ def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None
     ------
     OutputError
         If the folder exists and `force` is false, or it cannot be written.
+
+    Examples
+    --------
+    >>> made = demo("cxrlens-demo")  # doctest: +SKIP
+    >>> made.macro_auc >= Demo.GOAL  # doctest: +SKIP
+    True
     """
     out = Path(out)
     refuse_filled(out, force)

@@ -1,5 +1,6 @@
 """What stands in a table comes back letter for letter, through every reader and writer."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from cxrlens.collections.combine import fold, merge, split
 from cxrlens.collections.pairs import reduce_pairs
 from cxrlens.collections.readers import collect
 from cxrlens.collections.tables import read_own_table, read_text_table
-from cxrlens.errors import CollectionError
+from cxrlens.errors import CollectionError, MissingExtraError
 from cxrlens.runs.run import read_predictions, write_predictions
 
 ODD = (
@@ -142,3 +143,16 @@ def test_what_is_no_table_gets_one_sentence(tmp_path: Path, content: bytes, sent
     with pytest.raises(CollectionError, match=sentence) as caught:
         read_text_table(path)
     assert "\n" not in str(caught.value)
+
+
+def test_parquet_without_its_extra_is_one_sentence_and_nothing_is_written(
+    tmp_path: Path, phantoms: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = phantoms.write(tmp_path / "films.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    sentence = r"\.parquet, a Parquet file, needs the extra 'parquet' \(pyarrow is missing\)"
+    with pytest.raises(MissingExtraError, match=sentence):
+        read_collection(there)
+    with pytest.raises(MissingExtraError, match=sentence):
+        phantoms.write(tmp_path / "other.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["films.parquet"]

@@ -17,7 +17,7 @@ from cxrlens.collections.tables import LABELS as LABELS
 from cxrlens.collections.tables import OUTSIDE as OUTSIDE
 from cxrlens.collections.tables import SPLITS as SPLITS
 from cxrlens.collections.tables import Words, folded, named, nearly, read_text_table, said, unknown
-from cxrlens.errors import CollectionError
+from cxrlens.errors import CollectionError, need
 from cxrlens.files import moved_into_place, refuse_existing
 
 _NO_NUMBER = {"na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nil", "-", "?", "."}
@@ -95,12 +95,15 @@ class Collection:
             If the file exists and `force` is false, or it cannot be written.
         """
         refuse_existing(path, force)
+        parquet = path.suffix == ".parquet"
+        if parquet:
+            need("parquet", what=f"{path}, a Parquet file,")
         folder = path.resolve().parent
         table = self.films.assign(
             image=[os.path.relpath(image, folder) for image in self.films["image"]]
         )
         with moved_into_place(path, private) as draft:
-            if path.suffix == ".parquet":
+            if parquet:
                 table.to_parquet(draft, index=False)
             else:
                 table.to_csv(draft, index=False)
@@ -195,6 +198,12 @@ def read_collection(
     ------
     CollectionError
         If the file cannot be read or breaks a promise; see `collection_from`.
+
+    Examples
+    --------
+    >>> films = read_collection("films.csv")
+    >>> films.counts()
+    {'normal': 19, 'pneumonia': 15, 'tuberculosis': 14}
     """
     path = Path(path)
     if not path.is_file():

@@ -61,6 +61,15 @@ def merge(paths: Sequence[str | Path]) -> Merged:
         If a table breaks a promise of a collection; if one patient occurs in two tables under two
         sources, since those may be two people; if one film occurs in two tables, by its path or by its
         bytes; if the merged table breaks a promise.
+
+    Examples
+    --------
+    >>> films = read_collection("films.csv")
+    >>> here = films.films["patient"] < "H00020"
+    >>> paths = [films.of(films.films[here]).write(Path("a.csv"))]
+    >>> paths += [films.of(films.films[~here]).write(Path("b.csv"))]
+    >>> merge(paths).collection.counts() == films.counts()
+    True
     """
     if len(paths) < 2:
         raise CollectionError("merging needs at least two collections")
@@ -174,6 +183,12 @@ def split(
     ------
     CollectionError
         If a label is missing or a class has fewer patients than there are splits.
+
+    Examples
+    --------
+    >>> films = split(read_collection("films.csv"))
+    >>> films.films["split"].value_counts().to_dict()
+    {'train': 32, 'test': 9, 'validation': 7}
     """
     collection.need("label")
     names = list(shares)
@@ -194,6 +209,12 @@ def fold(
     ------
     CollectionError
         If a label is missing or a class has fewer patients than folds.
+
+    Examples
+    --------
+    >>> films = fold(read_collection("films.csv"), folds=3)
+    >>> sorted(films.films["fold"].unique().tolist())
+    [0, 1, 2]
     """
     collection.need("label")
     films = collection.films

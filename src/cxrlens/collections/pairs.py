@@ -112,6 +112,13 @@ def reduce_pairs(
     CollectionError
         If the column is missing, the rule is unknown, or copies of one acquisition differ in label
         or patient.
+
+    Examples
+    --------
+    >>> from cxrlens.collections.collection import read_collection
+    >>> reduced = reduce_pairs(read_collection("films.csv"))
+    >>> len(reduced.kept), len(reduced.left)
+    (48, 0)
     """
     films = collection.films
     if "acquisition" not in films:

@@ -35,6 +35,12 @@ def same_bytes(images: Sequence[str]) -> Same:
     ----------
     images
         Paths. A film that is missing or cannot be read is the same as none.
+
+    Examples
+    --------
+    >>> film = "images/P00001_1.png"
+    >>> same_bytes([film, "images/P00002_1.jpg", film]).tolist()
+    [0, 1, 0]
     """
     with ThreadPoolExecutor(_READERS) as pool:
         sizes = [*pool.map(_size, images)]

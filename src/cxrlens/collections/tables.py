@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrlens.errors import CollectionError, CxrlensError
+from cxrlens.errors import CollectionError, CxrlensError, need
 from cxrlens.files import own_text
 
 LARGEST = 2**30
@@ -56,7 +56,7 @@ _OTHER_KINDS = {
 
 
 def read_text_table(path: Path) -> pd.DataFrame:
-    """Read a table that anybody may have written: CSV in any of its dialects, or Parquet.
+    r"""Read a table that anybody may have written: CSV in any of its dialects, or Parquet.
 
     Parameters
     ----------
@@ -76,10 +76,18 @@ def read_text_table(path: Path) -> pd.DataFrame:
     CollectionError
         If it cannot be read, is no table, names two columns alike, or has a row with more fields than
         the header.
+
+    Examples
+    --------
+    >>> Path("own.csv").write_text("image;patient\na.png;007\nb.png;\n")
+    31
+    >>> read_text_table(Path("own.csv"))["patient"].tolist()
+    ['007', <NA>]
     """
     try:
         data = path.read_bytes()
         if data.startswith(b"PAR1"):
+            need("parquet", what=f"{path}, a Parquet file,")
             return _text_of(_parquet(data), path)
         for magic, kind in _OTHER_KINDS.items():
             if data.startswith(magic):

@@ -173,7 +173,7 @@ def predictive_values(
     Examples
     --------
     >>> ppv, npv = predictive_values([0.9], [0.7], 0.02)
-    >>> round(ppv[0], 4), round(npv[0], 4)
+    >>> round(float(ppv[0]), 4), round(float(npv[0]), 4)
     (0.0577, 0.9971)
     """
     found, spared = np.asarray(sensitivity, np.float64), np.asarray(specificity, np.float64)

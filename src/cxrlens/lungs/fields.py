@@ -109,8 +109,9 @@ class Lungs:
         --------
         >>> likely = np.zeros((8, 8), np.uint8)
         >>> likely[2:6, 1:4] = 255
-        >>> [(min(p), max(p)) for p in Lungs(likely, 0.0, 0.0).outline()]
-        [((0.125, 0.25), (0.5, 0.75))]
+        >>> (polygon,) = Lungs(likely, 0.0, 0.0).outline()
+        >>> [min(of) for of in zip(*polygon)], [max(of) for of in zip(*polygon)]
+        ([0.125, 0.25], [0.5, 0.75])
         """
         # Four times finer, so that the polygon has no stairs.
         side = 4 * self.likely.shape[0]

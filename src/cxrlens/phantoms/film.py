@@ -176,6 +176,12 @@ def draw_phantom(
     ------
     ValueError
         If the seed, the label, the side or the source is none of the above.
+
+    Examples
+    --------
+    >>> phantom = draw_phantom(7, "tuberculosis", side=96)
+    >>> phantom.film.shape, phantom.view, bool(phantom.lesion_mask.any())
+    ((96, 96), 'PA', True)
     """
     if seed < 0:
         raise ValueError(f"seed is {seed}: it must be 0 or more")

@@ -61,7 +61,7 @@ def write_phantoms(
     progress: Progress | None = None,
     force: bool = False,
 ) -> Path:
-    """Draw a set of phantom films into a folder.
+    r"""Draw a set of phantom films into a folder.
 
     Parameters
     ----------
@@ -103,6 +103,11 @@ def write_phantoms(
         If a number is out of its range or a share names no label.
     OutputError
         If the folder exists or cannot be written.
+
+    Examples
+    --------
+    >>> write_phantoms(Path("drawn"), 4, side=64).read_text().count("\n")
+    5
     """
     shares = dict(SHARES if shares is None else shares)
     if unknown := set(shares) - set(LABELS):

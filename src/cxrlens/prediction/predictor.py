@@ -407,7 +407,14 @@ class Predictor:
 
 
 def load(model: str | Path, device: str = "cpu") -> Predictor:
-    """Load a run folder for prediction; see `Predictor.load`."""
+    """Load a run folder or a bundle for prediction; see `Predictor.load`.
+
+    Examples
+    --------
+    >>> prediction = load("runs/first").predict("images/P00001_1.png")
+    >>> prediction.predicted, round(prediction.probabilities["pneumonia"], 2)
+    ('pneumonia', 0.43)
+    """
     return Predictor.load(model, device)
 
 

@@ -59,6 +59,12 @@ def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[n
     FilmError
         If the file is missing, unreadable, empty, broken, too large or no radiograph; one sentence
         that names it.
+
+    Examples
+    --------
+    >>> film = read_radiograph("images/P00001_1.png")
+    >>> film.shape, film.dtype
+    ((96, 96), dtype('uint8'))
     """
     return decode_radiograph(read_bytes(path, max_pixels), str(path), max_pixels)
 

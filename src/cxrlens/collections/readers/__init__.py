@@ -70,7 +70,13 @@ class Collected:
 def collect(
     layout: str, folder: Path, salt: str | None = None, words: Words | None = None
 ) -> Collection:
-    """Read a folder that lies in a known layout; see `collect_and_count`."""
+    """Read a folder that lies in a known layout; see `collect_and_count`.
+
+    Examples
+    --------
+    >>> len(collect("csv", Path("films.csv"))), len(collect("csv", Path()))
+    (48, 48)
+    """
     return collect_and_count(layout, folder, salt, words).collection
 
 
