@@ -112,6 +112,10 @@ class Run:
         write_text(path / "versions.json", json.dumps({**versions, **facts}, indent=2) + "\n")
         return cls(path)
 
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Keep more facts of the training in ``versions.json``."""
+        write_text(self.path / VERSIONS, json.dumps({**self.versions(), **facts}, indent=2) + "\n")
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes in the order of their scores; a one-vs-all member tells its own from the rest."""

@@ -3,9 +3,9 @@
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from cxrlens.errors import CollectionError, CxrlensError, RunError
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.models.evidence import build_model
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.progress import Stages
+from cxrlens.progress import Stages, stage, within
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
-from cxrlens.recipes.recipe import Recipe
+from cxrlens.recipes.recipe import Baseline, Recipe
 from cxrlens.runs.run import PREDICTED, Run, make_room
 from cxrlens.runs.stored import write_weights
 from cxrlens.training.baselines import fit_baseline
@@ -199,33 +199,25 @@ def train(
     recipe, collection = leave_out(asked, collection, same)
     refuse_missing_classes(collection, recipe)
     refuse_contradictions(collection.films, same)
+    model = None
     if recipe.baseline:
         facts["device"] = "cpu"
-        run = _fit_baseline(out, recipe, collection, cached, facts, progress)
-        return _train_outside(run, cache, progress)
-    if recipe.members:
-        run = Run.create(out, recipe, collection, facts)
-        drawn.write(run)
-        with run.alone():
-            _train_members(run, collection, cached, cache, progress)
-        return _train_outside(run, cache, progress)
-
-    torch.manual_seed(recipe.seed)
-    model = build_model(recipe.network, recipe.outputs)
-    loss, loader = training_part(recipe, collection, cached, drawn)
-    films, labels, *_ = next(iter(loader))
-    films = films[:, : recipe.training.side, : recipe.training.side]
-    target = torch.device(str(facts["device"]))
-    precision = choose_precision(
-        recipe.training.precision, model.to(target), films.to(target), labels.to(target), loss
-    )
-    model.cpu()
-    facts |= {"precision": precision, "weights": model.backbone.origin}
+    elif not recipe.members:
+        model = _new_model(recipe)
+        loss, loader = training_part(recipe, collection, cached, drawn)
+        films, labels, *_ = next(iter(loader))
+        films = films[:, : recipe.training.side, : recipe.training.side]
+        target = torch.device(str(facts["device"]))
+        precision = choose_precision(
+            recipe.training.precision, model.to(target), films.to(target), labels.to(target), loss
+        )
+        model.cpu()
+        facts |= {"precision": precision, "weights": model.backbone.origin}
     run = Run.create(out, recipe, collection, facts)
     drawn.write(run)
     with run.alone():
-        _fit(run, model, collection, cached, progress, on_epoch, predicted)
-    return _train_outside(run, cache, progress)
+        training = Training(run, collection, cached, cache, progress, on_epoch, predicted)
+        return training.finish(model)
 
 
 def resume(
@@ -248,194 +240,174 @@ def resume(
     """
     run = Run(out)
     with run.alone():
-        if (run.path / f"predictions-{predicted[-1]}.csv").is_file():
-            return _train_outside(run, cache, progress)
         collection = run.collection()
-        cached = _cached(collection, run.recipe, cache, progress)
-        if run.recipe.baseline:
-            _fit_baseline(out, run.recipe, collection, cached, run.versions(), progress)
-        elif run.recipe.members:
-            _train_members(run, collection, cached, cache, progress)
-        else:
-            torch.manual_seed(run.recipe.seed)
-            model = build_model(run.recipe.network, run.recipe.outputs)
-            _fit(run, model, collection, cached, progress, on_epoch, predicted)
-        return _train_outside(run, cache, progress)
+        done = (run.path / f"predictions-{predicted[-1]}.csv").is_file()
+        cached = None if done else _cached(collection, run.recipe, cache, progress)
+        return Training(run, collection, cached, cache, progress, on_epoch, predicted).finish()
 
 
-def _fit_baseline(
-    out: Path,
-    recipe: Recipe,
-    collection: Collection,
-    cached: CachedFilms,
-    facts: Mapping[str, Any],
-    progress: Stages | None,
-) -> Run:
-    assert recipe.baseline is not None
-    parts = (part(recipe, collection, cached, name) for name in ("train", "validation"))
-    train, validation = ((films.pixels, films.rows, films.labels) for films in parts)
-    fitted = fit_baseline(recipe.baseline, recipe.seed, train, validation)
-    run = Run.create(out, recipe, collection, {**facts, **fitted.facts})
-    write_weights(run.path / "weights.safetensors", fitted.arrays())
-    run.write_skipped(cached.failures)
-    for name in PREDICTED:
-        _predict_split(run, name, collection, cached, progress)
-    return run
+@dataclass(frozen=True)
+class Training:
+    """A run on its way: its films, and who hears how far it is.
+
+    Attributes
+    ----------
+    run
+        The folder, with recipe, collection and versions.
+    collection
+        The run's films.
+    films
+        Their pixels; None where only what the recipe leaves out in turn is still to be trained.
+    cache, progress, on_epoch, predicted
+        See `train`.
+    """
+
+    run: Run
+    collection: Collection
+    films: CachedFilms | None
+    cache: Path | None
+    progress: Stages | None
+    on_epoch: OnEpoch | None
+    predicted: Sequence[str]
+
+    def finish(self, model: FilmClassifier | None = None) -> Run:
+        """Bring the run to its end, from wherever it stands.
+
+        Parameters
+        ----------
+        model
+            The network as it begins; made from the recipe's seed where it is not given.
+        """
+        recipe = self.run.recipe
+        if self.films:
+            if recipe.baseline:
+                self._fit_baseline(self.films, recipe.baseline)
+            elif recipe.members:
+                same = same_rows(self.films.pixels, self.films.rows)
+                for name, member in members_of(recipe, self.collection, same).items():
+                    self._inner(f"members/{name}", name, *member)
+            else:
+                self._fit_network(self.films, model or _new_model(recipe))
+            self.run.write_skipped(self.films.failures)
+            for name in self.predicted:
+                self._predict(self.films, name)
+            shutil.rmtree(self.run.path / "progress", ignore_errors=True)
+        if recipe.outside:
+            self._leave_out_in_turn()
+        return self.run
+
+    def _fit_baseline(self, films: CachedFilms, settings: Baseline) -> None:
+        recipe = self.run.recipe
+        parts = (part(recipe, self.collection, films, name) for name in ("train", "validation"))
+        train, validation = ((of.pixels, of.rows, of.labels) for of in parts)
+        fitted = fit_baseline(settings, recipe.seed, train, validation)
+        self.run.note(fitted.facts)
+        write_weights(self.run.path / "weights.safetensors", fitted.arrays())
+
+    def _fit_network(self, films: CachedFilms, model: FilmClassifier) -> None:
+        run, recipe = self.run, self.run.recipe
+        drawn = read_drawn(recipe, self.collection, _kept(run.boxes), _kept(run.lungs))
+        loss, train_loader = training_part(recipe, self.collection, films, drawn)
+        validation = part(recipe, self.collection, films, "validation")
+        module = TrainingModule(model, loss, recipe, len(train_loader))
+        keeper = KeepEpochs(run, recipe.seed)
+        callbacks: list[Callback] = [keeper]
+        if recipe.training.keep == "best":
+            patience = recipe.training.patience
+            callbacks.insert(0, EarlyStopping("validation_accuracy", mode="max", patience=patience))
+        if self.progress:
+            callbacks.append(_SayBatches(self.progress, recipe.training.max_epochs))
+        if self.on_epoch:
+            callbacks.append(_TellEpochs(run, self.on_epoch))
+        with _quiet():
+            trainer = lightning.Trainer(
+                accelerator=run.versions()["device"],
+                devices=1,
+                precision=apply_precision(run.precision, model),
+                max_epochs=recipe.training.max_epochs,
+                callbacks=callbacks,
+                plugins=[SafetensorsCheckpoints()],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+            )
+            started = keeper.progress if keeper.progress.is_file() else None
+            try:
+                trainer.fit(module, train_loader, batches(validation, 128), ckpt_path=started)
+            except SystemExit as stop:  # what Lightning makes of Ctrl-C
+                raise RunError(
+                    f"training was interrupted; cxrlens train --resume -o {run.path} goes on"
+                ) from stop
+
+    def _leave_out_in_turn(self) -> None:
+        """Train once more without each group of sources in turn, and gather what is said of them."""
+        run, own = self.run, self.run.recipe.leave_out.sources
+        parts = [t[t["source"].isin(own)] for t in ([run.predictions(OUTSIDE)] if own else [])]
+        for name, group in run.recipe.outside.items():
+            said = f"without {' and '.join(group)}"
+            inner = self._inner(
+                f"outside/{name}", said, without(run.recipe, group), self.collection
+            )
+            table = inner.predictions(OUTSIDE)
+            parts.append(table[table["source"].isin(group)])
+        run.write_predictions(OUTSIDE, pd.concat(parts, ignore_index=True))
+
+    def _inner(self, place: str, said: str, recipe: Recipe, collection: Collection) -> Run:
+        """Train a run inside this one, or go on with it."""
+        out, progress = self.run.path / place, within(self.progress, said)
+        if (out / "versions.json").is_file():
+            return resume(out, cache=self.cache, progress=progress)
+        shutil.rmtree(out, ignore_errors=True)
+        return train(
+            recipe,
+            collection,
+            out,
+            boxes=_kept(self.run.boxes),
+            lungs=_kept(self.run.lungs),
+            device=self.run.versions()["device"],
+            cache=self.cache,
+            progress=progress,
+        )
+
+    def _predict(self, cached: CachedFilms, name: str) -> None:
+        run, films = self.run, self.collection.films
+        if name == "validation" and run.recipe.folds:
+            # Each film outside the test split is predicted by the member that was not trained on it.
+            parts = [member.predictions(name) for member in run.members().values()]
+            run.write_predictions(name, pd.concat(parts, ignore_index=True))
+            return
+        chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
+        if name == OUTSIDE and not chosen.any():
+            return
+        table = Predictor.of(run, device=run.versions()["device"]).predict_cached(
+            films.loc[chosen, "image"].tolist(),
+            cached.pixels,
+            cached.rows[chosen],
+            cached.findings[chosen].reset_index(drop=True),
+            stage(self.progress, f"predict {name}"),
+        )
+        carried = [name for name in films if name not in {*table, "split", "fold", "acquisition"}]
+        known = films.loc[chosen, carried].reset_index(drop=True)
+        known["label"] = run.labels(known["label"])
+        run.write_predictions(name, pd.concat([table, known], axis=1))
 
 
-def _train_members(
-    run: Run,
-    collection: Collection,
-    cached: CachedFilms,
-    cache: Path | None,
-    progress: Stages | None,
-) -> Run:
-    same = same_rows(cached.pixels, cached.rows)
-    for name, (recipe, films) in members_of(run.recipe, collection, same).items():
-        place = run.path / "members" / name
-        _train_inner(run, place, recipe, films, cache, _named(progress, name))
-    run.write_skipped(cached.failures)
-    if run.recipe.folds:
-        # Each film outside the test split is predicted by the member that was not trained on it.
-        parts = [member.predictions("validation") for member in run.members().values()]
-        run.write_predictions("validation", pd.concat(parts, ignore_index=True))
-    else:
-        _predict_split(run, "validation", collection, cached, progress)
-    for name in PREDICTED[1:]:
-        _predict_split(run, name, collection, cached, progress)
-    return run
-
-
-def _train_outside(run: Run, cache: Path | None, progress: Stages | None) -> Run:
-    """Train once more without each group of sources in turn, and gather what is said of them."""
-    if not run.recipe.outside:
-        return run
-    collection = run.collection()
-    own = run.recipe.leave_out.sources
-    parts = [t[t["source"].isin(own)] for t in ([run.predictions(OUTSIDE)] if own else [])]
-    for name, group in run.recipe.outside.items():
-        place, recipe = run.path / "outside" / name, without(run.recipe, group)
-        say = _named(progress, f"without {' and '.join(group)}")
-        table = _train_inner(run, place, recipe, collection, cache, say).predictions(OUTSIDE)
-        parts.append(table[table["source"].isin(group)])
-    run.write_predictions(OUTSIDE, pd.concat(parts, ignore_index=True))
-    return run
-
-
-def _train_inner(
-    run: Run,
-    place: Path,
-    recipe: Recipe,
-    collection: Collection,
-    cache: Path | None,
-    progress: Stages | None,
-) -> Run:
-    """Train a run inside another one, or go on with it."""
-    if (place / "versions.json").is_file():
-        return resume(place, cache=cache, progress=progress)
-    shutil.rmtree(place, ignore_errors=True)
-    return train(
-        recipe,
-        collection,
-        place,
-        boxes=_kept(run.boxes),
-        lungs=_kept(run.lungs),
-        device=run.versions()["device"],
-        cache=cache,
-        progress=progress,
-    )
+def _new_model(recipe: Recipe) -> FilmClassifier:
+    torch.manual_seed(recipe.seed)
+    return build_model(recipe.network, recipe.outputs)
 
 
 def _kept(table: Path) -> Path | None:
     return table if table.is_file() else None
 
 
-def _named(progress: Stages | None, name: str) -> Stages | None:
-    if progress is None:
-        return None
-    return lambda stage, done, of: progress(f"{name}: {stage}", done, of)
-
-
-def _fit(
-    run: Run,
-    model: FilmClassifier,
-    collection: Collection,
-    cached: CachedFilms,
-    progress: Stages | None,
-    on_epoch: OnEpoch | None = None,
-    predicted: Sequence[str] = PREDICTED,
-) -> Run:
-    recipe = run.recipe
-    drawn = read_drawn(recipe, collection, _kept(run.boxes), _kept(run.lungs))
-    loss, train_loader = training_part(recipe, collection, cached, drawn)
-    validation = part(recipe, collection, cached, "validation")
-    module = TrainingModule(model, loss, recipe, len(train_loader))
-    keeper = KeepEpochs(run, recipe.seed)
-    callbacks: list[Callback] = [keeper]
-    if recipe.training.keep == "best":
-        patience = recipe.training.patience
-        callbacks.insert(0, EarlyStopping("validation_accuracy", mode="max", patience=patience))
-    if progress:
-        callbacks.append(_SayBatches(progress, recipe.training.max_epochs))
-    if on_epoch:
-        callbacks.append(_TellEpochs(run, on_epoch))
-    facts = run.versions()
-    precision = apply_precision(run.precision, model)
-    with _quiet():
-        trainer = lightning.Trainer(
-            accelerator=facts["device"],
-            devices=1,
-            precision=precision,
-            max_epochs=recipe.training.max_epochs,
-            callbacks=callbacks,
-            plugins=[SafetensorsCheckpoints()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        started = keeper.progress if keeper.progress.is_file() else None
-        try:
-            trainer.fit(module, train_loader, batches(validation, 128), ckpt_path=started)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            raise RunError(
-                f"training was interrupted; cxrlens train --resume -o {run.path} goes on"
-            ) from stop
-    run.write_skipped(cached.failures)
-    for name in predicted:
-        _predict_split(run, name, collection, cached, progress)
-    shutil.rmtree(run.path / "progress", ignore_errors=True)
-    return run
-
-
-def _predict_split(
-    run: Run, name: str, collection: Collection, cached: CachedFilms, progress: Stages | None
-) -> None:
-    films = collection.films
-    chosen = (films["split"] == name).to_numpy(bool) & (cached.rows >= 0)
-    if name == OUTSIDE and not chosen.any():
-        return
-    predictor = Predictor.of(run, device=run.versions()["device"])
-    say = (lambda done, of: progress(f"predict {name}", done, of)) if progress else None
-    table = predictor.predict_cached(
-        films.loc[chosen, "image"].tolist(),
-        cached.pixels,
-        cached.rows[chosen],
-        cached.findings[chosen].reset_index(drop=True),
-        say,
-    )
-    carried = [name for name in films if name not in {*table, "split", "fold", "acquisition"}]
-    known = films.loc[chosen, carried].reset_index(drop=True)
-    known["label"] = run.labels(known["label"])
-    run.write_predictions(name, pd.concat([table, known], axis=1))
-
-
 def _cached(
     collection: Collection, recipe: Recipe, cache: Path | None, progress: Stages | None
 ) -> CachedFilms:
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
-    say = (lambda done, of: progress("read films", done, of)) if progress else None
+    say = stage(progress, "read films")
     cached = cache_films(collection.films["image"].tolist(), chain, cache, progress=say)
     cached = replace(cached, failures=cached.failures | dict(collection.missing))
     readable = collection.of(collection.films[cached.rows >= 0])
