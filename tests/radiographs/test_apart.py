@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.film import decode_film_apart, end_decoders
-from cxrlens.radiographs.read import decode_radiograph
+from cxrlens.radiographs.decoding import decoders
+from cxrlens.radiographs.read import decode_film_apart, decode_radiograph
 from tests.radiographs.dicom_films import native
 
 GREY = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 200), np.uint8), (0, 0), 3)
@@ -94,6 +94,7 @@ def test_what_asks_for_minutes_is_given_up(data: bytes) -> None:
     assert decode_film_apart(encoded("PNG"), "film").shape == GREY.shape
 
 
+@pytest.mark.slow
 def test_who_waits_is_told_when_the_decoders_end() -> None:
     told: list[str] = []
 
@@ -107,7 +108,7 @@ def test_who_waits_is_told_when_the_decoders_end() -> None:
     reader = threading.Thread(target=read)
     reader.start()
     time.sleep(0.5)
-    end_decoders()
+    decoders.end()
     reader.join(10)
     assert told
     assert decode_film_apart(encoded("PNG"), "film").shape == GREY.shape

@@ -44,7 +44,9 @@ def decoded(**options):
     )
 
 
-@pytest.mark.parametrize("stored", range(1, 8))
+@pytest.mark.parametrize(
+    "stored", [1, *(pytest.param(bits, marks=pytest.mark.slow) for bits in range(2, 8))]
+)
 def test_a_decoder_that_aborts_costs_one_film(stored):
     """JPEG Lossless with fewer bits stored than allocated ends the process that GDCM runs in."""
     with pytest.raises(FilmError, match=r"^film\.dcm cannot be decoded .its decoder crashes"):
@@ -52,9 +54,10 @@ def test_a_decoder_that_aborts_costs_one_film(stored):
     np.testing.assert_array_equal(decoded(), EIGHT)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_never_ends_is_given_up(monkeypatch):
     decoded()
-    stopped = decoding._decoders.idle[-1].process
+    stopped = decoding.decoders.idle[-1].process
     stopped.send_signal(signal.SIGSTOP)
     monkeypatch.setattr(decoding, "SECONDS", 0.2)
     with pytest.raises(FilmError, match="takes longer than"):
@@ -64,9 +67,10 @@ def test_a_decoder_that_never_ends_is_given_up(monkeypatch):
     np.testing.assert_array_equal(decoded(), EIGHT)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_was_killed_between_films_is_replaced():
     decoded()
-    for decoder in decoding._decoders.idle:
+    for decoder in decoding.decoders.idle:
         decoder.process.kill()
         decoder.process.wait()
     np.testing.assert_array_equal(decoded(), EIGHT)
@@ -77,13 +81,14 @@ def test_threads_share_no_more_decoders_than_there_are_processors():
         seen = list(pool.map(read, FILMS * 6))
     for film in seen:
         np.testing.assert_array_equal(film, scaled(TWELVE, 12))
-    assert 1 <= len(decoding._decoders.idle) <= (os.cpu_count() or 1)
+    assert 1 <= len(decoding.decoders.idle) <= (os.cpu_count() or 1)
 
 
 def _read_and_send(pipe):
     pipe.send([int(read(film).sum()) for film in FILMS])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_has_decoders_of_its_own():
@@ -98,6 +103,7 @@ def test_a_forked_process_has_decoders_of_its_own():
     child.join()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="processes are looked for as POSIX has them")
 def test_decoders_end_with_a_process_that_is_killed(tmp_path):
     (tmp_path / "film.dcm").write_bytes(FILMS[0])
@@ -105,7 +111,7 @@ def test_decoders_end_with_a_process_that_is_killed(tmp_path):
         "import sys, time\n"
         "from cxrlens.radiographs import decoding, read_radiograph\n"
         "read_radiograph(sys.argv[1])\n"
-        "print(decoding._decoders.idle[0].process.pid, flush=True)\n"
+        "print(decoding.decoders.idle[0].process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen(

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.film import grey_of, name_of
-from cxrlens.radiographs.read import read_radiograph
+from cxrlens.radiographs.read import grey_of, name_of, read_radiograph
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
 

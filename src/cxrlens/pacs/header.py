@@ -15,9 +15,9 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.decoding import quietly
 from cxrlens.radiographs.dicom import read_dataset
 from cxrlens.radiographs.dicom_tags import VIEW_TAGS, first_text, unsuitable
-from cxrlens.radiographs.quiet import quietly
 
 _DATE = r"(19|20|18)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"

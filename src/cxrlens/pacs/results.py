@@ -38,7 +38,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.pacs.header import FilmHeader, ModelIdentity
-from cxrlens.radiographs.quiet import hush, quietly
+from cxrlens.radiographs.decoding import hush, quietly
 
 SCHEME = "99CXRLENS"
 """Designator of our own codes; 99 marks private ones (PS3.16, chapter 8)."""

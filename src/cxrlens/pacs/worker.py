@@ -18,8 +18,8 @@ from cxrlens.pacs.log import log
 from cxrlens.pacs.results import Result, secondary_capture, structured_report
 from cxrlens.pacs.spool import Spool, move_durably, write_durably
 from cxrlens.prediction import Prediction, Predictor
-from cxrlens.radiographs.film import read_film_apart
-from cxrlens.radiographs.quiet import quietly
+from cxrlens.radiographs.decoding import quietly
+from cxrlens.radiographs.read import read_film_apart
 
 ENDS = 5
 """Bad ends alone at work after which a film is given up. A machine's own failures are rarer."""

@@ -32,7 +32,7 @@ from cxrlens.prediction.onnx_network import BundleNetwork
 from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import Examination
-from cxrlens.radiographs.film import Film, grey_of, name_of
+from cxrlens.radiographs.read import Film, grey_of, name_of
 from cxrlens.runs.bundle import Bundle
 from cxrlens.runs.run import Run
 from cxrlens.runs.saved import SavedModel, open_model

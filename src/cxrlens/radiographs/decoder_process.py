@@ -1,8 +1,8 @@
-"""Program of a process that decodes compressed DICOM pixels for another; see `decoding`.
+"""Program of a process that decodes films, or frames of DICOM films, for another; see `decoding`.
 
-It is run as a file, imports nothing of this package and starts fast. A job is a length of its header
-and of its pixels, then both; so is an answer. Only headers in JSON and bare bytes pass, so that a
-decoder gone astray cannot make its caller run anything.
+It is run as a file and starts fast: it imports this package with the first whole film alone.
+A job is a length of its header and of its pixels, then both; so is an answer. Only headers in JSON and
+bare bytes pass, so that a decoder gone astray cannot make its caller run anything.
 """
 
 import contextlib
@@ -17,19 +17,23 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 LENGTHS = struct.Struct("<II")
 
+_BYTES_PER_PIXEL = 24
+_BYTES_BESIDE = 512 * 2**20
+"""What decoders, tables and a film's own file need beside its pixels."""
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """Read a message: its header and what follows; None at the stream's end."""
+
+def receive(stream: BinaryIO, body: bool = True) -> tuple[dict[str, Any], bytes] | None:
+    """Read a message: its header and, if asked, what follows; None at the stream's end."""
     head = stream.read(LENGTHS.size)
     if len(head) < LENGTHS.size:
         return None
-    header, body = LENGTHS.unpack(head)
-    return json.loads(stream.read(header)), stream.read(body)
+    header, length = LENGTHS.unpack(head)
+    return json.loads(stream.read(header)), stream.read(length if body else 0)
 
 
 def send(stream: BinaryIO, header: dict[str, Any], body: Any = b"") -> None:
@@ -79,11 +83,49 @@ def _load(kind: str, film: bytes) -> None:
         image.load()
 
 
-def work(header: dict[str, Any], pixels: bytes) -> Any:
-    """Do a job: decode a frame, or count the remarks on a film."""
+def decode_film(job: dict[str, Any], film: bytes) -> Any:
+    """Decode a whole film under the job's bounds; a refusal is a ValueError with its sentence."""
+    from cxrlens.errors import FilmError
+    from cxrlens.radiographs.decoding import decoders
+    from cxrlens.radiographs.read import decode_radiograph
+
+    decoders.is_apart = True
+    _bound(job["processor_seconds"], _BYTES_PER_PIXEL * job["max_pixels"] + _BYTES_BESIDE)
+    try:
+        return decode_radiograph(film, job["name"], job["max_pixels"])
+    except FilmError as error:
+        raise ValueError(str(error)) from error
+    except BaseException as error:  # a panic in Rust is no Exception
+        raise ValueError(
+            f"{job['name']} cannot be decoded ({type(error).__name__}): save it anew as PNG"
+        ) from error
+    finally:
+        _bound(0, None)
+
+
+def _bound(seconds: float, more_bytes: int | None) -> None:
+    """End this process after so much processor time; let it take so many bytes more than it has."""
+    if not hasattr(signal, "setitimer"):
+        return
+    import resource
+
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = resource.RLIM_INFINITY
+    if more_bytes is not None:
+        with contextlib.suppress(OSError):  # only Linux tells what a process has
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+
+def work(header: dict[str, Any], body: bytes) -> Any:
+    """Do a job: decode a frame or a film, or count the remarks on a film."""
     if kind := header.get("remarks"):
-        return [remarks_on(kind, pixels)]
-    return decode(header["syntax"], header["plugin"], header["options"], pixels)
+        return [remarks_on(kind, body)]
+    if "max_pixels" in header:
+        return decode_film(header, body)
+    return decode(header["syntax"], header["plugin"], header["options"], body)
 
 
 def _end_with(parent: int) -> None:
@@ -93,14 +135,10 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
-def serve(do: Callable[[dict[str, Any], bytes], Any]) -> None:
+def serve() -> None:
     """Answer jobs until the caller closes its end.
 
-    Parameters
-    ----------
-    do
-        Does a job, given its header and what follows it, and returns an array. The text of a ValueError is
-        passed on as the job's refusal; of other exceptions only the kind.
+    The text of a ValueError is passed on as the job's refusal; of other exceptions only the kind.
     """
     jobs, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a decoder that prints must not print into the answers
@@ -117,7 +155,7 @@ def serve(do: Callable[[dict[str, Any], bytes], Any]) -> None:
         if hasattr(signal, "alarm"):  # the kernel ends what holds the interpreter for ever
             signal.alarm(int(header["seconds"]) + 5)
         try:
-            frame = np.ascontiguousarray(do(header, pixels))
+            frame = np.ascontiguousarray(work(header, pixels))
         except ValueError as error:
             send(answers, {"error": str(error)})
         except BaseException as error:  # noqa: BLE001  # a panic in Rust is no Exception
@@ -129,4 +167,4 @@ def serve(do: Callable[[dict[str, Any], bytes], Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(work)
+    serve()

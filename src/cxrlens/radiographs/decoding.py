@@ -1,4 +1,4 @@
-"""Compressed DICOM pixels are decoded in processes apart, where a crash costs one film.
+"""Decoders kept in check: silent, and apart, where a crash or an endless film costs that film alone.
 
 Native decoders end the whole program on input that they did not expect, and no list of such input is
 ever complete. The processes are started with the first film that needs one, kept, and shared by all
@@ -7,11 +7,13 @@ threads; each process that imports this has its own. They end with it, however i
 
 import atexit
 import contextlib
-import json
+import logging
 import os
 import subprocess
 import sys
 import threading
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.decoder_process import LENGTHS, receive, send, work
+from cxrlens.radiographs.decoder_process import receive, send, work
 
 _PROGRAM = Path(__file__).with_name("decoder_process.py")
 
 SECONDS, SECONDS_PER_MEGAPIXEL = 30.0, 2.0
 """A film is given up that takes its decoder longer; the slowest takes a tenth of it."""
 
+_lock = threading.Lock()
+_reading = threading.local()
+_readers = 0
+_former = warnings.catch_warnings()
+
+
+class _Hush(logging.Filter):
+    """Drops what a decoder logs in a thread that is reading; other threads keep their log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(_reading, "depth", 0)
+
+
+_HUSH = _Hush()
+
+
+def hush(package: str) -> None:
+    """Have `quietly` silence the loggers of an imported package, one by one.
+
+    Python's logging asks a logger's filters only for what was logged to it directly, not for what
+    comes up from the loggers below it.
+    """
+    for name in [package, *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] == package:
+            logging.getLogger(name).addFilter(_HUSH)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Silence warnings and the decoders' logs while a film is read.
+
+    A film is good or it is refused with one sentence; remarks about its metadata help nobody, and
+    can quote the value that they mind. Warning filters belong to the whole process, so that threads
+    that read at once share one silence: the first one in sets it, the last one out restores what
+    was before.
+    """
+    global _readers, _former
+    with _lock:
+        if _readers == 0:
+            _former = warnings.catch_warnings()
+            _former.__enter__()
+            warnings.simplefilter("ignore")
+        _readers += 1
+    _reading.depth = getattr(_reading, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _reading.depth -= 1
+        with _lock:
+            _readers -= 1
+            if _readers == 0:
+                _former.__exit__(None, None, None)
+
 
 class _Decoder:
     """One process, for one thread at a time."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self) -> None:
         paths = os.pathsep.join(path for path in sys.path if path)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-S", "-X", "utf8", str(program)],
+            [sys.executable, "-P", "-S", "-X", "utf8", str(_PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -52,11 +107,9 @@ class _Decoder:
         """Decode. Raises ValueError where the decoder refuses the pixels, EOFError if it crashes."""
         with contextlib.suppress(BrokenPipeError):
             send(self.jobs, header, pixels)  # type: ignore[arg-type]
-        head = self.answers.read(LENGTHS.size)
-        if len(head) < LENGTHS.size:
+        if not (message := receive(self.answers, body=False)):  # type: ignore[arg-type]
             raise EOFError
-        length, _ = LENGTHS.unpack(head)
-        answer = json.loads(self.answers.read(length))
+        answer, _ = message
         if "error" in answer:
             raise ValueError(answer["error"])
         frame = np.empty(answer["shape"], dtype=answer["dtype"])
@@ -74,29 +127,28 @@ class _Decoder:
 
 
 class Decoders:
-    """As many processes of one program as there are processors, each started when it is first needed.
+    """As many processes as there are processors, each started when it is first needed.
 
-    Parameters
+    Attributes
     ----------
-    program
-        What they run; `decoder_process` shows how it is spoken to.
+    is_apart
+        Set in such a process itself, whose crash costs one film: it decodes on its own.
     """
 
-    def __init__(self, program: Path) -> None:
-        self.program = program
-        self.idle: list[_Decoder] = []
-        self.busy: set[_Decoder] = set()
-        self.lock = threading.Lock()
-        self.places = threading.BoundedSemaphore(os.cpu_count() or 1)
+    def __init__(self) -> None:
+        self._forget()
+        self.is_apart = False
         atexit.register(self.end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
         """Leave a parent's processes to it, after a fork."""
-        for decoder in self.idle:
+        for decoder in getattr(self, "idle", ()):
             decoder.process.returncode = 0
-        self.idle, self.busy, self.lock = [], set(), threading.Lock()
+        self.idle: list[_Decoder] = []
+        self.busy: set[_Decoder] = set()
+        self.lock = threading.Lock()
         self.places = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def end(self) -> None:
@@ -117,16 +169,19 @@ class Decoders:
         ValueError
             If it refuses the job; the error's text is its word.
         """
+        if self.is_apart:
+            return np.asarray(work(job, body))
         with self.places:
             decoder = self._take(name)
             late = threading.Event()
             bound = threading.Timer(seconds, _give_up, (decoder, late))
             bound.daemon = True
             bound.start()
-            is_sound = False
+            is_sound = False  # until it has answered: an interrupt leaves half of an answer behind
             try:
                 frame = decoder.frame({**job, "seconds": seconds}, body)
                 is_sound = True
+                return frame
             except ValueError:
                 is_sound = True
                 raise
@@ -144,22 +199,20 @@ class Decoders:
                         self.idle.append(decoder)
                 if not is_sound:
                     decoder.end()
-        return frame
 
     def _take(self, name: str) -> _Decoder:
         with self.lock:
             decoder = self.idle.pop() if self.idle else None
-        if decoder and decoder.process.poll() is not None:
-            decoder.end()
-            decoder = None
-        if decoder is None:
-            try:
-                decoder = _Decoder(self.program)
-            except OSError as error:
-                raise FilmError(
-                    f"{name} is decoded in a process apart, and none could be started ({error}): "
-                    "free memory, or export it uncompressed"
-                ) from error
+        try:
+            if decoder and decoder.process.poll() is not None:
+                decoder.end()
+                decoder = None
+            decoder = decoder or _Decoder()
+        except OSError as error:
+            raise FilmError(
+                f"{name} is decoded in a process apart, and none could be started ({error}): "
+                "free memory, or export it uncompressed"
+            ) from error
         with self.lock:
             self.busy.add(decoder)
         return decoder
@@ -170,13 +223,8 @@ def _give_up(decoder: _Decoder, late: threading.Event) -> None:
     decoder.process.kill()
 
 
-_decoders = Decoders(_PROGRAM)
-_is_apart = threading.Event()
-
-
-def stay() -> None:
-    """Decode in this process from now on: it is itself one whose crash costs one film."""
-    _is_apart.set()
+decoders = Decoders()
+"""Those of this process, for films and frames alike."""
 
 
 def decode_apart(
@@ -211,11 +259,14 @@ def decode_apart(
     """
     size = options["rows"] * options["columns"] / 1e6
     seconds = SECONDS + SECONDS_PER_MEGAPIXEL * size
-    return _answer({"syntax": syntax, "plugin": plugin, "options": options}, pixels, seconds, name)
+    job = {"syntax": syntax, "plugin": plugin, "options": options}
+    return decoders.answer(job, pixels, seconds, name)
 
 
 def remarks_on(kind: str, data: bytes, name: str = "the film") -> int:
-    """Count what libjpeg or libtiff remarks on a film while it is decoded, which nothing but its words tells.
+    """Count what libjpeg or libtiff remarks on a film while it is decoded.
+
+    Nothing but their words tells of it.
 
     Parameters
     ----------
@@ -237,10 +288,4 @@ def remarks_on(kind: str, data: bytes, name: str = "the film") -> int:
         As `decode_apart` does.
     """
     seconds = SECONDS + SECONDS_PER_MEGAPIXEL * 100
-    return int(_answer({"remarks": kind}, data, seconds, name)[0])
-
-
-def _answer(job: dict[str, Any], pixels: bytes, seconds: float, name: str) -> NDArray[Any]:
-    if _is_apart.is_set():
-        return np.asarray(work(job, pixels))
-    return _decoders.answer(job, pixels, seconds, name)
+    return int(decoders.answer({"remarks": kind}, data, seconds, name)[0])

@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.decoding import decode_apart
+from cxrlens.radiographs.decoding import decode_apart, hush, quietly
 from cxrlens.radiographs.dicom_tags import (
     PIXEL_TAGS,
     VIEW_TAGS,
@@ -37,7 +37,6 @@ from cxrlens.radiographs.integrity import (
     ends_well,
     is_whole,
 )
-from cxrlens.radiographs.quiet import hush, quietly
 from cxrlens.radiographs.shades import SHADE_TAGS, shades, stored_values
 
 MOST_ELEMENTS = 20_000

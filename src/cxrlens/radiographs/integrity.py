@@ -185,8 +185,8 @@ def segments(stream: bytes, start: int = 0) -> Iterator[tuple[int, bytes, int]]:
 _RESTARTS = range(0xD0, 0xD8)
 _BASELINE = (0xC0, 0xC1)
 _FRAMES = (0xC0, 0xC1, 0xC2)
-_TORN_SOS, _TORN_EOI, _DNL, _TORN_DRI, _TORN_DHT = 0xDA, 0xD9, 0xDC, 0xDD, 0xC4
-_BETWEEN_SCANS = frozenset({0xC4, 0xDB, _TORN_DRI, _DNL, 0xFE, *range(0xE0, 0xF0)})
+_DNL = 0xDC
+_BETWEEN_SCANS = frozenset({0xC4, 0xDB, _DRI, _DNL, 0xFE, *range(0xE0, 0xF0)})
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 
 _AHEAD = 8
@@ -309,11 +309,11 @@ def _course(data: bytes) -> _Course:
                 size = struct.unpack_from(">HH", body, 1)
                 parts = [body[at : at + 3] for at in range(6, len(body) - 2, 3)]
                 sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts}
-            elif marker == _TORN_DRI and len(body) >= 2:
+            elif marker == _DRI and len(body) >= 2:
                 interval = int.from_bytes(body[:2], "big")
-            elif marker == _TORN_DHT:
+            elif marker == _DHT:
                 tables.update(_tables(body))
-            elif marker == _TORN_SOS:
+            elif marker == _SOS:
                 break
         else:
             return _Course(is_sound=False)
@@ -323,13 +323,13 @@ def _course(data: bytes) -> _Course:
         expected = (blocks - 1) // interval if interval and blocks else 0
         if blocks and size[0] and (restarts != [n % 8 for n in range(expected)]):
             return _Course(is_sound=False)
-        if marker == _TORN_EOI:
+        if marker == _EOI[1]:
             only = scans == 1 and not interval and frame in _BASELINE and body[0] == len(sampling)
             codes = tables.get(0x10 | (body[2] & 15), b"")
             return _Course(True, stop, codes) if only else _Course(is_sound=True)
         if marker == _DNL:
             return _Course(is_sound=True)
-        if marker not in _BETWEEN_SCANS and marker != _TORN_SOS:
+        if marker not in _BETWEEN_SCANS and marker != _SOS:
             return _Course(is_sound=False)
         place = stop
 

@@ -1,16 +1,13 @@
 """PNG, JPEG, TIFF, BMP and WebP to grey, by Pillow; 16-bit colour, which Pillow cuts to 8 bits, by OpenCV."""
 
-import contextlib
 import io
 from typing import cast
 
 import cv2
 import numpy as np
-import pyarrow  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import ImageChops
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -18,10 +15,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.decoding import remarks_on
+from cxrlens.radiographs.decoding import hush, quietly, remarks_on
 from cxrlens.radiographs.grey import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import ends_well, fault_of_png, load_whole
-from cxrlens.radiographs.quiet import hush, quietly
 
 # The plugins are called by name: Image.open would warn of large films by a limit of its own.
 _FORMATS: dict[str, type[ImageFile]] = {
@@ -40,9 +36,6 @@ _SAMPLE_FORMAT = 339
 
 _WHOLE_NUMBERS = {1, 4}
 """TIFF's sample formats "unsigned" and "undefined"; the others are signed, float and complex."""
-
-_WORTH_SHARING = 250_000
-"""Pixels from which on it is faster to share memory by Arrow than to copy it thrice."""
 
 hush("PIL")
 
@@ -133,7 +126,7 @@ def _refuse_odd_tiff(image: TiffImageFile, name: str) -> None:
 
 
 def _has_deep_colour(image: ImageFile, data: bytes) -> bool:
-    """Tell whether Pillow would cut 16-bit samples to 8, as it does in RGB, RGBA and grey-alpha."""
+    """Return whether Pillow would cut 16-bit samples to 8, as it does in RGB, RGBA and grey-alpha."""
     if image.mode not in ("RGB", "RGBA"):
         return False
     if isinstance(image, TiffImageFile):
@@ -169,20 +162,9 @@ def _grey(image: ImageFile, data: bytes, name: str) -> NDArray[np.uint8]:
         return np.array(image.getchannel(0), dtype=np.uint8)
     if image.has_transparency_data:
         colours = image.convert("RGBA")
-        grey, alpha = _levels(colours.convert("L")), colours.getchannel("A")
+        grey, alpha = np.array(colours.convert("L"), np.uint8), colours.getchannel("A")
         return grey if alpha.getextrema() == (255, 255) else _on_black(grey, np.asarray(alpha))
-    return _levels(image if image.mode == "L" else image.convert("L"))
-
-
-def _levels(image: Image) -> NDArray[np.uint8]:
-    """Copy a grey image's levels once; Pillow's own way to an array copies them three times."""
-    width, height = image.size
-    if width * height >= _WORTH_SHARING:
-        # Above 16 MB Pillow's memory is in pieces, which Arrow cannot share.
-        with contextlib.suppress(ValueError):
-            levels = pyarrow.array(image).to_numpy()
-            return np.array(levels, dtype=np.uint8).reshape(height, width)
-    return np.array(image, dtype=np.uint8)
+    return np.array(image.convert("L"), dtype=np.uint8)
 
 
 def _grey_of_sixteen(image: ImageFile) -> NDArray[np.uint8]:

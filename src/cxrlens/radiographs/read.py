@@ -1,6 +1,7 @@
-"""One way in for every film: a file or bytes, recognised by content, to one grey array."""
+"""One way in for every film, a file, bytes, an array or an image, known by content, to one grey array."""
 
 import errno
+import io
 import os
 import stat
 from collections import Counter
@@ -10,9 +11,10 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image, fromarray
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.quiet import is_dicom
+from cxrlens.radiographs.decoding import decoders
 from cxrlens.radiographs.raster import decode_raster
 
 FILM_SUFFIXES = frozenset(
@@ -189,6 +191,128 @@ def _raster_kind(data: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
 
 
+Film = str | Path | bytes | NDArray[np.uint8] | NDArray[np.uint16] | Image
+"""A path; a file's bytes; pixels (H, W), (H, W, 3) or (H, W, 4); a Pillow image."""
+
+
+def name_of(film: Film) -> str:
+    """Name a film as tables and messages do: by its path, or not at all."""
+    return str(film) if isinstance(film, str | Path) else ""
+
+
+def grey_of(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read any film to grey.
+
+    Parameters
+    ----------
+    film
+        See `Film`. Grey pixels (H, W) uint8 are taken as they are; other arrays, and Pillow's images,
+        are read as the PNG file that they would be saved as: colour becomes its luma, 16 bits are
+        scaled by the depth that they use.
+    name
+        What messages call a film that has no path.
+    max_pixels
+        Larger films are refused before they are decoded.
+
+    Returns
+    -------
+    ndarray of uint8
+        (H, W), 0 black, 255 white; see `decode_radiograph`.
+
+    Raises
+    ------
+    FilmError
+        If it cannot be read, or is an array or image of another kind.
+    """
+    if isinstance(film, str | Path):
+        return read_radiograph(film, max_pixels)
+    called = name or "the film"
+    if isinstance(film, bytes | bytearray | memoryview):
+        return decode_radiograph(bytes(film), called, max_pixels)
+    if isinstance(film, np.ndarray):
+        colour = film.ndim == 3 and film.shape[2] in (3, 4) and film.dtype == np.uint8
+        grey = film.ndim == 2 and film.dtype in (np.uint8, np.uint16)
+        if not (colour or grey) or not film.size:
+            raise FilmError(
+                f"{called} is an array {film.shape} of {film.dtype}: give (H, W) of uint8 or uint16, or "
+                "(H, W, 3) of uint8 with red, green and blue"
+            )
+        if grey and film.dtype == np.uint8:
+            return np.ascontiguousarray(film, np.uint8)
+        film = fromarray(np.ascontiguousarray(film))
+    if not isinstance(film, Image):
+        raise FilmError(
+            f"{called} is a {type(film).__name__}: give a path, bytes, an array or a Pillow image"
+        )
+    written = io.BytesIO()
+    try:
+        film.save(written, "PNG", compress_level=0, exif=film.getexif())
+    except (OSError, ValueError) as error:
+        raise FilmError(
+            f"{called} is a Pillow image of mode {film.mode}, which is no film's: convert it to L"
+        ) from error
+    return decode_radiograph(written.getvalue(), called, max_pixels)
+
+
+PROCESSOR_SECONDS = 8.0
+"""Of processor time that a film may take; one of 30 million pixels takes less than 1."""
+
+_LATE = 60.0
+"""Seconds by the clock, for a machine that has little time to give."""
+
+
+def decode_film_apart(
+    data: bytes, name: str, max_pixels: int = MAX_PIXELS, seconds: float = PROCESSOR_SECONDS
+) -> NDArray[np.uint8]:
+    """Decode a film as `decode_radiograph` does, in a process apart, under bounds of time and memory.
+
+    Parameters
+    ----------
+    data, name, max_pixels
+        See there.
+    seconds
+        Of processor time.
+
+    Raises
+    ------
+    FilmError
+        As there; and if decoding takes more time or memory than any film.
+    """
+    job = {"name": name, "max_pixels": max_pixels, "processor_seconds": seconds}
+    try:
+        return np.asarray(decoders.answer(job, data, _LATE, name), np.uint8)
+    except ValueError as error:
+        raise FilmError(str(error)) from error
+
+
+def read_film_apart(film: Film) -> NDArray[np.uint8]:
+    """Read any film; one that lies in a file is decoded under bounds.
+
+    Raises
+    ------
+    FilmError
+        See `decode_film_apart` and `grey_of`.
+    """
+    if isinstance(film, str | Path):
+        return decode_film_apart(read_bytes(film), str(film))
+    return grey_of(film)
+
+
+_FIRST_ELEMENTS = frozenset(bytes([element, 0]) for element in (0x00, 0x01, 0x05, 0x08, 0x16))
+"""Of group 8: its length, the length to the end, character set, image type, SOP class."""
+
+
+def is_dicom(start: bytes) -> bool:
+    """Return whether a file is DICOM by its first 132 bytes, or more.
+
+    Old files lack the preamble that ends in "DICM"; they begin with the length, or with the first
+    tags of the group that identifies the film.
+    """
+    if start[128:132] == b"DICM" or start.startswith(b"\x02\0\0\0UL\x04\0"):
+        return True
+    return start[:2] == b"\x08\0" and start[2:4] in _FIRST_ELEMENTS
+
+
 def find_films(paths: Iterable[str | Path]) -> list[Path]:
     """List films: files as they are given, folders searched with all that lies below them.
 
@@ -217,14 +341,10 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
         except (OSError, ValueError) as error:
             raise FilmError(_why_unreadable(path, error)) from error
         if is_folder:
-            found.update(dict.fromkeys(sorted(_films_below(path))))
+            found.update(dict.fromkeys(sorted(filter(_is_film, _files_below(path)))))
         else:
             found[path] = None
     return list(found)
-
-
-def _films_below(folder: Path) -> Iterator[Path]:
-    yield from (path for path in _files_below(folder) if _is_film(path))
 
 
 def other_files(folder: Path) -> Counter[str]:

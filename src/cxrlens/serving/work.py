@@ -20,7 +20,8 @@ from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.progress import Progress
-from cxrlens.radiographs.film import decode_film_apart, end_decoders
+from cxrlens.radiographs.decoding import decoders
+from cxrlens.radiographs.read import decode_film_apart
 from cxrlens.serving.answers import within
 from cxrlens.serving.jobs import Jobs
 from cxrlens.serving.limits import Limits, Places
@@ -193,7 +194,7 @@ class Service:
         """Finish what is in the network and stop."""
         self.jobs.close()
         self._batcher.close()
-        end_decoders()
+        decoders.end()
         self._decoders.shutdown(cancel_futures=True)
         self._explainer.shutdown(cancel_futures=True)
         self._painter.shutdown(cancel_futures=True)

@@ -15,10 +15,10 @@ from pydicom.multival import MultiValue
 
 from cxrlens.collections.readers.reading import Reading, table_of, years
 from cxrlens.errors import FilmError
+from cxrlens.radiographs.decoding import quietly
 from cxrlens.radiographs.dicom import read_dataset
 from cxrlens.radiographs.dicom_tags import VIEW_TAGS, view_of
-from cxrlens.radiographs.quiet import is_dicom, quietly
-from cxrlens.radiographs.read import find_films, open_film, other_files
+from cxrlens.radiographs.read import find_films, is_dicom, open_film, other_files
 
 MODALITIES = frozenset({"", "CR", "DX", "DR", "XR", "RG", "SC", "OT"})
 """Modalities that are collected: those that `cxrlens.radiographs.read_radiograph` reads."""
