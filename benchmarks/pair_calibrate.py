@@ -1,4 +1,4 @@
-"""Fit the regression that tells the noisy or blurred copy (`cxrlens.collections.copies`).
+"""Fit the regression that tells the noisy or blurred copy (`cxrlens.collections.pairs`).
 
     python benchmarks/pair_calibrate.py FOLDER [--films N]
 
@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from cxrlens.collections import copies as detail
-from cxrlens.collections.copies import measure_copies
+from cxrlens.collections import pairs
+from cxrlens.collections.pairs import measure_copies
 from cxrlens.files import write_text
 from cxrlens.phantoms import draw_phantom
 from cxrlens.radiographs.read import read_radiograph
@@ -60,13 +60,13 @@ def rows(folder: Path, count: int) -> tuple[np.ndarray, list[str]]:
     hurt = truth[truth["noise"].notna() | truth["blur_sigma_at_224"].notna()]["acquisition"]
     for _, two in truth[truth["acquisition"].isin(hurt)].groupby("acquisition"):
         clean, damaged = measure_copies([read_radiograph(image) for image in two["image"]])
-        found.append(detail.detail_statistics(damaged, clean))
+        found.append(pairs.detail_statistics(damaged, clean))
         kinds.append("report-like")
     rng = np.random.default_rng(SEED)
-    for kind, film, pairs, size in films(count):
-        for name in rng.permutation([*DETAIL, *DETAIL])[:pairs]:
+    for kind, film, number, size in films(count):
+        for name in rng.permutation([*DETAIL, *DETAIL])[:number]:
             clean, damaged = measure_copies(list(pair(film, str(name), rng, size)[:2]))
-            found.append(detail.detail_statistics(damaged, clean))
+            found.append(pairs.detail_statistics(damaged, clean))
             kinds.append(kind)
     return np.array(found), kinds
 
@@ -77,7 +77,7 @@ def fitted(worse: np.ndarray, weight: np.ndarray) -> np.ndarray:
     A copy's detectors' logits and its blocks speak against it; detail that it has more of and that
     the other shares speaks for it.
     """
-    signs = np.array([-1.0 if name.startswith("shared") else 1.0 for name in detail.STATISTICS])
+    signs = np.array([-1.0 if name.startswith("shared") else 1.0 for name in pairs.STATISTICS])
     seen = worse * signs
 
     def cost(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -104,8 +104,7 @@ def main() -> None:
     print(right)
     document = {
         "weights": {
-            name: round(float(w), 4)
-            for name, w in zip(detail.STATISTICS, coefficients, strict=True)
+            name: round(float(w), 4) for name, w in zip(pairs.STATISTICS, coefficients, strict=True)
         },
         "provenance": {
             "made_by": "benchmarks/pair_calibrate.py",
@@ -117,7 +116,7 @@ def main() -> None:
             },
         },
     }
-    target = Path(detail.__file__).with_name("detail.json")
+    target = Path(pairs.__file__).with_name("detail.json")
     write_text(target, json.dumps(document, indent=1) + "\n")
 
 

@@ -60,7 +60,7 @@ DETAIL: dict[str, tuple[Damage, tuple[float, ...]]] = {
     "JPEG": (jpeg, (5.0, 10.0, 20.0, 30.0, 45.0)),
     "smaller": (smaller, (64.0, 96.0, 128.0, 160.0)),
 }
-"""Damage of the fine detail, which the regression of `cxrlens.collections.copies` is fitted on."""
+"""Damage of the fine detail, which the regression of `cxrlens.collections.pairs` is fitted on."""
 
 PAIR_DAMAGES: dict[str, tuple[Damage, tuple[float, ...]]] = {
     **DETAIL,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrlens.collections.copies import Blame, blame_copies
+from cxrlens.collections.pairs import Judged, blame_copies
 from cxrlens.phantoms import draw_phantom
 from cxrlens.phantoms.defects import KINDS, draw_defect
 
@@ -22,7 +22,7 @@ def jpeg(film: Film, quality: int) -> Film:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
-def best(blames: list[Blame]) -> int:
+def best(blames: list[Judged]) -> int:
     return min(range(len(blames)), key=lambda i: (blames[i].score, -blames[i].pixels))
 
 
@@ -61,12 +61,12 @@ def test_the_fault_has_its_name(film: Film) -> None:
     for fault, copy in damaged.items():
         clean, blamed = blame_copies([film, copy])
         assert clean.score < blamed.score, fault
-        assert fault in blamed.weights, fault
+        assert fault in blamed.faults, fault
         assert fault in blamed.words(), fault
 
 
 def test_equal_copies_get_no_blame(film: Film) -> None:
-    assert [blame.weights for blame in blame_copies([film, film.copy()])] == [{}, {}]
+    assert [blame.faults for blame in blame_copies([film, film.copy()])] == [{}, {}]
 
 
 @pytest.mark.parametrize(
