@@ -327,7 +327,7 @@ def _likeness(one: Film, other: Film) -> float:
         row = cv2.resize(film, (56, 56), interpolation=cv2.INTER_AREA).ravel().astype(np.float64)
         row[0] += 1e-3  # an even film has no correlation, but needs a number
         rows.append(row)
-    return float(np.corrcoef(*rows)[0, 1])
+    return float(np.corrcoef(rows[0], rows[1])[0, 1])
 
 
 def _entropy(square: Film) -> float:

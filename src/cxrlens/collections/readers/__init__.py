@@ -16,9 +16,8 @@ from cxrlens.collections.readers.folders import (
     read_report,
     read_table,
 )
-from cxrlens.collections.readers.nih import read_nih, read_rsna
+from cxrlens.collections.readers.published import read_nih, read_nlm, read_rsna, read_tbx11k
 from cxrlens.collections.readers.reading import Reading
-from cxrlens.collections.readers.tuberculosis import read_nlm, read_tbx11k
 from cxrlens.collections.tables import Words
 from cxrlens.errors import CollectionError
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cxrlens.collections.collection import read_collection
@@ -95,7 +96,7 @@ def read_kermany(folder: Path) -> Reading:
     """
     root = set_within(
         folder,
-        lambda path: all((path / "train" / name).is_dir() for name in KERMANY),
+        [f"train/{name}" for name in KERMANY],
         "train/NORMAL and train/PNEUMONIA, as in chest_xray",
     )
     rows: list[dict[str, object]] = []
@@ -107,11 +108,12 @@ def read_kermany(folder: Path) -> Reading:
                 raise CollectionError(f"{place} holds no film")
             for film in films:
                 germ = _GERM.search(film.stem)
+                whose = _PERSON.match(film.stem) or _NUMBER.match(film.stem)
                 rows.append(
                     {
                         "image": str(film),
                         "label": label,
-                        "patient": f"kermany-{patient_of(film.stem)}",
+                        "patient": f"kermany-{whose[1] if whose else film.stem}",
                         "source": "kermany",
                         "finding": germ[0].lower() if germ and label == "pneumonia" else label,
                         "published_split": part,
@@ -120,54 +122,29 @@ def read_kermany(folder: Path) -> Reading:
     return Reading(table_of(rows, folder, "its class folders are empty"))
 
 
-def patient_of(stem: str) -> str:
-    """Give the part of a file's name that says whose film it is; all of it where none is known."""
-    for pattern in (_PERSON, _NUMBER):
-        if found := pattern.match(stem):
-            return found[1]
-    return stem
+def _by_class(source: str, classes: Mapping[str, str], sought: str) -> Callable[[Path], Reading]:
+    def read(folder: Path) -> Reading:
+        root = set_within(folder, classes, sought)
+        return Reading(table_of(rows_by_class(root, classes, source), folder, "it is empty"))
+
+    read.__doc__ = f"Read the set {source}; patients are not known, each film counts as one."
+    return read
 
 
-MENDELEY = {"Normal Chest X-rays": "normal", "TB Chest X-rays": "tuberculosis"}
-
-
-def read_mendeley(folder: Path) -> Reading:
-    """Read the set of 10.17632/8j2g3csprk; patients are not known, each film counts as one.
-
-    Raises
-    ------
-    CollectionError
-        If the folder does not hold the set, or a class holds no film.
-    """
-    root = set_within(
-        folder,
-        lambda path: all((path / name).is_dir() for name in MENDELEY),
-        "the folders 'Normal Chest X-rays' and 'TB Chest X-rays'",
-    )
-    return Reading(table_of(rows_by_class(root, MENDELEY, "mendeley"), folder, "it is empty"))
-
-
-QATAR = {"Normal": "normal", "Tuberculosis": "tuberculosis"}
-
-
-def read_qatar(folder: Path) -> Reading:
-    """Read ``TB_Chest_Radiography_Database``; patients are not known, each film counts as one.
-
-    Raises
-    ------
-    CollectionError
-        If the folder does not hold the set, or a class holds no film.
-    """
-    root = set_within(
-        folder,
-        lambda path: all((path / name).is_dir() for name in QATAR),
-        "the folders Normal and Tuberculosis, as in TB_Chest_Radiography_Database",
-    )
-    return Reading(table_of(rows_by_class(root, QATAR, "qatar"), folder, "it is empty"))
+read_mendeley = _by_class(
+    "mendeley",
+    {"Normal Chest X-rays": "normal", "TB Chest X-rays": "tuberculosis"},
+    "the folders 'Normal Chest X-rays' and 'TB Chest X-rays'",
+)
+read_qatar = _by_class(
+    "qatar",
+    {"Normal": "normal", "Tuberculosis": "tuberculosis"},
+    "the folders Normal and Tuberculosis, as in TB_Chest_Radiography_Database",
+)
 
 
 def read_report(folder: Path) -> Reading:
-    """Read a folder shaped like the report's set; add ``acquisition`` from the file names.
+    """Read a folder shaped like the set of the 2023 study; add ``acquisition`` from the file names.
 
     Raises
     ------

@@ -1,14 +1,16 @@
-"""Ages as public sets and DICOM write them, in years."""
+"""What readers share: a set as it was found, where it lies, its tables, ages and boxes."""
 
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from cxrlens.collections.outlines import SIDES
 from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.radiographs.read import find_films
@@ -72,15 +74,17 @@ class Reading:
     lungs: pd.DataFrame | None = None
 
 
-def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Path:
+def set_within(
+    folder: Path, names: Iterable[str], sought: str, found: Callable[[Iterable[bool]], bool] = all
+) -> Path:
     """Find where a set lies: in the folder that is named, or up to `DEPTH` folders below it.
 
     Parameters
     ----------
     folder
         What the user named.
-    is_set
-        Tells a folder that holds the set.
+    names
+        Files or folders of the set, all of which must be there, or `found` (``any``).
     sought
         What was looked for, for the message.
 
@@ -96,13 +100,13 @@ def set_within(folder: Path, is_set: Callable[[Path], bool], sought: str) -> Pat
     """
     level = [folder]
     for _ in range(DEPTH + 1):
-        found = [path for path in level if is_set(path)]
-        if len(found) > 1:
+        sets = [path for path in level if found((path / name).exists() for name in names)]
+        if len(sets) > 1:
             raise CollectionError(
-                f"{folder} holds the set twice, in {found[0].name} and {found[1].name}: name one of them"
+                f"{folder} holds the set twice, in {sets[0].name} and {sets[1].name}: name one of them"
             )
-        if found:
-            return found[0].resolve()
+        if sets:
+            return sets[0].resolve()
         level = [below for path in level for below in _folders(path)]
     raise CollectionError(
         f"{folder} does not hold the set as it is published: looked for {sought}, there and "
@@ -175,6 +179,35 @@ def read_published_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             "is it the set's own table?"
         )
     return table
+
+
+def published_parts(folder: Path, lists: Mapping[str, str]) -> dict[str, str]:
+    """Map the films of a set's own lists to the part that each list stands for.
+
+    A film is named as the list does, by its last folder and its name: "00000013_005.png", "tb/tb0001.png".
+    """
+    return {
+        "/".join(Path(line.split()[0]).parts[-2:]): part
+        for name, part in lists.items()
+        if (folder / name).is_file()
+        for line in (folder / name).read_text(encoding="utf-8").splitlines()
+        if line.strip()
+    }
+
+
+def cut_boxes(rows: list[tuple[str, str, float, float, float, float]]) -> pd.DataFrame | None:
+    """Make a table of boxes, cut off at the film's edge; None of no box.
+
+    Parameters
+    ----------
+    rows
+        Image, finding, and left, top, width, height as fractions of the film.
+    """
+    boxes = [
+        (image, finding, *np.clip([x, y, x + width, y + height], 0, 1).tolist())
+        for image, finding, x, y, width, height in rows
+    ]
+    return pd.DataFrame(boxes, columns=["image", "finding", *SIDES]) if boxes else None
 
 
 def _folders(folder: Path) -> list[Path]:
