@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxrlens.writing import write_text
+from cxrlens.files import write_text
 from record import RESULTS, markdown
 
 LEDGER = RESULTS / "looks.json"

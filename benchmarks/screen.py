@@ -24,10 +24,10 @@ import torch
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.files import write_text
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.training.fit import train
-from cxrlens.writing import write_text
 from left_out import dealt, macro_f1, scores_of, within_sources
 from looks import looked
 from real_films import CXR
@@ -59,9 +59,6 @@ def measured(asked: argparse.Namespace) -> None:
             if getattr(recipe.map, name, 0.0)
         }
     own = films[~films["source"].isin(left_out)].reset_index(drop=True)
-    # The classes of such a source are from several places themselves: to its prior they are sources of their own.
-    parted = own["source"].isin(asked.parted)
-    own.loc[parted, "source"] = own["source"] + " " + own["label"]
     began = time.perf_counter()
     run = train(
         recipe,
@@ -87,7 +84,6 @@ def measured(asked: argparse.Namespace) -> None:
         "recipe": asked.recipe,
         "settings": list(asked.settings),
         "left_out": left_out,
-        "parted": asked.parted,
         "seed": asked.seed,
         "epochs": asked.epochs,
         "trained_on": int((own["split"] == "train").sum()),
@@ -113,10 +109,7 @@ def table() -> None:
             {
                 "left out": ", ".join(of["left_out"]),
                 "row": of["name"],
-                "what": of["about"]
-                or " ".join(
-                    [*of["settings"], *(f"parted {source}" for source in of.get("parted", ()))]
-                ),
+                "what": of["about"] or " ".join(of["settings"]),
                 "seed": of["seed"],
                 "epochs": of["epochs"],
                 "minutes": f"{of['seconds'] / 60:.1f}",
@@ -142,7 +135,6 @@ if __name__ == "__main__":
     parser.add_argument("--recipe", default="evidence-lite0")
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
     parser.add_argument("--without", default=WITHOUT)
-    parser.add_argument("--parted", nargs="*", default=[])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/screen"))

@@ -32,7 +32,9 @@ from cxrlens.runs.run import Run
 from cxrlens.runs.stored import write_weights
 from cxrlens.training.augment import Draw, augment, draw, move, shade
 from cxrlens.training.films import Batch
+from cxrlens.training.hiding import draw_hidden, hide
 from cxrlens.training.losses import LossFunction, map_loss
+from cxrlens.training.transplant import draw_transplants, transplanted
 
 CLIMB = 0.15
 """Share of a training during which the rate of one cycle climbs."""
@@ -136,6 +138,8 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One batch forward; its loss."""
+        if self.augmentation and batch.guided:
+            batch = _recomposed(batch, self.augmentation)
         side = min(self.settings.side or batch.films.shape[-1], batch.films.shape[-1])
         changes = None
         films = batch.films
@@ -220,6 +224,18 @@ class TrainingModule(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _recomposed(batch: Batch, settings: Augmentation) -> Batch:
+    """Carry lesions into normal films, and hide lungs or what lies outside of them."""
+    assert batch.guided is not None
+    boxed, masked = batch.guided.boxed, batch.guided.masked
+    if settings.transplant:
+        drawn = draw_transplants(batch.labels, boxed, settings.transplant)
+        batch = transplanted(batch, drawn)
+    if settings.hides:
+        batch = hide(batch, draw_hidden(masked, settings.lungs_alone, settings.lungs_gone))
+    return batch
 
 
 class KeepEpochs(Callback):

@@ -1,0 +1,102 @@
+"""Build the model in the box: train our best recipe on all films, say how well it came out, and export it.
+
+    python benchmarks/build_model.py OUT [--name box] [--recipe evidence-lungs] [--set key=value ...]
+        [--without SOURCE,...] [--seed 0] [--cache DIR] [--threads 2]
+
+Needs the shared radiographs beside the project. OUT/run is the run and OUT/bundle its bundle; a run that was
+interrupted goes on. A hash of the patient keeps a twelfth of them for validation and another for the test. What
+went in (a digest over all films, boxes and masks; seed; recipe) and what came out is written to
+results/model/NAME.json: whoever repeats it compares the digest and finds the scores again within their intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cxrlens.collections.cache import cache_films
+from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.export.bundle import export
+from cxrlens.files import file_digest, write_text
+from cxrlens.quality.chain import Chain
+from cxrlens.recipes.recipe import read_recipe
+from cxrlens.training.fit import resume, train
+from left_out import contradicted, drawn, scores_of, within_sources
+from real_films import CXR
+from record import RESULTS, machine
+
+PLACE = RESULTS / "model"
+
+
+def digest_of_films(images: list[str]) -> str:
+    """One digest over films and the tables beside them, whatever their order."""
+    tables = [str(CXR / name) for name in ("collection.csv", "boxes.csv", "lungs.csv")]
+    found = sorted(file_digest(Path(path)) for path in [*images, *tables])
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def built(asked: argparse.Namespace) -> None:
+    """Train, measure, export."""
+    settings = (f"seed={asked.seed}", "training.precision=bfloat16-split-depthwise")
+    recipe = read_recipe(asked.recipe, (*settings, *asked.settings))
+    films = read_collection(CXR / "collection.csv").films
+    left_out = tuple(asked.without.split(",")) if asked.without else ()
+    films = films[~films["source"].isin(left_out) & ~contradicted(films)].reset_index(drop=True)
+    at = films["patient"].map(lambda of: drawn(f"box:{of}"))
+    split = np.where(at < 1 / 12, "validation", np.where(at < 2 / 12, "test", "train"))
+    films = films.assign(split=split)
+    run_at = asked.out / "run"
+    tables = {name: CXR / f"{name}.csv" for name in ("boxes", "lungs")}
+    if (run_at / "versions.json").exists():
+        run = resume(run_at, cache=asked.cache)
+    else:
+        run = train(recipe, Collection(films), run_at, cache=asked.cache, **tables)
+    chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
+    cached = cache_films(films["image"].tolist(), chain, asked.cache)
+    chosen = np.asarray(films["split"] == "test", np.bool_)
+    of_chosen = films[chosen].reset_index(drop=True)
+    within = within_sources(of_chosen, scores_of(run, cached, chosen), ())
+    bundle = export(run_at, asked.out / "bundle", force=True)
+    onnx = bundle.path / "model.onnx"
+    content: dict[str, Any] = {
+        "recipe": recipe.name,
+        "settings": [*settings, *asked.settings],
+        "left_out": left_out,
+        "seed": asked.seed,
+        "epochs": recipe.training.max_epochs,
+        "films": {str(name): int(count) for name, count in films["split"].value_counts().items()},
+        "sources": {
+            str(name): int(count) for name, count in films["source"].value_counts().items()
+        },
+        "digest_of_films": digest_of_films(films["image"].tolist()),
+        "digest_of_weights": file_digest(run.weights),
+        "minutes_of_training": round(float(run.history()["seconds"].sum()) / 60, 1),
+        "network_megabytes": round(onnx.stat().st_size / 1e6, 2),
+        "bundle_differs_by": bundle.difference,
+        "expected_on_patients_not_trained_on": within,
+        "machine": machine() | {"threads": torch.get_num_threads(), "shared": True},
+    }
+    write_text(PLACE / f"{asked.name}.json", json.dumps(content, indent=1) + "\n")
+    for of in within:
+        print(f"{of['source']} {of['disease']}: {of['auc']:.3f} ({of['low']}-{of['high']})")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--name", default="box")
+    parser.add_argument("--recipe", default="evidence-lungs")
+    parser.add_argument("--set", dest="settings", nargs="*", default=[])
+    parser.add_argument("--without", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    built(asked)
