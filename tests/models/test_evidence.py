@@ -62,10 +62,10 @@ def test_its_features_lead_to_the_same_scores() -> None:
 
 def test_a_soft_maximum_lies_between_mean_and_maximum() -> None:
     maps = torch.randn(5, 2, 6, 6)
-    pooled = soft_maximum(maps)
+    pooled = soft_maximum(maps, 2.0)
     assert (pooled > maps.mean((2, 3))).all()
     assert (pooled < maps.amax((2, 3))).all()
-    assert soft_maximum(torch.full((1, 1, 3, 3), 4.0)).item() == pytest.approx(4.0)
+    assert soft_maximum(torch.full((1, 1, 3, 3), 4.0), 8.0).item() == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "mixer_s32_224"])

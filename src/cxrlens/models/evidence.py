@@ -11,21 +11,19 @@ from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import Backbone, build_backbone
 from cxrlens.models.classifier import FilmClassifier, Outputs, feed_forward, freeze, linear_svm
 
-SHARPNESS = 2.0
-"""Of the soft maximum: 0 would be the mean of a map, infinity its maximum."""
-
 RARE = -2.0
 """Evidence that an untrained map starts from: a lesion covers little of a film."""
 
 
-def soft_maximum(evidence: Tensor) -> Tensor:
+def soft_maximum(evidence: Tensor, sharpness: float) -> Tensor:
     """Pool maps (N, D, h, w) to (N, D) by log-sum-exp, between mean and maximum (Pinheiro 2015).
 
-    It is log(mean(exp(r e))) / r with r = `SHARPNESS`, so a map of one value everywhere gives that value.
+    It is log(mean(exp(r e))) / r with r = `sharpness`, so a map of one value everywhere gives that value: the
+    mean of the map for r towards 0, its maximum for r towards infinity.
     """
     places = evidence.shape[2] * evidence.shape[3]
-    pooled = torch.logsumexp(evidence.flatten(2) * SHARPNESS, dim=2)
-    return (pooled - math.log(places)) / SHARPNESS
+    pooled = torch.logsumexp(evidence.flatten(2) * sharpness, dim=2)
+    return (pooled - math.log(places)) / sharpness
 
 
 def two_depths(backbone: Backbone) -> tuple[int, int]:
@@ -58,10 +56,13 @@ class EvidenceHead(nn.Module):
         Channels that both are brought to.
     diseases
         Maps that go out.
+    sharpness
+        Of the soft maximum that pools them.
     """
 
-    def __init__(self, fine: int, deep: int, width: int, diseases: int) -> None:
+    def __init__(self, fine: int, deep: int, width: int, diseases: int, sharpness: float) -> None:
         super().__init__()
+        self.sharpness = sharpness
         self.fine = nn.Conv2d(fine, width, 1)
         self.deep = nn.Conv2d(deep, width, 1)
         self.mix = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
@@ -80,7 +81,7 @@ class EvidenceHead(nn.Module):
 
     def pooled(self, evidence: Tensor) -> Tensor:
         """Scores (N, 1 + D) of maps (N, D, h, w): the first class, normal, has a constant one."""
-        scores = soft_maximum(evidence)
+        scores = soft_maximum(evidence, self.sharpness)
         return torch.cat([torch.zeros_like(scores[:, :1]), scores], dim=1) + self.bias
 
 
@@ -97,6 +98,8 @@ class EvidenceClassifier(FilmClassifier):
         The first is "nothing found" and has no map.
     width
         Channels of the mixed features.
+    sharpness
+        Of the soft maximum.
     standardise
         See `FilmClassifier`.
 
@@ -110,13 +113,19 @@ class EvidenceClassifier(FilmClassifier):
     brings_map = True
 
     def __init__(
-        self, backbone: Backbone, classes: int, width: int, standardise: str = "weights"
+        self,
+        backbone: Backbone,
+        classes: int,
+        width: int,
+        sharpness: float = 2.0,
+        standardise: str = "weights",
     ) -> None:
         self.depths = two_depths(backbone)
         network: Any = backbone.network
         fine, deep = (int(network.feature_info[depth]["num_chs"]) for depth in self.depths)
         network.prune_intermediate_layers(list(self.depths), prune_head=True)
-        super().__init__(backbone, EvidenceHead(fine, deep, width, classes - 1), standardise)
+        head = EvidenceHead(fine, deep, width, classes - 1, sharpness)
+        super().__init__(backbone, head, standardise)
 
     def features(self, x: Tensor) -> Tensor:
         """Mixed features (N, width, h, w) of standardised films (N, channels, S, S)."""
@@ -154,6 +163,8 @@ class ModelSettings(Protocol):
     @property
     def width(self) -> int: ...  # noqa: D102
     @property
+    def sharpness(self) -> float: ...  # noqa: D102
+    @property
     def dropout(self) -> float: ...  # noqa: D102
 
 
@@ -179,7 +190,9 @@ def build_model(settings: ModelSettings, classes: int) -> FilmClassifier:
     if settings.frozen:
         freeze(backbone, settings.frozen)
     if settings.head == "evidence-map":
-        return EvidenceClassifier(backbone, classes, settings.width, settings.standardise)
+        return EvidenceClassifier(
+            backbone, classes, settings.width, settings.sharpness, settings.standardise
+        )
     if settings.head == "svm":
         head: nn.Module = linear_svm(backbone.channels, classes)
     else:

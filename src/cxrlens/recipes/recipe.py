@@ -116,6 +116,8 @@ class Model(Part):
     from a map of evidence for each disease, made from two depths of the backbone."""
     width: int = Field(256, ge=1, le=65536)
     """Units of the feed-forward head's hidden layer; channels that the evidence map is made from."""
+    sharpness: float = Field(2.0, gt=0, le=1000)
+    """Of the soft maximum that pools an evidence map: from near 0, its mean, towards its strongest place."""
     standardise: Literal["weights", "film"] = "weights"
     """Scale films as the backbone's weights expect, or each by its own mean and deviation."""
     dropout: float = Field(0.0, ge=0, lt=1)
