@@ -34,7 +34,7 @@ def step(defect: str) -> Step:
 
 
 def found(defect: str, films: list[Film]) -> float:
-    chain = Chain.named("robust")
+    chain = Chain.named("robust", steps=(defect,))
     return float(np.mean([chain.check(film).findings[defect].present for film in films]))
 
 

@@ -17,11 +17,11 @@ from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import FilmError
 from cxrlens.progress import Progress
-from cxrlens.quality.chain import LOOKING_SIDE, Chain, report_steps
-from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture
+from cxrlens.quality.chain import LOOKING_SIDE, Chain
+from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture, strengthened
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
 from cxrlens.quality.step import Step
-from cxrlens.radiographs.grey import box, clahe, median, otsu_threshold, resize
+from cxrlens.radiographs.grey import box, median, otsu_threshold, resize
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -223,7 +223,7 @@ def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
     KeyError
         If the report has no such detector.
     """
-    step: Step = {step.defect: step for step in report_steps()}[defect]
+    step: Step = {step.defect: step for step in Chain.named("report").square}[defect]
     pictures: Pictures = [("film", film)]
     if isinstance(step, CornerNegative):
         bright = np.where(film > otsu_threshold(film), 255, 0).astype(np.uint8)
@@ -234,7 +234,7 @@ def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
         words = f"mean {film.mean():.0f}, threshold {step.mean:.0f}"
     elif isinstance(step, ResponseVariance):
         response = response_picture(film, step.sigma, step.gain)
-        strong = clahe(response, step.clip, (step.tiles, step.tiles))
+        strong = strengthened(film, step)
         smooth = median(film, step.median)
         pictures += [("LoG", response), ("CLAHE", strong), ("median", smooth)]
         pictures += [("then box", box(smooth, step.box))]
@@ -242,7 +242,7 @@ def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
         return pictures, words
     elif isinstance(step, QuietResponse):
         response = response_picture(film, step.sigma, step.gain)
-        strong = clahe(response, step.clip, (step.tiles, step.tiles))
+        strong = strengthened(film, step)
         binary = np.where(strong > step.level, 255, 0).astype(np.uint8)
         pictures += [("LoG", response), ("CLAHE", strong), (f"above {step.level}", binary)]
         words = f"variance {step.statistic(film):,.0f}, threshold {step.variance:,.0f}"

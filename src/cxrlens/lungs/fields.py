@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
+from cxrlens.files import file_digest
 from cxrlens.radiographs.grey import resize
 
 Outline = tuple[tuple[tuple[float, float], ...], ...]
@@ -53,7 +53,7 @@ class Lungs:
     proportion: float = 1.0
 
     def within(self, shape: tuple[int, int], cropped: tuple[int, int, int, int]) -> Lungs:
-        """Give the same fields as part of a larger film.
+        """Return the same fields as part of a larger film.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Lungs:
         return float(self.fields().mean())
 
     def mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Give the lung fields of a film of this height and width.
+        """Return the lung fields of a film of this height and width.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class Lungs:
         return whole
 
     def outline(self) -> Outline:
-        """Give the outline of each lung field, to be drawn over the film.
+        """Return the outline of each lung field, to be drawn over the film.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class Lungs:
         return tuple(sorted(polygons, key=lambda polygon: min(polygon)[0]))
 
     def box(self, margin: float = 0.06) -> tuple[float, float, float, float] | None:
-        """Give the box round both lungs, in the film that was looked at.
+        """Return the box round both lungs, in the film that was looked at.
 
         A lung that is missing or half hidden is taken to lie where the other's mirror image does,
         so that a white lung is not cut away.
@@ -217,7 +217,7 @@ class Lungs:
         return filled
 
     def completed(self) -> NDArray[np.bool_]:
-        """Give the fields with the mirror image of a lung whose other is missing or half hidden.
+        """Return the fields with the mirror image of a lung whose other is missing or half hidden.
 
         Returns
         -------
@@ -249,7 +249,7 @@ class Lungs:
         return mask | mirrored
 
     def fields(self) -> NDArray[np.bool_]:
-        """Give the fields of the film looked at, without islands.
+        """Return the fields of the film looked at, without islands.
 
         Returns
         -------
@@ -308,9 +308,9 @@ def find_lungs(film: NDArray[np.uint8], network: Path = NETWORK) -> Lungs:
 
 @functools.cache
 def network_digest() -> str:
-    """Tell the network that comes with the package from others; "" if its file is missing."""
+    """Return a digest of the network that comes with the package; "" if its file is missing."""
     try:
-        return hashlib.sha256(NETWORK.read_bytes()).hexdigest()[:10]
+        return file_digest(NETWORK)[:10]
     except OSError:
         return ""
 

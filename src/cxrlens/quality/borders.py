@@ -10,13 +10,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrlens.quality.step import Finding
+from cxrlens.quality.step import Finding, Step
 
 _ALONG = 9
 
 
+def without(film: NDArray[np.uint8], borders: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """Return a view of a film without so many pixels at the top, bottom, left and right."""
+    top, bottom, left, right = borders
+    height, width = film.shape
+    return film[top : height - bottom, left : width - right]
+
+
 @dataclass(frozen=True)
-class EvenBorders:
+class EvenBorders(Step):
     """Lines of one grey along a side, black or white, that end in a step; the repair crops them.
 
     The air beside a patient is dark too, but it ends softly at the skin: it is no border.
@@ -104,17 +111,11 @@ class EvenBorders:
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Crop the borders away."""
-        top, bottom, left, right = self.borders(film)
-        height, width = film.shape
-        return film[top : height - bottom, left : width - right]
-
-    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave the resized film: all is done before."""
-        return film
+        return without(film, self.borders(film))
 
 
 @dataclass(frozen=True)
-class SharpIslands:
+class SharpIslands(Step):
     """Even islands of black or white with a sharp edge all round; the repair fills them in.
 
     Attributes
@@ -142,7 +143,7 @@ class SharpIslands:
     repair_name: ClassVar[str] = "fill"
 
     def _islands(self, film: NDArray[np.uint8]) -> list[tuple[float, NDArray[np.bool_]]]:
-        """Give the islands of patch-like form: the share of their ring that differs; their mask."""
+        """Return the islands of patch-like form: the share of their ring that differs; their mask."""
         islands = []
         for extreme, far in (
             (film <= self.level, film >= self.level + self.step),

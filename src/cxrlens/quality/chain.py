@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cxrlens.errors import RecipeError
 from cxrlens.lungs import find_lungs
 from cxrlens.lungs.fields import network_digest
-from cxrlens.quality.borders import EvenBorders, SharpIslands
+from cxrlens.quality.borders import EvenBorders, SharpIslands, without
 from cxrlens.quality.detail import BandRegression, GrainRegression, QuietResponse, ResponseVariance
 from cxrlens.quality.exposure import CornerNegative, DarkMean, DarkTone, OddRegression
 from cxrlens.quality.gate import Bounds, ChestGate, LossSeam, SeenByCamera
@@ -25,7 +25,6 @@ from cxrlens.quality.step import (
     Examination,
     Finding,
     LungStep,
-    NativeStep,
     Regression,
     Step,
     former,
@@ -34,59 +33,23 @@ from cxrlens.quality.step import (
 from cxrlens.quality.text import PrintedLines
 from cxrlens.radiographs.grey import resize
 
+_Step = TypeVar("_Step", Step, LungStep)
 
-def report_steps() -> tuple[Step, ...]:
-    """Give the report's steps with the calibrated settings of ``thresholds/report.json``."""
-    chosen = settings("report")
-    return (
-        CornerNegative(**chosen["negative"]),
-        DarkMean(**chosen["underexposed"]),
-        ResponseVariance(**chosen["noisy"]),
-        QuietResponse(**chosen["blurred"]),
-    )
+_STEPS: dict[
+    str, tuple[tuple[type[Step], ...], tuple[type[Step], ...], tuple[type[LungStep], ...]]
+] = {
+    "none": ((), (), ()),
+    "report": ((), (CornerNegative, DarkMean, ResponseVariance, QuietResponse), ()),
+    "robust": (
+        (LossSeam, PrintedLines, GrainRegression, EvenBorders),
+        (OddRegression, SharpIslands, DarkTone, BandRegression),
+        (SeenByCamera, ChestGate),
+    ),
+}
+"""Of each chain the steps before the resize, after it, and with the lungs."""
 
-
-def robust_steps() -> tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]:
-    """Give our steps before the resize, after it, and with the lungs: ``thresholds/robust.json``."""
-    chosen = settings("robust")
-    native = (
-        LossSeam(**chosen["torn"]),
-        PrintedLines(**chosen["burnt_in_text"]),
-        GrainRegression(**_typed(chosen["noisy"])),
-        EvenBorders(**chosen["padded"]),
-    )
-    square = (
-        OddRegression(**_typed(chosen["negative"])),
-        SharpIslands(**chosen["patched"]),
-        DarkTone(**_typed(chosen["underexposed"])),
-        BandRegression(**_typed(chosen["blurred"])),
-    )
-    gate = (
-        SeenByCamera(**_typed(chosen["photographed"])),
-        ChestGate(**_typed(chosen["not_a_chest"])),
-    )
-    return native, square, gate
-
-
-def _typed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Turn JSON's lists into tuples and its regression into one, so that steps are immutable."""
-    return {name: _made(name, value) for name, value in fields.items()}
-
-
-def _made(name: str, value: Any) -> Any:
-    if name == "regression":
-        return Regression(**_typed(value))
-    if name == "bounds":
-        return tuple(Bounds(**bounds) for bounds in value)
-    return _frozen(value)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-CHAINS = ("none", "report", "robust")
-"""Names of the chains: nothing but the resize; the report's (SYSTEM.md §3); ours."""
+CHAINS = tuple(_STEPS)
+"""Names of the chains: nothing but the resize; that of the 2023 study (section 3); ours."""
 
 ONLOOKER = "robust"
 """The chain whose detectors look at a film where a chain has none of its own; it repairs nothing then."""
@@ -103,13 +66,19 @@ _REVISION = 1
 _ONLY_NOTED = frozenset({"torn", "burnt_in_text"})
 """Defects whose steps change no pixel and came after chains had versions."""
 
-Steps = tuple[tuple[NativeStep, ...], tuple[Step, ...], tuple[LungStep, ...]]
 
-_MAKERS: dict[str, Callable[[], Steps]] = {
-    "none": lambda: ((), (), ()),
-    "report": lambda: ((), report_steps(), ()),
-    "robust": robust_steps,
-}
+def _made(step: type[_Step], chain: str) -> _Step:
+    """Make a step with its settings in ``thresholds``, JSON's lists and regressions made immutable."""
+    fields = settings(chain)[step.defect]
+    return step(**{name: _setting(name, value) for name, value in fields.items()})
+
+
+def _setting(name: str, value: Any) -> Any:
+    if name == "regression":
+        return Regression(**{field: _setting("", inner) for field, inner in value.items()})
+    if name == "bounds":
+        return tuple(Bounds(**bounds) for bounds in value)
+    return tuple(_setting("", item) for item in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -136,7 +105,7 @@ class Chain:
 
     name: str
     side: int
-    native: tuple[NativeStep, ...]
+    native: tuple[Step, ...]
     square: tuple[Step, ...]
     gate: tuple[LungStep, ...] = ()
     lungs: str = "none"
@@ -169,28 +138,27 @@ class Chain:
         RecipeError
             If the name, the side or a step is unknown to the chain, or `lungs` none of the three.
         """
-        if name not in _MAKERS:
+        if name not in CHAINS:
             raise RecipeError(f"quality chain {name!r} is unknown: {_instead(name, CHAINS)}")
         if side < 1:
             raise RecipeError(f"side {side} is no film: a chain's side must be at least 1 pixel")
         if lungs not in LUNGS:
             raise RecipeError(f"lungs: {lungs!r} is unknown: {_instead(lungs, LUNGS)}")
-        native, square, gate = _MAKERS[name]()
-        if steps is None:
-            return cls(name, side, native, square, gate, lungs)
-        every: tuple[Step | LungStep, ...] = (*native, *square, *gate)
+        native, square, gate = _STEPS[name]
+        every: tuple[type[Step] | type[LungStep], ...] = (*native, *square, *gate)
         known = [step.defect for step in every]
-        for step in steps:
-            if step not in known:
+        for defect in steps or ():
+            if defect not in known:
                 raise RecipeError(
-                    f"step {step!r} is unknown to quality chain {name!r}: {_instead(step, known)}"
+                    f"step {defect!r} is unknown to quality chain {name!r}: {_instead(defect, known)}"
                 )
+        kept = known if steps is None else steps
         return cls(
             name,
             side,
-            tuple(step for step in native if step.defect in steps),
-            tuple(step for step in square if step.defect in steps),
-            tuple(step for step in gate if step.defect in steps),
+            tuple(_made(step, name) for step in native if step.defect in kept),
+            tuple(_made(step, name) for step in square if step.defect in kept),
+            tuple(_made(step, name) for step in gate if step.defect in kept),
             lungs,
         )
 
@@ -250,11 +218,11 @@ class Chain:
         return replace(examination, findings=seen.findings, lungs=lungs)
 
     def _examined(self, film: NDArray[np.uint8]) -> tuple[Examination, NDArray[np.uint8]]:
-        """Give the examination, and the film only resized."""
+        """Return the examination, and the film only resized."""
         decoded = film
         findings: dict[str, Finding] = {}
         repairs: list[str] = []
-        unfinished: list[NativeStep] = []
+        unfinished: list[Step] = []
         cropped = (0, 0, 0, 0)
         for native in self.native:
             findings[native.defect] = native.detect(film)
@@ -277,16 +245,10 @@ class Chain:
             lungs = replace(find_lungs(looked), proportion=film.shape[1] / film.shape[0])
         left_out = cropped
         if lungs and self.lungs == "crop":
-            top, bottom, left, right = lungs.crop(film.shape)
-            pixels = resize(
-                film[top : film.shape[0] - bottom, left : film.shape[1] - right], self.side
-            )
-            left_out = (
-                cropped[0] + top,
-                cropped[1] + bottom,
-                cropped[2] + left,
-                cropped[3] + right,
-            )
+            around = lungs.crop(film.shape)
+            pixels = resize(without(film, around), self.side)
+            top, bottom, left, right = (a + b for a, b in zip(cropped, around, strict=True))
+            left_out = (top, bottom, left, right)
             apart = True
         for native in unfinished:
             looked = native.finish(looked)

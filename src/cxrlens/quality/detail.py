@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrlens.quality.step import Finding, Regression
+from cxrlens.quality.step import Finding, Regression, Step
 from cxrlens.radiographs.grey import box, clahe, gaussian, laplacian, log_response, median
 
 BLOCK = 32
@@ -46,7 +46,7 @@ def sample_blocks(film: NDArray[np.uint8], along: int = 6) -> NDArray[np.uint8]:
 def lively(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Leave out blocks that are mostly black, white or of one grey: they tell nothing of the film.
 
-    If fewer than eight remain, all blocks are given back.
+    If fewer than eight remain, all blocks are returned.
     """
     flat = blocks.reshape(len(blocks), -1)
     extreme = ((flat <= 2) | (flat >= 253)).mean(axis=1)
@@ -148,8 +148,16 @@ def response_picture(film: NDArray[np.uint8], sigma: float, gain: float) -> NDAr
     return np.asarray(cv2.convertScaleAbs(log_response(film, sigma), alpha=gain), dtype=np.uint8)
 
 
+def strengthened(
+    film: NDArray[np.uint8], step: ResponseVariance | QuietResponse
+) -> NDArray[np.uint8]:
+    """Equalise the response picture of a film as a step's settings say."""
+    picture = response_picture(film, step.sigma, step.gain)
+    return clahe(picture, step.clip, (step.tiles, step.tiles))
+
+
 @dataclass(frozen=True)
-class ResponseVariance:
+class ResponseVariance(Step):
     """The report's test: LoG with a large sigma, CLAHE with an extreme clip, high variance.
 
     Attributes
@@ -180,8 +188,7 @@ class ResponseVariance:
 
     def statistic(self, film: NDArray[np.uint8]) -> float:
         """Variance of the strengthened response."""
-        picture = response_picture(film, self.sigma, self.gain)
-        return float(clahe(picture, self.clip, (self.tiles, self.tiles)).var())
+        return float(strengthened(film, self).var())
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find noise by the variance of the strengthened response."""
@@ -208,7 +215,7 @@ def grain(film: NDArray[np.uint8]) -> float:
 
 
 @dataclass(frozen=True)
-class GrainRegression:
+class GrainRegression(Step):
     """The robust test: a regression on the finest detail at the size at which the film was decoded.
 
     Its repair takes out impulses at that size, before the resize smears them, and smooths grain
@@ -257,7 +264,7 @@ class GrainRegression:
 
 
 @dataclass(frozen=True)
-class QuietResponse:
+class QuietResponse(Step):
     """The report's test: LoG, mild CLAHE, binarised at 2; a low variance means blur.
 
     Attributes
@@ -290,9 +297,7 @@ class QuietResponse:
 
     def statistic(self, film: NDArray[np.uint8]) -> float:
         """Variance of the binary picture of the strengthened response."""
-        picture = response_picture(film, self.sigma, self.gain)
-        picture = clahe(picture, self.clip, (self.tiles, self.tiles))
-        share = float((picture > self.level).mean())
+        share = float((strengthened(film, self) > self.level).mean())
         return 255.0**2 * share * (1.0 - share)
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
@@ -306,7 +311,7 @@ class QuietResponse:
 
 
 @dataclass(frozen=True)
-class BandRegression:
+class BandRegression(Step):
     """The robust test: a regression on how the detail falls off from coarse to fine.
 
     Attributes

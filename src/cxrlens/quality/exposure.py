@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.quality.gate import SIDE, rank_thumbnail
-from cxrlens.quality.step import Finding, Regression
+from cxrlens.quality.step import Finding, Regression, Step
 from cxrlens.radiographs.grey import clahe, otsu_threshold
 
 
@@ -20,7 +20,7 @@ def invert(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def bright_corner_share(film: NDArray[np.uint8], corner: float) -> float:
-    """Tell how much of the four corners is bright after Otsu's binarisation.
+    """Return how much of the four corners is bright after Otsu's binarisation.
 
     Parameters
     ----------
@@ -36,21 +36,23 @@ def bright_corner_share(film: NDArray[np.uint8], corner: float) -> float:
     """
     height, width = film.shape
     rows, columns = max(1, round(corner * height)), max(1, round(corner * width))
-    bright = film > otsu_threshold(film)
-    return float(
-        np.mean(
-            [
-                bright[:rows, :columns],
-                bright[:rows, -columns:],
-                bright[-rows:, :columns],
-                bright[-rows:, -columns:],
-            ]
-        )
-    )
+    corners = (film > otsu_threshold(film))[np.r_[:rows, height - rows : height]]
+    return float(corners[:, np.r_[:columns, width - columns : width]].mean())
+
+
+class _Inverts(Step):
+    """A step whose defect is a negative."""
+
+    defect: ClassVar[str] = "negative"
+    repair_name: ClassVar[str] = "invert"
+
+    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Invert the film."""
+        return invert(film)
 
 
 @dataclass(frozen=True)
-class CornerNegative:
+class CornerNegative(_Inverts):
     """The report's test: the four corners of a binarised film are mostly bright.
 
     Attributes
@@ -67,16 +69,9 @@ class CornerNegative:
     share: float
     scale: float
 
-    defect: ClassVar[str] = "negative"
-    repair_name: ClassVar[str] = "invert"
-
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find a negative by its bright corners."""
         return Finding.beyond(bright_corner_share(film, self.corner), self.share, self.scale)
-
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Invert the film."""
-        return invert(film)
 
 
 _SIGMAS = (1.0, 2.0, 4.0, 8.0)
@@ -123,7 +118,7 @@ def odd_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class OddRegression:
+class OddRegression(_Inverts):
     """The robust test: a regression without intercept on statistics that inversion turns round.
 
     So a film and its negative get opposite values, and no threshold has to be chosen but the
@@ -140,9 +135,6 @@ class OddRegression:
     weights: tuple[float, ...]
     threshold: float
 
-    defect: ClassVar[str] = "negative"
-    repair_name: ClassVar[str] = "invert"
-
     def value(self, film: NDArray[np.uint8]) -> float:
         """Weigh the statistics; positive for negatives."""
         return float(np.asarray(self.weights) @ odd_statistics(film))
@@ -151,13 +143,9 @@ class OddRegression:
         """Find a negative by where it is bright."""
         return Finding.beyond(self.value(film), self.threshold)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Invert the film."""
-        return invert(film)
-
 
 @dataclass(frozen=True)
-class DarkMean:
+class DarkMean(Step):
     """The report's test: the mean pixel is below 71; its repair: CLAHE.
 
     Attributes
@@ -212,7 +200,7 @@ def tone_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class DarkTone:
+class DarkTone(Step):
     """The robust test: a regression on how the grey levels are spread; its repair: a stretch.
 
     Attributes

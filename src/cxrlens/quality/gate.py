@@ -1,4 +1,4 @@
-"""Whether a picture is a frontal chest film at all: whole, upright, no photograph, nothing torn in it."""
+"""The gate: pictures that are no frontal chest film, whole and upright; photographs and torn films."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cxrlens.lungs import Lungs
 from cxrlens.quality.detail import band_statistics
-from cxrlens.quality.step import Finding, Regression
+from cxrlens.quality.step import Finding, Regression, Step
 
 SIDE = 16
 """Pixels along the thumbnail's side."""
@@ -48,7 +48,7 @@ class Bounds:
     Attributes
     ----------
     name
-        A key of what `chest_statistics` gives.
+        A key of `ChestGate.statistics`.
     low, high
         The bounds; infinite where a side does not count.
     step
@@ -61,17 +61,17 @@ class Bounds:
     step: float
 
     def beyond(self, value: float) -> float:
-        """Give how many steps a value lies beyond the nearer bound; below 0 it lies within."""
+        """Return how many steps a value lies beyond the nearer bound; below 0 it lies within."""
         return max(self.low - value, value - self.high) / self.step
 
 
 @dataclass(frozen=True)
 class ChestGate:
-    """Whether a picture can be one frontal chest film, whole and upright.
+    """Finds pictures that cannot be one frontal chest film, whole and upright.
 
     A film is refused if one of its statistics lies outside of its bounds: what the lung network answers
     about the film as a whole; size, place and form of the lungs that it found; how much the film looks
-    like chests do. `chest_statistics` names them.
+    like chests do. `ChestGate.statistics` names them.
 
     Attributes
     ----------
@@ -88,7 +88,6 @@ class ChestGate:
     bounds: tuple[Bounds, ...]
 
     defect: ClassVar[str] = "not_a_chest"
-    repair_name: ClassVar[str] = ""
 
     def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
         """Find a film that is no frontal chest radiograph."""
@@ -96,47 +95,39 @@ class ChestGate:
         return Finding.beyond(max(bound.beyond(told[bound.name]) for bound in self.bounds), 0.0)
 
     def statistics(self, film: NDArray[np.uint8], lungs: Lungs) -> dict[str, float]:
-        """Describe a (side, side) uint8 film that is no negative, and its lungs."""
-        return chest_statistics(film, lungs, *self._arrays)
+        """Describe how far a film and its lungs are from a whole, upright, frontal chest.
+
+        Parameters
+        ----------
+        film
+            (side, side) uint8, no negative.
+        lungs
+            Its lungs.
+
+        Returns
+        -------
+        dict
+            ``answer``: the network's logit for the film as a whole. ``share``: of the film that is lung;
+            ``doubtful``: pixels of which the network is not sure, as a share of them. ``height``,
+            ``breadth``: of the box round both, as shares of the side; ``filled``: share of the box that is
+            lung. ``cut``: share of the film's upper and lower edge that is lung. ``top``: how broad the
+            lungs are at their top against their bottom. ``unlike``: share of the thumbnail that the chest's
+            main forms leave unexplained. ``proportion``: the film's breadth over height.
+        """
+        mean, components = self._forms
+        picture = rank_thumbnail(film)
+        difference = picture - mean
+        unexplained = difference - components.T @ (components @ difference)
+        return {
+            "answer": lungs.chest,
+            "proportion": lungs.proportion,
+            **_of_lungs(lungs),
+            "unlike": float((unexplained**2).sum()) / (float((picture**2).sum()) + 1e-9),
+        }
 
     @functools.cached_property
-    def _arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _forms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return np.array(self.mean), np.array(self.components)
-
-
-def chest_statistics(
-    film: NDArray[np.uint8],
-    lungs: Lungs,
-    mean: NDArray[np.float64],
-    components: NDArray[np.float64],
-) -> dict[str, float]:
-    """Describe how far a film and its lungs are from a whole, upright, frontal chest.
-
-    Parameters
-    ----------
-    film
-        (side, side) uint8, no negative.
-    lungs
-        Its lungs.
-    mean, components
-        As of `ChestGate`.
-
-    Returns
-    -------
-    dict
-        ``answer``: the network's logit for the film as a whole. ``share``: of the film that is lung;
-        ``doubtful``: pixels of which the network is not sure, as a share of them. ``height``,
-        ``breadth``: of the box round both, as shares of the side; ``filled``: share of the box that is
-        lung. ``cut``: share of the film's upper and lower edge that is lung. ``top``: how broad the lungs
-        are at their top against their bottom. ``unlike``: share of the thumbnail that
-        the chest's main forms leave unexplained. ``proportion``: the film's breadth over height.
-    """
-    return {
-        "answer": lungs.chest,
-        "proportion": lungs.proportion,
-        **_of_lungs(lungs),
-        "unlike": _unlike(film, mean, components),
-    }
 
 
 def _of_lungs(lungs: Lungs) -> dict[str, float]:
@@ -168,22 +159,13 @@ def _breadth(part: NDArray[np.bool_]) -> float:
     return float(np.mean([row[-1] + 1 - row[0] if len(row) else 0 for row in found] or [0]))
 
 
-def _unlike(
-    film: NDArray[np.uint8], mean: NDArray[np.float64], components: NDArray[np.float64]
-) -> float:
-    picture = rank_thumbnail(film)
-    difference = picture - mean
-    unexplained = difference - components.T @ (components @ difference)
-    return float((unexplained**2).sum()) / (float((picture**2).sum()) + 1e-9)
-
-
 _EDGE = 14
 """Pixels of the side of 224 within which what lies round a film is looked for."""
 
 
 @dataclass(frozen=True)
 class SeenByCamera:
-    """What a camera leaves: lines that lean, something round the film, moiré, uneven light, a lens's blur.
+    """Traces of a camera: lines that lean, something round the film, moiré, uneven light, a lens's blur.
 
     A photographed film is let through: the finding says that tones and proportions are not those of
     the film. What the lung network answers about the film as a whole is one of the statistics.
@@ -197,7 +179,6 @@ class SeenByCamera:
     regression: Regression
 
     defect: ClassVar[str] = "photographed"
-    repair_name: ClassVar[str] = ""
 
     def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
         """Find a film that was photographed."""
@@ -220,7 +201,7 @@ def camera_statistics(film: NDArray[np.uint8], lungs: Lungs) -> NDArray[np.float
 
 
 def _peaks(film: NDArray[np.uint8]) -> list[float]:
-    """How far single frequencies stand out of their neighbours: moiré is made of a few."""
+    """Measure how far single frequencies stand out of their neighbours: moiré is made of a few."""
     grey = film.astype(np.float32)
     grey -= np.asarray(cv2.GaussianBlur(grey, (0, 0), 3))
     window = np.hanning(len(grey))
@@ -242,7 +223,7 @@ def _peaks(film: NDArray[np.uint8]) -> list[float]:
 
 
 def _lines(film: NDArray[np.uint8]) -> list[float]:
-    """How long straight lines near the edges are: leaning a little, and quite level or upright."""
+    """Measure how long straight lines near the edges are: leaning a little, and quite level or upright."""
     edges = cv2.Canny(cv2.GaussianBlur(film, (0, 0), 1.2), 30, 80)
     found = cv2.HoughLinesP(edges, 1, np.pi / 360, 50, minLineLength=70, maxLineGap=6)
     if found is None:
@@ -263,7 +244,7 @@ def _lines(film: NDArray[np.uint8]) -> list[float]:
 
 
 def _edge(film: NDArray[np.uint8]) -> list[float]:
-    """How the outermost pixels differ from the rest: what lies round a film is not of it."""
+    """Measure how the outermost pixels differ from the rest: what lies round a film is not of it."""
     grey = film.astype(np.float32)
     detail = np.abs(np.asarray(cv2.Laplacian(grey, cv2.CV_32F)))
     sides = [grey[:_EDGE], grey[-_EDGE:], grey[:, :_EDGE], grey[:, -_EDGE:]]
@@ -291,7 +272,7 @@ _SMALLEST = 48
 
 
 @dataclass(frozen=True)
-class LossSeam:
+class LossSeam(Step):
     """A step in brightness along a row of blocks, from one block on to the right and below all the rest.
 
     A JPEG codes a block's mean as its difference from the block before. Bytes lost in between shift all
@@ -324,19 +305,10 @@ class LossSeam:
     even: float
 
     defect: ClassVar[str] = "torn"
-    repair_name: ClassVar[str] = ""
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find a seam in a film as decoded, before any of its pixels moved."""
         return Finding.beyond(self.clearness(film), self.threshold, self.threshold / 4)
-
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave it: what is lost cannot be mended."""
-        return film
-
-    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave it."""
-        return film
 
     def clearness(self, film: NDArray[np.uint8]) -> float:
         """Measure the clearest seam, for blocks and for the squares of four that colour films code."""
@@ -395,7 +367,7 @@ def _jumps(
 
 
 def _evenness(lines: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Give the share of each line that has its median level."""
+    """Return the share of each line that has its median level."""
     return np.asarray((lines == np.median(lines, axis=1, keepdims=True)).mean(axis=1))
 
 

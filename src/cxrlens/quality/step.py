@@ -1,4 +1,4 @@
-"""What a step of a chain is: a detector and, mostly, a repair; what it finds; its thresholds."""
+"""A step of a chain is: a detector and, mostly, a repair; what it finds; its thresholds."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Examination:
     lungs: Lungs | None = None
 
     def row(self) -> dict[str, bool | float | str]:
-        """Give the columns of the findings table: ``NAME``, ``NAME_score``, ..., ``repairs``.
+        """Return the columns of the findings table: ``NAME``, ``NAME_score``, ..., ``repairs``.
 
         A defect that the chain did not look for has no column, since it is neither true nor false.
         """
@@ -110,25 +110,25 @@ def _document(chain: str) -> dict[str, Any]:
 
 
 def settings(chain: str) -> dict[str, dict[str, Any]]:
-    """Give the settings of a chain: defect -> field -> value."""
+    """Return the settings of a chain: defect -> field -> value."""
     chosen: dict[str, dict[str, Any]] = _document(chain)["settings"]
     return chosen
 
 
 def former(chain: str) -> dict[str, dict[str, Any]]:
-    """Give what replaced steps of a chain had that its version was made of: defect -> field -> value."""
+    """Return what replaced steps of a chain had that its version was made of: defect -> field -> value."""
     kept: dict[str, dict[str, Any]] = _document(chain).get("former", {})
     return kept
 
 
 def provenance(chain: str) -> dict[str, Any]:
-    """Say what the settings of a chain were calibrated on, when, and how well they did there."""
+    """Return what the settings of a chain were calibrated on, when, and how well they did there."""
     origin: dict[str, Any] = _document(chain)["provenance"]
     return origin
 
 
 class Step(Protocol):
-    """A detector and a repair of one defect, on the resized, square film.
+    """A detector and, mostly, a repair of one defect: on the film as decoded, or on the resized one.
 
     A step is a frozen dataclass whose fields are its settings.
 
@@ -141,30 +141,25 @@ class Step(Protocol):
     """
 
     defect: ClassVar[str]
-    repair_name: ClassVar[str]
+    repair_name: ClassVar[str] = ""
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""
         ...
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Give a repaired copy of a film on which the defect was found."""
-        ...
-
-
-class NativeStep(Step, Protocol):
-    """A step that detects and repairs on the film as decoded, of any size."""
+        """Return a repaired copy of a film on which the defect was found."""
+        return film
 
     def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Repair after the resize what is left, on a film on which the defect was found."""
-        ...
+        """Repair after the resize what a repair of the film as decoded has left."""
+        return film
 
 
 class LungStep(Protocol):
     """A detector that looks at the resized, repaired film and at where its lungs lie."""
 
     defect: ClassVar[str]
-    repair_name: ClassVar[str]
 
     def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""

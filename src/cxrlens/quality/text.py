@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrlens.quality.step import Finding
+from cxrlens.quality.step import Finding, Step
 
 _TALLEST = 64
 """Pixels; what is taller is a marker of lead, or no letter."""
@@ -24,7 +24,7 @@ Box = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class PrintedLines:
+class PrintedLines(Step):
     """Lines of small, thin, even islands side by side, as letters stand in a name, a number or a date.
 
     What the letters say is not read: a finding says that someone should look before the film is passed on.
@@ -55,22 +55,13 @@ class PrintedLines:
     alone: float
 
     defect: ClassVar[str] = "burnt_in_text"
-    repair_name: ClassVar[str] = ""
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find the longest line on a film as decoded."""
         return Finding.beyond(float(len(self.longest(film))), self.letters)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave it: what was blackened here would still stand in the film's file."""
-        return film
-
-    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Leave it."""
-        return film
-
     def longest(self, film: NDArray[np.uint8]) -> Box:
-        """Give the letters of the longest line: (N, 4) x, y, width and height in the film as looked at."""
+        """Return the letters of the longest line: (N, 4) x, y, width and height in the film as looked at."""
         factor = self.side / max(film.shape)
         if factor < 1:
             film = np.asarray(

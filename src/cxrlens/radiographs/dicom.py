@@ -28,6 +28,7 @@ from cxrlens.radiographs.dicom_tags import (
     PixelTags,
     read_pixel_tags,
     unsuitable,
+    whole,
 )
 from cxrlens.radiographs.grey import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import (
@@ -101,7 +102,7 @@ def read_dataset(
 
 
 def _inflated(file: BinaryIO, name: str, most_bytes: int) -> BinaryIO:
-    """Give the file as it is, or, if it is deflated, what it inflates to as a file of its own."""
+    """Return the file as it is, or, if it is deflated, what it inflates to as a file of its own."""
     start = file.tell()
     preamble = read_preamble(file, force=True)
     meta = _read_file_meta_info(file)
@@ -246,11 +247,6 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
             raise FilmError(f"{name} is a broken DICOM file: copy it again") from error
 
 
-def _whole(dataset: FileDataset, keyword: str, default: int = 0) -> int:
-    value: Any = dataset.get(keyword)
-    return value if isinstance(value, int) else default
-
-
 def _refuse_others(dataset: FileDataset, name: str) -> None:
     modality = str(dataset.get("Modality") or "").strip().upper()
     kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
@@ -271,7 +267,7 @@ def _refuse_others(dataset: FileDataset, name: str) -> None:
             raise FilmError(f"{name} is a DICOM file without an image: name the film's own file")
         # Of a file that breaks off within compressed pixels, pydicom gives nothing at all.
         raise FilmError(f"{name} is a broken DICOM file (its pixels are missing): copy it again")
-    if (frames := _whole(dataset, "NumberOfFrames", 1)) > 1:
+    if (frames := whole(dataset, "NumberOfFrames") or 1) > 1:
         raise FilmError(
             f"{name} is a DICOM film of {frames} frames: save each as a file of its own"
         )
@@ -309,7 +305,7 @@ def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def _options(tags: PixelTags) -> dict[str, Any]:
-    """Say to pydicom how to decode samples as they lie, whatever their bits mean."""
+    """Tell pydicom how to decode samples as they lie, whatever their bits mean."""
     return {
         "rows": tags.rows,
         "columns": tags.columns,
@@ -325,7 +321,7 @@ def _options(tags: PixelTags) -> dict[str, Any]:
 
 
 def _planar(pixels: bytes, tags: PixelTags) -> int:
-    """Tell planes from triples where no tag does: the one in which rows differ less from the next is it."""
+    """Tell planes from triples where no tag does: rows of the right ones differ less from the next."""
     dtype = f"<u{max(tags.container // 8, 1)}"
     count = tags.rows * tags.columns * 3
     samples = np.frombuffer(pixels, dtype=dtype, count=count).astype(np.int32)

@@ -91,7 +91,7 @@ def read_pixel_tags(film: Dataset, name: str, form: CodedForm | None) -> PixelTa
     FilmError
         One sentence that names the tag.
     """
-    rows, columns = _whole(film, "Rows"), _whole(film, "Columns")
+    rows, columns = whole(film, "Rows"), whole(film, "Columns")
     if form:
         rows, columns = rows or form.height, columns or form.width
     for keyword, value in (("Rows", rows), ("Columns", columns)):
@@ -115,7 +115,7 @@ def read_pixel_tags(film: Dataset, name: str, form: CodedForm | None) -> PixelTa
         columns,
         samples,
         photometric,
-        planar if (planar := _whole(film, "PlanarConfiguration")) in (0, 1) else None,
+        planar if (planar := whole(film, "PlanarConfiguration")) in (0, 1) else None,
         container,
         bits,
         coded,
@@ -124,7 +124,8 @@ def read_pixel_tags(film: Dataset, name: str, form: CodedForm | None) -> PixelTa
     )
 
 
-def _whole(film: Dataset, keyword: str) -> int | None:
+def whole(film: Dataset, keyword: str) -> int | None:
+    """Return a tag's whole number; None where there is none."""
     value: Any = film.get(keyword)
     return value if isinstance(value, int) else None
 
@@ -137,7 +138,7 @@ def _lacks(name: str, keyword: str) -> FilmError:
 
 
 def _samples(film: Dataset, name: str, photometric: str, form: CodedForm | None) -> int:
-    samples = _whole(film, "SamplesPerPixel")
+    samples = whole(film, "SamplesPerPixel")
     if samples is None:
         if form:
             samples = form.samples
@@ -179,7 +180,7 @@ def _photometric(film: Dataset, name: str, samples: int, form: CodedForm | None)
 def _container(film: Dataset, name: str, count: int, form: CodedForm | None) -> int:
     if form:
         allocated = 8 if form.precision <= 8 else 16 if form.precision <= 16 else form.precision
-    elif (told := _whole(film, "BitsAllocated")) is not None:
+    elif (told := whole(film, "BitsAllocated")) is not None:
         allocated = told
     else:
         sizes = {(count * bits + 7) // 8: bits for bits in (1, 8, 16)}
@@ -198,8 +199,8 @@ def _container(film: Dataset, name: str, count: int, form: CodedForm | None) -> 
 
 
 def _place(film: Dataset, name: str, container: int, form: CodedForm | None) -> tuple[int, int]:
-    """Tell how many bits of a sample hold its value, and how many lie below it."""
-    high, bits = _whole(film, "HighBit"), _whole(film, "BitsStored")
+    """Return how many bits of a sample hold its value, and how many lie below it."""
+    high, bits = whole(film, "HighBit"), whole(film, "BitsStored")
     held = form.precision if form else container
     if bits is None:
         bits = high + 1 if high is not None and 0 <= high < held else held
@@ -219,7 +220,7 @@ def _place(film: Dataset, name: str, container: int, form: CodedForm | None) -> 
 def _is_signed(
     film: Dataset, name: str, samples: int, container: int, form: CodedForm | None
 ) -> bool:
-    told = _whole(film, "PixelRepresentation")
+    told = whole(film, "PixelRepresentation")
     if told is None:
         if form and form.is_wavelet:
             return form.signed
@@ -259,51 +260,13 @@ _FRONTAL = re.compile(
     r"\b(PA|AP|FRONTAL|POSTERO-?ANTERIOR|ANTERO-?POSTERIOR|[2-9] ?(VIEWS?|VWS?|V))\b"
 )
 
-_NOT_FRONTAL_CODES = frozenset(
-    {  # lateral and sagittal, then oblique (PS3.16, CID 4010), as SNOMED CT and as the older SRT
-        "399067008",
-        "R-102CD",
-        "399198007",
-        "R-10232",
-        "399173006",
-        "R-10236",
-        "30730003",
-        "G-A145",
-        "399352003",
-        "R-10228",
-        "399260004",
-        "R-10224",
-        "399061009",
-        "R-10241",
-        "399182000",
-        "R-102C1",
-        "399236003",
-        "R-10234",
-        "399184004",
-        "R-10238",
-        "399038007",
-        "R-10210",
-        "399006002",
-        "R-10212",
-        "399135007",
-        "R-10220",
-        "399356000",
-        "R-40985",
-        "399059000",
-        "R-10216",
-        "399312000",
-        "R-10208",
-        "399160007",
-        "R-10204",
-        "260427002",
-        "R-40783",
-        "260426006",
-        "R-40782",
-        "399099002",
-        "R-10230",
-        "399368009",
-        "R-10226",
-    }
+_NOT_FRONTAL_CODES = re.compile(
+    # Lateral and sagittal, then oblique (PS3.16, CID 4010), each as SNOMED CT and as the older SRT.
+    r"399067008|R-102CD|399198007|R-10232|399173006|R-10236|30730003|G-A145|399352003|R-10228"
+    r"|399260004|R-10224|399061009|R-10241|399182000|R-102C1|399236003|R-10234|399184004|R-10238"
+    r"|399038007|R-10210|399006002|R-10212|399135007|R-10220|399356000|R-40985|399059000|R-10216"
+    r"|399312000|R-10208|399160007|R-10204|260427002|R-40783|260426006|R-40782|399099002|R-10230"
+    r"|399368009|R-10226"
 )
 
 _ELSEWHERE = re.compile(
@@ -315,7 +278,7 @@ _ELSEWHERE = re.compile(
 
 
 def first_text(film: Dataset, keyword: str) -> str:
-    """Give the first value as text without control characters; a name's three spellings stay together."""
+    """Return the first value as text without control characters; a name's three spellings stay together."""
     value = _value(film, keyword)
     if isinstance(value, MultiValue):
         value = value[0] if value else ""
@@ -330,7 +293,7 @@ def _value(film: Dataset, keyword: str) -> Any:
 
 
 def unsuitable(film: Dataset) -> str:
-    """Say what a film is, by its header, if it is no frontal film of a chest.
+    """Return what a film is, by its header, if it is no frontal film of a chest.
 
     Parameters
     ----------
@@ -360,7 +323,7 @@ def view_of(film: Dataset) -> str:
 
 
 def _not_frontal(film: Dataset) -> str:
-    """Tell which tag says that a film is lateral or oblique, in words; empty if none does."""
+    """Return which tag says that a film is lateral or oblique, in words; empty if none does."""
     view = first_text(film, "ViewPosition").upper().replace("_", " ")
     if view in ("L", "R") or _NOT_FRONTAL.search(view):
         return "ViewPosition"
@@ -382,7 +345,7 @@ def _not_frontal(film: Dataset) -> str:
 
 
 def _is_lateral_code(code: Dataset) -> bool:
-    if first_text(code, "CodeValue").upper() in _NOT_FRONTAL_CODES:
+    if _NOT_FRONTAL_CODES.fullmatch(first_text(code, "CodeValue").upper()):
         return True
     if _NOT_FRONTAL.search(first_text(code, "CodeMeaning").upper()):
         return True
@@ -390,7 +353,7 @@ def _is_lateral_code(code: Dataset) -> bool:
 
 
 def _runs_sideways(film: Dataset) -> bool:
-    """Tell whether rows or columns run to front or back, wholly or askew (PS3.3, C.7.6.1.1.1)."""
+    """Return whether rows or columns run to front or back, wholly or askew (PS3.3, C.7.6.1.1.1)."""
     ends = [text.upper() for text in _texts(film, "PatientOrientation")]
     if any(end[:1] in ("A", "P") for end in ends):
         return True

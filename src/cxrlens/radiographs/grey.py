@@ -27,12 +27,12 @@ def refuse_size(width: int, height: int, name: str, max_pixels: int) -> None:
 
 
 def depth_that_holds(brightest: int) -> int:
-    """Give the smallest of `USUAL_DEPTHS` that holds a level, at most 65535."""
+    """Return the smallest of `USUAL_DEPTHS` that holds a level, at most 65535."""
     return next(depth for depth in USUAL_DEPTHS if brightest < 1 << depth)
 
 
 def stored_depth(pixels: NDArray[np.uint16]) -> int:
-    """Tell how many bits a film that lies in 16-bit samples really uses.
+    """Return how many bits a film that lies in 16-bit samples really uses.
 
     PNG and TIFF have no field for it, and DICOM's is often just 16: a 12-bit detector's film,
     stored in 16 bits and shown as 16 bits, is nearly black. The smallest usual depth that holds the
@@ -59,7 +59,7 @@ def stored_depth(pixels: NDArray[np.uint16]) -> int:
 
 
 def depth_of_counts(counts: NDArray[Any]) -> int:
-    """Tell the `stored_depth` of a film from how many pixels of each of the 65,536 levels it has."""
+    """Return the `stored_depth` of a film from how many pixels of each of the 65,536 levels it has."""
     total = counts.sum()
     levels = np.flatnonzero(counts)
     if not levels.size:

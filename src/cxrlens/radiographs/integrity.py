@@ -1,4 +1,4 @@
-"""Is a film's file whole? Decoders fill what is missing with grey and often say nothing."""
+"""Wholeness of a film's file: Decoders fill what is missing with grey and often say nothing."""
 
 import io
 import re
@@ -25,7 +25,7 @@ _LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF, 0xF7})
 
 
 def fault_of_png(data: bytes) -> str:
-    """Tell what is wrong with a PNG: it ends early, or a chunk fails its checksum; "" if nothing.
+    """Return what is wrong with a PNG: it ends early, or a chunk fails its checksum; "" if nothing.
 
     Pillow does not check the sums of the chunks that hold the pixels, so that a flipped bit in them
     would go unseen.
@@ -46,7 +46,7 @@ def fault_of_png(data: bytes) -> str:
 
 
 def ends_well(data: bytes, start: int = 0) -> bool:
-    """Tell whether an end-of-image marker follows `start` (where a JPEG's pixels begin).
+    """Return whether an end-of-image marker follows `start` (where a JPEG's pixels begin).
 
     JPEG, JPEG-LS and JPEG 2000 never have these two bytes inside their coded pixels. A download
     that broke off lacks them, even where the file was padded to its full length with zeros.
@@ -163,7 +163,7 @@ def _huffman_tables_are_sound(body: bytes) -> bool:
 
 
 def segments(stream: bytes, start: int = 0) -> Iterator[tuple[int, bytes, int]]:
-    """Give marker, body and end of each segment of a JPEG, up to the next scan's header.
+    """Yield marker, body and end of each segment of a JPEG, up to the next scan's header.
 
     `start` is 0 for the JPEG's own start, or the place of the marker behind a scan.
     """
@@ -246,7 +246,7 @@ def load_whole(image: JpegImageFile, data: bytes, name: str) -> bool:
 
 
 def is_whole(stream: bytes, name: str) -> bool:
-    """Tell whether a JPEG stream, as DICOM holds it, is whole; it is decoded coarsely for that."""
+    """Return whether a JPEG stream, as DICOM holds it, is whole; it is decoded coarsely for that."""
     image = JpegImageFile(io.BytesIO(stream))
     image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))
     return load_whole(image, stream, name)
@@ -278,7 +278,7 @@ class _Watched(io.BytesIO):
         return super().read(-1 if stop is None else stop - at)
 
     def is_torn(self) -> bool:
-        """Tell whether the scan ended before its last block, or went on behind it."""
+        """Return whether the scan ended before its last block, or went on behind it."""
         return self.was_open not in ([True], [True, False])
 
     def _paint(self) -> None:
@@ -335,7 +335,7 @@ def _course(data: bytes) -> _Course:
 
 
 def _tables(body: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give class and number of each Huffman table of a segment, with its counts and values."""
+    """Yield class and number of each Huffman table of a segment, with its counts and values."""
     while len(body) > 16:
         length = 17 + sum(body[1:17])
         yield body[0], body[1:length]
@@ -358,7 +358,7 @@ def _filling(table: bytes) -> bytes:
 
 
 def _block_ends(fill: bytes, codes: dict[tuple[int, int], int], at: int) -> int:
-    """Tell at which bit an end-of-block code ends, if AC values are read from a bit on."""
+    """Return at which bit an end-of-block code ends, if AC values are read from a bit on."""
     bits, count = int.from_bytes(fill, "big"), 8 * len(fill)
     while at < count:
         for length in range(1, 17):
@@ -375,7 +375,7 @@ def _block_ends(fill: bytes, codes: dict[tuple[int, int], int], at: int) -> int:
 
 
 def _restarts(data: bytes, start: int) -> tuple[list[int], int, int]:
-    """Give the numbers of the restarts of a scan, and the place and kind of the marker that ends it."""
+    """Return the numbers of the restarts of a scan, and the place and kind of the marker that ends it."""
     found: list[int] = []
     for match in _MARKER.finditer(data, start):
         marker = match[1][0]

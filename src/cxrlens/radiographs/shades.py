@@ -15,82 +15,6 @@ from cxrlens.radiographs.grey import depth_of_counts, depth_that_holds
 Values = NDArray[np.float64]
 
 
-def looked_up(values: Values, item: Dataset, met: NDArray[np.bool_]) -> tuple[Values, float] | None:
-    """Send values through a lookup table; values beyond its ends get its first or last entry.
-
-    Parameters
-    ----------
-    values
-        Any shape.
-    item
-        Of a Modality or VOI LUT Sequence.
-    met
-        Which of the values the film holds. The first value that the table maps is 16 bits wide and
-        signed or not; it is taken so that the table covers more of these, and if that decides nothing,
-        as the sign of the values has it.
-
-    Returns
-    -------
-    tuple, or None
-        The entries, and the white of their depth. That is the descriptor's where it fits the brightest
-        entry, and otherwise the smallest usual one that holds it: many files say 16 of a table of 12
-        bits. None if the item lacks descriptor or entries.
-    """
-    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
-    if isinstance(descriptor, bytes):
-        descriptor = np.frombuffer(descriptor[:6], dtype=f"{_byte_order(item)}u2")
-    if not isinstance(descriptor, Sequence | np.ndarray) or len(descriptor) != 3 or data is None:
-        return None
-    count, first, depth = (int(number) & 0xFFFF for number in descriptor)
-    entries = _entries(data, count or 1 << 16, depth, _byte_order(item))
-    if not len(entries):
-        return None
-    first = _signed_or_not(first, len(entries), values, met)
-    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.intp)
-    brightest = int(entries.max())
-    holding = depth_that_holds(brightest)
-    fits = 1 <= depth <= holding and brightest < 1 << depth
-    return entries[index].astype(np.float64), float((1 << (depth if fits else holding)) - 1)
-
-
-def _byte_order(item: Dataset) -> str:
-    return "<" if item.original_encoding[1] is not False else ">"
-
-
-def _entries(data: Any, count: int, depth: int, order: str) -> NDArray[np.uint16]:
-    """Unpack entries: a word each, or of 8 bits two in a word, the first in its lower half."""
-    if isinstance(data, bytes):
-        words = np.frombuffer(data[: len(data) // 2 * 2], dtype=f"{order}u2")
-        length = len(data)
-    else:
-        words = np.atleast_1d(np.asarray(data)).astype(np.int64).astype(np.uint16)
-        length = 2 * len(words)
-    halves = words.astype("<u2").view(np.uint8)[:length]
-    if length == 2 * count:
-        is_packed = False
-    elif length == count + count % 2:
-        is_packed = True
-    else:
-        is_packed = depth <= 8 and bool((words > 255).any())
-    if is_packed:
-        return halves[:count].astype(np.uint16)
-    return words.astype(np.uint16)
-
-
-def _signed_or_not(first: int, count: int, values: Values, met: NDArray[np.bool_]) -> int:
-    held = values[met]
-    other = first - (1 << 16)
-
-    def covered(start: int) -> int:
-        return int(((held >= start) & (held < start + count)).sum())
-
-    unsigned, signed = covered(first), covered(other)
-    if unsigned != signed:
-        return first if unsigned > signed else other
-    is_negative = first >= 1 << 15 and bool(held.size) and float(held.min()) < 0
-    return other if is_negative else first
-
-
 SHADE_TAGS = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -171,7 +95,7 @@ def stored_values(samples: NDArray[Any], tags: PixelTags) -> NDArray[np.int64]:
 def _padding(
     samples: NDArray[Any], stored: NDArray[np.int64], tags: PixelTags, film: Dataset
 ) -> NDArray[np.bool_]:
-    """Tell which samples are padding: of one value, or from it to the limit of the range (C.7.5.1.1.2)."""
+    """Return which samples are padding: of one value, or from it to the limit of the range (C.7.5.1.1.2)."""
     value = _number(film, "PixelPaddingValue")
     if value is None:
         return np.zeros(len(samples), dtype=bool)
@@ -214,11 +138,8 @@ def _modality(
     met: NDArray[np.bool_],
     name: str,
 ) -> tuple[Values, float, float]:
-    """Give the modality's value of each stored one, and the lowest and highest possible."""
-    if items := film.get("ModalityLUTSequence"):
-        found = looked_up(stored, items[0], met)
-        if found is None:
-            raise _without_table(name, "ModalityLUTSequence")
+    """Return the modality's value of each stored one, and the lowest and highest possible."""
+    if found := _looked_up(stored, film, "ModalityLUTSequence", met, name):
         return found[0], 0.0, found[1]
     slope = _number(film, "RescaleSlope") or 1.0
     intercept = _number(film, "RescaleIntercept") or 0.0
@@ -227,11 +148,8 @@ def _modality(
 
 
 def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Values | None:
-    """Give brightness, 0 to 1, by the VOI LUT or the window; None where the film has neither."""
-    if items := film.get("VOILUTSequence"):
-        found = looked_up(values, items[0], met)
-        if found is None:
-            raise _without_table(name, "VOILUTSequence")
+    """Map values to brightness, 0 to 1, by the VOI LUT or the window; None where the film has neither."""
+    if found := _looked_up(values, film, "VOILUTSequence", met, name):
         return found[0] / found[1]
     centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
     if centre is None or width is None:
@@ -248,13 +166,6 @@ def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Va
     return None
 
 
-def _without_table(name: str, keyword: str) -> FilmError:
-    return FilmError(
-        f"{name} is a DICOM film whose {keyword} lacks LUTDescriptor or LUTData: "
-        "export it anew from its source"
-    )
-
-
 def _number(film: Dataset, keyword: str) -> float | None:
     """Read a number, the first where there are several; None if there is none that makes sense."""
     try:
@@ -267,3 +178,94 @@ def _number(film: Dataset, keyword: str) -> float | None:
     except (TypeError, ValueError, OverflowError, LookupError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _looked_up(
+    values: Values, film: Dataset, keyword: str, met: NDArray[np.bool_], name: str
+) -> tuple[Values, float] | None:
+    """Send values through a lookup table; values beyond its ends get its first or last entry.
+
+    Parameters
+    ----------
+    values
+        Any shape.
+    film, keyword
+        The film and the name of its Modality or VOI LUT Sequence.
+    met
+        Which of the values the film holds. The first value that the table maps is 16 bits wide and
+        signed or not; it is taken so that the table covers more of these, and if that decides nothing,
+        as the sign of the values has it.
+
+    Returns
+    -------
+    tuple, or None
+        The entries, and the white of their depth. That is the descriptor's where it fits the brightest
+        entry, and otherwise the smallest usual one that holds it: many files say 16 of a table of 12
+        bits. None where the film has no such sequence.
+
+    Raises
+    ------
+    FilmError
+        If the sequence lacks descriptor or entries.
+    """
+    items = film.get(keyword)
+    if not items:
+        return None
+    item = items[0]
+    fault = FilmError(
+        f"{name} is a DICOM film whose {keyword} lacks LUTDescriptor or LUTData: "
+        "export it anew from its source"
+    )
+    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
+    if isinstance(descriptor, bytes):
+        descriptor = np.frombuffer(descriptor[:6], dtype=f"{_byte_order(item)}u2")
+    if not isinstance(descriptor, Sequence | np.ndarray) or len(descriptor) != 3 or data is None:
+        raise fault
+    count, first, depth = (int(number) & 0xFFFF for number in descriptor)
+    entries = _entries(data, count or 1 << 16, depth, _byte_order(item))
+    if not len(entries):
+        raise fault
+    first = _signed_or_not(first, len(entries), values, met)
+    index = np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.intp)
+    brightest = int(entries.max())
+    holding = depth_that_holds(brightest)
+    fits = 1 <= depth <= holding and brightest < 1 << depth
+    return entries[index].astype(np.float64), float((1 << (depth if fits else holding)) - 1)
+
+
+def _byte_order(item: Dataset) -> str:
+    return "<" if item.original_encoding[1] is not False else ">"
+
+
+def _entries(data: Any, count: int, depth: int, order: str) -> NDArray[np.uint16]:
+    """Unpack entries: a word each, or of 8 bits two in a word, the first in its lower half."""
+    if isinstance(data, bytes):
+        words = np.frombuffer(data[: len(data) // 2 * 2], dtype=f"{order}u2")
+        length = len(data)
+    else:
+        words = np.atleast_1d(np.asarray(data)).astype(np.int64).astype(np.uint16)
+        length = 2 * len(words)
+    halves = words.astype("<u2").view(np.uint8)[:length]
+    if length == 2 * count:
+        is_packed = False
+    elif length == count + count % 2:
+        is_packed = True
+    else:
+        is_packed = depth <= 8 and bool((words > 255).any())
+    if is_packed:
+        return halves[:count].astype(np.uint16)
+    return words.astype(np.uint16)
+
+
+def _signed_or_not(first: int, count: int, values: Values, met: NDArray[np.bool_]) -> int:
+    held = values[met]
+    other = first - (1 << 16)
+
+    def covered(start: int) -> int:
+        return int(((held >= start) & (held < start + count)).sum())
+
+    unsigned, signed = covered(first), covered(other)
+    if unsigned != signed:
+        return first if unsigned > signed else other
+    is_negative = first >= 1 << 15 and bool(held.size) and float(held.min()) < 0
+    return other if is_negative else first
