@@ -6,7 +6,6 @@ exercise the whole path from film to report, never to stand for patients: what i
 nothing about real films.
 """
 
-from cxrlens.phantoms.film import Phantom, draw_phantom
-from cxrlens.phantoms.set import boxes_round, write_phantoms
+from cxrlens.phantoms.film import Phantom, boxes_round, draw_phantom, write_phantoms
 
 __all__ = ["Phantom", "boxes_round", "draw_phantom", "write_phantoms"]

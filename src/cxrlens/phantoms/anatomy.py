@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrlens.phantoms.canvas import Points, mirrored, rounded
+from cxrlens.phantoms.canvas import Points, mirrored, ring, rounded
 
 RIBS = 11
 
@@ -116,7 +116,7 @@ def _wall(body: Body) -> Points:
 
 
 def chest_half_width(body: Body, y: Points) -> Points:
-    """Give the x of the lateral chest wall at heights `y`, in body units."""
+    """Return the x of the lateral chest wall at heights `y`, in body units."""
     wall = _wall(body)
     return np.interp(y, wall[:, 1], wall[:, 0])
 
@@ -153,12 +153,17 @@ def trunk(body: Body, raised: float) -> Points:
     return np.vstack([right, mirrored(right)[::-1]])
 
 
+def _upper_arm(body: Body, top: float, spread: float) -> tuple[Points, Points, Points, Points]:
+    """Return shoulder joint, elbow, and the directions along and across the arm."""
+    joint = np.array([body.shoulder + 0.02, top])
+    elbow = np.array([body.shoulder + spread, 1.75 - 2.0 * max(spread - 0.5, 0)])
+    along = (elbow - joint) / np.linalg.norm(elbow - joint)
+    return joint, elbow, along, np.array([-along[1], along[0]])
+
+
 def arm(body: Body, raised: float, spread: float) -> Points:
     """Outline of the left upper arm; `spread` is the x of the elbow minus that of the shoulder."""
-    top = np.array([body.shoulder + 0.02, 0.06 - raised])
-    elbow = np.array([body.shoulder + spread, 1.75 - 2.0 * max(spread - 0.5, 0)])
-    along = (elbow - top) / np.linalg.norm(elbow - top)
-    across = np.array([-along[1], along[0]])
+    top, elbow, along, across = _upper_arm(body, 0.06 - raised, spread)
     w = 0.17 + 0.4 * body.flesh
     corners = [top + across * w - along * 0.1, elbow + across * w * 0.9]
     corners += [elbow - across * w * 0.9, top - across * w * 0.9 - along * 0.05]
@@ -167,12 +172,8 @@ def arm(body: Body, raised: float, spread: float) -> Points:
 
 def humerus(body: Body, raised: float, spread: float) -> tuple[Points, Points]:
     """Outlines of the left humeral head and shaft."""
-    top = np.array([body.shoulder + 0.02, 0.05 - raised])
-    elbow = np.array([body.shoulder + spread, 1.75 - 2.0 * max(spread - 0.5, 0)])
-    along = (elbow - top) / np.linalg.norm(elbow - top)
-    across = np.array([-along[1], along[0]])
-    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    head = top + np.stack([0.12 * np.cos(turn), 0.085 * np.sin(turn)], axis=1)
+    top, elbow, _, across = _upper_arm(body, 0.05 - raised, spread)
+    head = top + ring(20, 0.12, 0.085)
     w = 0.055
     shaft = np.stack([top + across * w, elbow + across * w, elbow - across * w, top - across * w])
     return head, shaft
@@ -283,7 +284,7 @@ def abdomen(rise: tuple[float, float], bulge: float) -> Points:
 
 
 def rib_bands(body: Body, turned: float) -> tuple[Points, Points, Points, Points]:
-    """Give every rib as a band: (upper, lower) edges of the posterior, then of the anterior parts.
+    """Return every rib as a band: (upper, lower) edges of the posterior, then of the anterior parts.
 
     Parameters
     ----------

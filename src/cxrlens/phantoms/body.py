@@ -14,6 +14,7 @@ from cxrlens.phantoms.canvas import (
     Points,
     mirrored,
     moved,
+    ring,
     rounded,
     smoothstep,
     unit,
@@ -92,19 +93,18 @@ def _belly(canvas: Canvas, body: Body, e: Exposure, below: Field) -> Field:
     within = 1 - smoothstep(np.abs(x), 0.8, 1.05)
     deep = smoothstep(y - np.float32(e.rise[0]), -0.05, 0.3)
     belly = below * within * (0.16 + 0.14 * deep)
-    turn = np.linspace(0, 2 * np.pi, 9, endpoint=False)
     rng = np.random.default_rng(e.seed + 1)
     left = e.rise[1]
     gases = []
     if e.stomach > 0:
         size = 0.4 + 0.6 * e.stomach
-        bubble = np.stack([0.2 * np.cos(turn), 0.1 * np.sin(turn)], axis=1)
+        bubble = ring(9, 0.2, 0.1)
         bubble *= size * rng.uniform(0.85, 1.15, (9, 1))
         if rng.random() < 0.4:
             bubble[:, 1] = np.minimum(bubble[:, 1], 0.02)
         gases.append(moved(rounded(bubble), 0.45, left + 0.09 + 0.08 * size))
     for _ in range(int(rng.integers(0, 5))):
-        loop = np.stack([np.cos(turn), 0.6 * np.sin(turn)], axis=1)
+        loop = ring(9, 1.0, 0.6)
         loop *= rng.uniform(0.03, 0.09) * rng.uniform(0.7, 1.3, (9, 1))
         gases.append(moved(rounded(loop), rng.uniform(0.25, 0.8), left + rng.uniform(0.22, 0.45)))
     gas = canvas.fill(*gases, soft=0.9) * below
@@ -125,8 +125,7 @@ def _airways(canvas: Canvas, e: Exposure) -> Field:
 
 def _breasts(canvas: Canvas, body: Body) -> Field:
     size = body.breast
-    turn = np.linspace(0, 2 * np.pi, 30, endpoint=False)
-    round_ = np.stack([np.cos(turn), np.sin(turn)], axis=1) * [0.34 + 0.1 * size, 0.2 + 0.07 * size]
+    round_ = ring(30, 0.34 + 0.1 * size, 0.2 + 0.07 * size)
     round_[:, 1] *= np.where(round_[:, 1] < 0, 1.7, 1.0)
     one = moved(round_, 0.66, 0.66 + 0.1 * size)
     shape = canvas.fill(one, mirrored(one))
@@ -194,8 +193,7 @@ def _ribs(canvas: Canvas, body: Body, e: Exposure) -> Field:
 def _cartilage(canvas: Canvas, body: Body, ends: Points) -> Field:
     """Calcified spots where the bony ribs end in front."""
     rng = np.random.default_rng(body.branches + 2)
-    turn = np.linspace(0, 2 * np.pi, 8, endpoint=False)
-    dot = np.stack([np.cos(turn), 0.6 * np.sin(turn)], axis=1) * 0.014
+    dot = ring(8, 1.0, 0.6) * 0.014
     towards = -np.sign(ends[:, None, :1]) * np.array([1.0, -0.3])
     away = rng.uniform(0.0, 0.12, (len(ends), 3, 1)) * towards
     at = (ends[:, None] + away + rng.normal(0, 0.012, (len(ends), 3, 2))).reshape(-1, 1, 2)
@@ -210,9 +208,7 @@ def _spine(canvas: Canvas, body: Body, e: Exposure) -> Field:
     column = 1 - smoothstep(np.abs(across), 0.08, 0.15)
     disc = smoothstep(np.cos(phase), 0.5, 1.0)
     level = -0.105 + body.rib_gap * (np.arange(-4, anatomy.RIBS + 3) + 0.45)
-    turn = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-    oval = np.stack([0.02 * np.cos(turn), 0.02 * np.sin(turn)], axis=1)
-    drop = np.stack([0.014 * np.cos(turn), 0.028 * np.sin(turn)], axis=1)
+    oval, drop = ring(10, 0.02, 0.02), ring(10, 0.014, 0.028)
     at = np.stack([np.full_like(level, -e.turned), level], axis=1)[:, None]
     pedicles = [moved(oval + at, s * 0.065) for s in (-1, 1)]
     bright = canvas.fill(*pedicles, moved(drop + at, -0.6 * e.turned, 0.03), soft=0.9)
@@ -250,13 +246,8 @@ class Lesions:
     mask: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Disease before heart and diaphragm hide a part of it; fields as in `Lesions`."""
-
-    opacity: Field
-    filled: Field
-    extent: Field
+_Drawn = tuple[Field, Field, Field]
+"""Opacity, air filled and extent before heart and diaphragm hide a part of them; see `Lesions`."""
 
 
 def draw_lesions(rng: np.random.Generator, label: str, canvas: Canvas, lungs: Field) -> Lesions:
@@ -284,23 +275,22 @@ def draw_lesions(rng: np.random.Generator, label: str, canvas: Canvas, lungs: Fi
         return Lesions(empty, empty, empty > 0)
     draw = _pneumonia if label == "pneumonia" else _tuberculosis
     for _ in range(_ATTEMPTS):
-        drawn = draw(rng, canvas)
-        mask = drawn.extent * lungs > _MASK_AT
+        opacity, filled, extent = draw(rng, canvas)
+        mask = extent * lungs > _MASK_AT
         if mask.mean() >= _SMALLEST:
             break
-    opacity = drawn.opacity * lungs
+    opacity = opacity * lungs
     # A film's mean brightness says nothing of its class: lung around an opacity is a little darker.
     density = opacity - np.float32(0.8) * canvas.softened(opacity, _HALO) * lungs
-    return Lesions(density, drawn.filled * lungs, mask)
+    return Lesions(density, filled * lungs, mask)
 
 
 def _mottle(rng: np.random.Generator, canvas: Canvas, grid: int) -> Field:
-    coarse = rng.standard_normal((grid, grid), dtype=np.float32)
-    return canvas.enlarged(coarse)
+    return canvas.enlarged(rng.standard_normal((grid, grid), dtype=np.float32))
 
 
 def _bells(canvas: Canvas, places: list[Bell]) -> Field:
-    """Give the largest of several bells at every pixel."""
+    """Return the largest of several bells at every pixel."""
     x, y = replace(canvas, side=_COARSE_SIDE).body_xy
     heights = [np.exp(-(((x - cx) / a) ** 2) - ((y - cy) / b) ** 2) for cx, cy, a, b in places]
     return canvas.enlarged(np.maximum.reduce(heights).astype(np.float32))
@@ -324,11 +314,11 @@ def _pneumonia(rng: np.random.Generator, canvas: Canvas) -> _Drawn:
     filled = smoothstep(_bells(canvas, places) * (1 + np.float32(0.6) * mottle), 0.15, 1.2)
     air = canvas.softened(unit(canvas.stroke(_bronchi(rng, places), 1.0)), 0.9)
     opacity = np.float32(rng.uniform(0.20, 0.30)) * filled * (1 - np.float32(0.4) * air)
-    return _Drawn(opacity, filled, filled)
+    return opacity, filled, filled
 
 
 def _bronchi(rng: np.random.Generator, places: list[Bell]) -> list[Points]:
-    """Give short forked lines that run outwards from the hilum through each consolidation."""
+    """Return short forked lines that run outwards from the hilum through each consolidation."""
     lines = []
     t = np.linspace(-1, 1, 7)[:, None]
     for cx, cy, a, b in places:
@@ -360,7 +350,7 @@ def _tuberculosis(rng: np.random.Generator, canvas: Canvas) -> _Drawn:
         x, y = centres[0][0] + rng.normal(0, 0.05), centres[0][1] + rng.normal(0, 0.04)
         shell, whole = _cavity(rng, canvas, x, y)
         opacity, extent = opacity + shell, np.maximum(extent, whole)
-    return _Drawn(opacity, np.float32(0.5) * haze, extent)
+    return opacity, np.float32(0.5) * haze, extent
 
 
 def _nodules(rng: np.random.Generator, canvas: Canvas, centres: list[tuple[float, float]]) -> Field:
@@ -390,15 +380,15 @@ def _streaks(rng: np.random.Generator, centres: list[tuple[float, float]]) -> li
 
 
 def _cavity(rng: np.random.Generator, canvas: Canvas, x: float, y: float) -> tuple[Field, Field]:
-    """Give a cavity's attenuation (wall dense, inside lucent) and its whole extent."""
+    """Return a cavity's attenuation (wall dense, inside lucent) and its whole extent."""
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     first, second = rng.uniform(0, 6, 2)
     wobble = 1 + 0.1 * np.sin(2 * turn + first) + 0.06 * np.sin(3 * turn + second)
-    ring = np.stack([np.cos(turn), 0.62 * np.sin(turn)], axis=1) * wobble[:, None]
+    border = ring(24, 1.0, 0.62) * wobble[:, None]
     radius, wall = rng.uniform(0.07, 0.14), rng.uniform(0.03, 0.05)
     off = rng.normal(0, 0.2 * wall, 2)
-    outer = canvas.fill(moved(ring * (radius + wall), x, y), soft=1.1)
-    inner = canvas.fill(moved(ring * radius, x + off[0], y + off[1]), soft=0.7)
+    outer = canvas.fill(moved(border * (radius + wall), x, y), soft=1.1)
+    inner = canvas.fill(moved(border * radius, x + off[0], y + off[1]), soft=0.7)
     rough = 1 + np.float32(0.25) * _mottle(rng, canvas, 44)
     shell = np.float32(rng.uniform(0.13, 0.2)) * np.maximum(outer - inner, 0) * rough
     return shell - np.float32(0.04) * inner, outer

@@ -36,7 +36,7 @@ _WEIGHTS = _spline_weights(6)
 
 
 def rounded(corners: Sequence[tuple[float, float]] | Points, closed: bool = True) -> Points:
-    """Give a smooth line through some points (Catmull-Rom).
+    """Draw a smooth line through some points (Catmull-Rom).
 
     Parameters
     ----------
@@ -60,18 +60,24 @@ def rounded(corners: Sequence[tuple[float, float]] | Points, closed: bool = True
     return np.vstack([line, p[-2]])
 
 
+def ring(count: int, x: float = 1.0, y: float = 1.0) -> Points:
+    """Return (count, 2) points evenly round an ellipse with half axes `x` and `y`."""
+    turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return np.stack([x * np.cos(turn), y * np.sin(turn)], axis=1)
+
+
 def mirrored(points: Points) -> Points:
-    """Give the same points on the other side of the body."""
+    """Return the same points on the other side of the body."""
     return np.asarray(points * np.array([-1.0, 1.0]))
 
 
 def moved(points: Points, x: float = 0.0, y: float = 0.0) -> Points:
-    """Give the same points elsewhere."""
+    """Return the same points elsewhere."""
     return np.asarray(points + np.array([x, y]))
 
 
 def unit(sheet: NDArray[np.uint8]) -> Field:
-    """Give a drawn sheet as float32 in [0, 1]."""
+    """Return a drawn sheet as float32 in [0, 1]."""
     return np.asarray(sheet * np.float32(1 / 255), np.float32)
 
 
@@ -116,7 +122,7 @@ class Canvas:
         return turn @ np.diag([self.half_width, self.height]) * self.side
 
     def pixels(self, points: Points) -> Points:
-        """Give (..., 2) body points as pixel coordinates (column, row)."""
+        """Return (..., 2) body points as pixel coordinates (column, row)."""
         origin = np.array(self.centre) * self.side - 0.5
         m, x, y = self._matrix, points[..., 0], points[..., 1] - 0.5
         placed = np.empty(points.shape)
@@ -139,7 +145,7 @@ class Canvas:
         return np.round(self.pixels(points) * (1 << _SHIFT)).astype(np.int32)
 
     def blank(self) -> NDArray[np.uint8]:
-        """Give a black sheet, (side, side) uint8."""
+        """Return a black sheet, (side, side) uint8."""
         return np.zeros((self.side, self.side), np.uint8)
 
     def fill(self, *outlines: Points, soft: float = 0.0) -> Field:
@@ -187,10 +193,10 @@ class Canvas:
         sheet = self.blank() if sheet is None else sheet
         pen = max(1, round(width * self.scale))
         grey = round(255 * strength)
-        if isinstance(lines, np.ndarray):
-            fixed = list(self._fixed(lines))
-        else:
-            fixed = [self._fixed(line) for line in lines]
+        whole = isinstance(lines, np.ndarray)
+        fixed = (
+            list(self._fixed(np.asarray(lines))) if whole else [self._fixed(line) for line in lines]
+        )
         cv2.polylines(sheet, fixed, False, grey, pen, cv2.LINE_AA, _SHIFT)
         return sheet
 

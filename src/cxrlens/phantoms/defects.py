@@ -1,4 +1,4 @@
-"""The damages that the report found on its films, with known truth.
+"""The damages that the 2023 study found on its films, with known truth.
 
 Drawing and applying are apart (as in TorchIO's random transforms): `draw_defect` draws the parameters
 of a damage, a frozen dataclass; its `apply` is a pure function of the film, so that a draw can be
@@ -55,9 +55,9 @@ class Defect(ABC):
     finding: ClassVar[str]
 
     @classmethod
-    @abstractmethod
     def draw(cls, rng: np.random.Generator) -> "Defect":
-        """Draw the parameters."""
+        """Draw the parameters; of a damage without any, nothing."""
+        return cls()
 
     @abstractmethod
     def apply(self, film: Film) -> Damaged:
@@ -78,13 +78,8 @@ class Negative(Defect):
     kind: ClassVar[str] = "negative"
     finding: ClassVar[str] = "negative"
 
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Negative":
-        """Draw nothing: there is one way to do it."""
-        return cls()
-
     def apply(self, film: Film) -> Damaged:
-        """Give 255 minus the film."""
+        """Return 255 minus the film."""
         return self._damaged(np.asarray(255 - film, np.uint8), 1.0)
 
 
@@ -184,7 +179,7 @@ class Underexposure(Defect):
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Underexposure":
-        """Draw a mean of 25 to 65 (the report calls a film underexposed below 71)."""
+        """Draw a mean of 25 to 65 (the study calls a film underexposed below 71)."""
         return cls(round(float(rng.uniform(25, 65)), 1))
 
     def apply(self, film: Film) -> Damaged:
@@ -215,15 +210,11 @@ class Padding(Defect):
         return cls(top, bottom, left, right)
 
     def _borders(self, height: int, width: int) -> tuple[int, int, int, int]:
-        return (
-            round(self.top * height),
-            round(self.bottom * height),
-            round(self.left * width),
-            round(self.right * width),
-        )
+        top, bottom = round(self.top * height), round(self.bottom * height)
+        return top, bottom, round(self.left * width), round(self.right * width)
 
     def apply(self, film: Film) -> Damaged:
-        """Give the larger film; the mask shows the bars."""
+        """Return the larger film; the mask shows the bars."""
         borders = self._borders(*film.shape)
         out = cv2.copyMakeBorder(film, *borders, cv2.BORDER_CONSTANT, value=self.grey)
         bars = ~self.follow(np.ones(film.shape, np.bool_))
@@ -279,12 +270,8 @@ class Patches(Defect):
         size = rng.uniform(0.02, 0.07, n)
         rows = np.column_stack([rng.uniform(0, 0.95, n), rng.uniform(0, 0.97, n), 2 * size, size])
         greys = rng.choice([0, 255], n)
-        return cls(
-            tuple(
-                (float(x), float(y), float(w), float(h), int(g))
-                for (x, y, w, h), g in zip(np.round(rows, 3), greys, strict=True)
-            )
-        )
+        drawn = zip(np.round(rows, 3).tolist(), greys.tolist(), strict=True)
+        return cls(tuple((x, y, w, h, grey) for (x, y, w, h), grey in drawn))
 
     def apply(self, film: Film) -> Damaged:
         """Lay the rectangles over the film, later ones on top."""
@@ -297,18 +284,7 @@ class Patches(Defect):
         return self._damaged(out, float(mask.mean()), mask)
 
 
-_MEMBERS: tuple[type[Defect], ...] = (
-    Negative,
-    Blur,
-    SaltAndPepper,
-    UniformNoise,
-    GaussianNoise,
-    Underexposure,
-    Padding,
-    BlackSpots,
-    Patches,
-)
-KINDS: dict[str, type[Defect]] = {member.kind: member for member in _MEMBERS}
+KINDS = {kind.kind: kind for kind in Defect.__subclasses__()}
 """Every damage by its name."""
 
 

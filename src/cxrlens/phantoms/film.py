@@ -1,110 +1,29 @@
-"""One phantom film: from attenuation to grey, and what lies on it and not in the body."""
+"""Phantom films, one by one or a folder of them with its tables, named as the 2023 study's are.
 
+Each film of a set depends on its place in the set and on the set's seed only, so that any number of workers
+writes the same bytes.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.files import explained, moved_into_place, refuse_filled
 from cxrlens.phantoms.anatomy import draw_body
 from cxrlens.phantoms.body import draw_lesions, draw_scene
-from cxrlens.phantoms.canvas import Canvas, Field, rounded, unit
-from cxrlens.phantoms.exposure import SOURCES, Exposure, draw_exposure
-
-_BELLY = 0.95  # attenuation that a well exposed film shows as white
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> NDArray[np.uint8]:
-    """Expose and develop a film.
-
-    Parameters
-    ----------
-    canvas
-        The film and the place of the body on it.
-    e
-        Response curve, unevenness, blur, edge enhancement, grain, leads, marker, shutters.
-    attenuation
-        (side, side) float32, 0 where nothing is in the beam.
-
-    Returns
-    -------
-    NDArray[np.uint8]
-        (side, side), bright where little passed.
-    """
-    rng = np.random.default_rng(e.seed)
-    attenuation = attenuation + _leads(canvas, e, rng)
-    grey = _response(canvas, e, attenuation, rng)
-    if e.crisp > 0:
-        grey += np.float32(e.crisp) * (grey - canvas.softened(grey, 6.0))
-    side = canvas.side
-    coarse = rng.standard_normal((side // 2, side // 2), dtype=np.float32)
-    grain = 0.8 * canvas.enlarged(coarse)
-    grain += np.float32(0.6) * rng.standard_normal((side, side), dtype=np.float32)
-    grey += np.float32(e.grain) * grain
-    film = np.clip(grey, 0, 255).astype(np.uint8)
-    _print(canvas, e, film)
-    film[~open_field(side, e)] = round(255 * e.shutter_grey)
-    return film
-
-
-def _response(canvas: Canvas, e: Exposure, attenuation: Field, rng: np.random.Generator) -> Field:
-    """Grey of a sigmoid response in the logarithm of the exposure, with an uneven beam."""
-    ramp = np.linspace(-1, 1, canvas.side, dtype=np.float32)
-    veil = np.float32(e.uneven) * canvas.enlarged(rng.standard_normal((5, 5), dtype=np.float32))
-    veil += np.float32(e.slope[0]) * ramp[None, :] + np.float32(e.slope[1]) * ramp[:, None]
-    seen = np.maximum(canvas.softened(attenuation, e.blur) * (1 + veil), 0)
-    dense = cv2.pow(seen * np.float32(1 / e.speed), e.steepness)
-    full = (_BELLY / e.speed) ** e.steepness
-    scale = 255 * (e.white - e.fog) * (1 + full) / full
-    return np.asarray(255 * e.fog + np.float32(scale) * (dense / (1 + dense)), np.float32)
-
-
-def _leads(canvas: Canvas, e: Exposure, rng: np.random.Generator) -> Field | np.float32:
-    """Electrodes on the chest with wires that leave the film."""
-    if not e.leads:
-        return np.float32(0)
-    sheet = canvas.blank()
-    for _ in range(e.leads):
-        x, y = rng.uniform(-0.9, 0.9), rng.uniform(0.05, 0.75)
-        way = [(x, y), (x * 1.3, y + 0.15), (x * 1.1 + rng.normal(0, 0.3), y + 0.5)]
-        way += [
-            (np.sign(x) * 1.4, rng.uniform(0.6, 1.2)),
-            (np.sign(x) * 2.2, rng.uniform(0.3, 1.6)),
-        ]
-        canvas.stroke([rounded(way, closed=False)], 1.0, 0.55, sheet)
-        column, row = canvas.pixels(np.array([x, y]))
-        centre = (round(float(column) * 16), round(float(row) * 16))
-        radius = float(rng.uniform(2.0, 4.0)) * canvas.scale
-        pen = max(1, round(canvas.scale))
-        cv2.circle(sheet, centre, round(radius * 16), 255, pen, cv2.LINE_AA, 4)
-        cv2.circle(sheet, centre, round(radius * 6), 230, -1, cv2.LINE_AA, 4)
-    return np.float32(0.2) * canvas.softened(unit(sheet), 0.5)
-
-
-def _print(canvas: Canvas, e: Exposure, film: NDArray[np.uint8]) -> None:
-    side, size = canvas.side, e.marker_size * canvas.scale
-    column, row = round(e.marker_at[0] * side), round(e.marker_at[1] * side)
-    pen = max(1, round(1.4 * canvas.scale))
-    if e.marker:
-        cv2.putText(film, e.marker, (column, row), _FONT, size, e.marker_grey, pen, cv2.LINE_AA)
-        if e.marker_boxed:
-            gap, reach = round(8 * size), round(29 * size)
-            corners = (column - gap, row - reach), (column + round(27 * size), row + gap)
-            cv2.rectangle(film, *corners, e.marker_grey, max(1, pen // 2), cv2.LINE_AA)
-    if e.note:
-        at = (min(column, round(0.8 * side)), row + round(0.05 * side))
-        thin = max(1, round(canvas.scale))
-        cv2.putText(film, e.note, at, _FONT, 0.27 * canvas.scale, e.marker_grey, thin, cv2.LINE_AA)
-
-
-def open_field(side: int, e: Exposure) -> NDArray[np.bool_]:
-    """Give what the collimator's shutters leave open, (side, side) bool."""
-    top, bottom, left, right = (round(s * side) for s in e.shutter)
-    field = np.zeros((side, side), np.bool_)
-    field[top : side - bottom, left : side - right] = True
-    return field
-
+from cxrlens.phantoms.canvas import Canvas
+from cxrlens.phantoms.defects import Damaged, Defect, described, draw_defect
+from cxrlens.phantoms.exposure import SOURCES, develop, draw_exposure, open_field
+from cxrlens.progress import Progress
 
 LABELS = ("normal", "pneumonia", "tuberculosis")
 SIDES = (64, 1024)
@@ -217,3 +136,261 @@ def draw_phantom(
         source=exposure.source,
         seed=seed,
     )
+
+
+SHARES: Mapping[str, float] = {"normal": 0.4, "pneumonia": 0.3, "tuberculosis": 0.3}
+_FOLLOW_UPS = 0.12  # share of patients with a second film
+_JPEGS = 0.4
+_BOXES = ["image", "finding", "x0", "y0", "x1", "y1"]
+_TOGETHER = 0.06  # share of the width across which lesions count as one
+_SPECK = 0.0005  # share of the film below which a group is no lesion
+_Written = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+_COLUMNS = ["image", "label", "patient", "acquisition", "source", "view", "age", "sex"]
+
+
+class _Plan(NamedTuple):
+    """One exposure to draw."""
+
+    number: int
+    label: str
+    patient: int
+    patient_seed: int
+    seed: int
+
+
+def write_phantoms(
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    side: int = 224,
+    *,
+    defects: float = 0.0,
+    copies: float = 0.0,
+    shares: Mapping[str, float] | None = None,
+    masks: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Path:
+    r"""Draw a set of phantom films into a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to write ``images/``, ``films.csv``, ``boxes.csv`` and ``truth.csv`` (and ``masks/`` with
+        ``lungs.csv`` if asked).
+    count
+        Exposures to draw, 1 or more. Copies come on top.
+    seed
+        The same seed and settings give the same files.
+    side
+        Pixels along an edge.
+    defects
+        Share of the exposures with one to two damages of `defects.KINDS`, in [0, 1].
+    copies
+        Share of the exposures of which a second, damaged file exists, in [0, 1]; both files have the
+        same ``acquisition``, and either can be the clean one.
+    shares
+        Share of each label; by default 40 % normal, 30 % pneumonia, 30 % tuberculosis.
+    masks
+        Whether to write ``masks/NAME_lungs.png`` and ``masks/NAME_lesions.png`` (0 and 255).
+    workers
+        Processes to draw with.
+    progress
+        Called with the number of exposures done and their total after each one.
+    force
+        Whether an existing folder may be replaced.
+
+    Returns
+    -------
+    Path
+        The written ``films.csv``, with the columns of a collection. ``boxes.csv`` has a box round every
+        lesion; ``truth.csv`` says for every image which damages were done to it (`defects.recalled` reads
+        them), in what order.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range or a share names no label.
+    OutputError
+        If the folder exists or cannot be written.
+
+    Examples
+    --------
+    >>> write_phantoms(Path("drawn"), 4, side=64).read_text().count("\n")
+    5
+    """
+    shares = dict(SHARES if shares is None else shares)
+    if unknown := set(shares) - set(LABELS):
+        raise ValueError(
+            f"shares name {', '.join(sorted(unknown))}: choose from {', '.join(LABELS)}"
+        )
+    if min(shares.values(), default=0) < 0 or not sum(shares.values()) > 0:
+        raise ValueError("shares must not be negative, and one must be above 0")
+    if count < 1 or workers < 1:
+        raise ValueError(f"count is {count} and workers {workers}: both must be 1 or more")
+    if not (0 <= defects <= 1 and 0 <= copies <= 1):
+        raise ValueError(f"defects is {defects} and copies {copies}: both are shares, 0 to 1")
+    folder = Path(folder)
+    refuse_filled(folder, force)
+    plans = _plans(count, seed, shares)
+    with moved_into_place(folder) as draft, explained(folder):
+        (draft / "images").mkdir(parents=True)
+        if masks:
+            (draft / "masks").mkdir()
+        rows: list[dict[str, Any]] = []
+        boxes: list[dict[str, Any]] = []
+        write = partial(_write, draft, side, defects, copies, masks)
+        for done, (written, round_lesions) in enumerate(_mapped(write, plans, workers), 1):
+            rows += written
+            boxes += round_lesions
+            if progress is not None:
+                progress(done, len(plans))
+        table = pd.DataFrame(rows)
+        table[_COLUMNS].to_csv(draft / "films.csv", index=False)
+        table.drop(columns=["view", "age", "sex"]).to_csv(draft / "truth.csv", index=False)
+        pd.DataFrame(boxes, columns=_BOXES).to_csv(draft / "boxes.csv", index=False)
+        if masks:
+            lungs = [f"masks/{Path(image).stem}_lungs.png" for image in table["image"]]
+            table[["image"]].assign(mask=lungs).to_csv(draft / "lungs.csv", index=False)
+    return folder / "films.csv"
+
+
+def _plans(count: int, seed: int, shares: Mapping[str, float]) -> list[_Plan]:
+    rng = np.random.default_rng(np.random.SeedSequence([4, seed]))
+    weights = np.array([shares.get(label, 0.0) for label in LABELS])
+    bounds = np.round(np.cumsum(weights) / weights.sum() * count).astype(int)
+    labels = np.repeat(LABELS, np.diff(bounds, prepend=0))
+    # A patient's films follow one another within a label, then all films are shuffled.
+    patients = np.arange(count)
+    second = rng.random(count) < _FOLLOW_UPS
+    for k in range(1, count):
+        if second[k] and not second[k - 1] and labels[k] == labels[k - 1]:
+            patients[k] = patients[k - 1]
+    people = rng.permutation(count)
+    seeds = rng.integers(2**31, size=(2, count))
+    return [
+        _Plan(
+            number,
+            str(labels[k]),
+            int(people[patients[k]]) + 1,
+            int(seeds[1, patients[k]]),
+            int(seeds[0, k]),
+        )
+        for number, k in enumerate(rng.permutation(count), 1)
+    ]
+
+
+def _mapped(
+    work: Callable[[_Plan], _Written], plans: list[_Plan], workers: int
+) -> Iterator[_Written]:
+    if workers == 1:
+        yield from map(work, plans)
+        return
+    # A forked child of a process in which OpenCV has threads hangs.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
+        yield from pool.map(work, plans, chunksize=max(1, min(16, len(plans) // (4 * workers))))
+
+
+def _write(
+    draft: Path, side: int, defects: float, copies: float, masks: bool, plan: _Plan
+) -> _Written:
+    """Draw one exposure and write its one or two files; return their rows and the boxes of their lesions."""
+    phantom = draw_phantom(plan.seed, plan.label, side, patient=plan.patient_seed)
+    rng = np.random.default_rng(np.random.SeedSequence([5, plan.seed]))
+    acquisition = f"P{plan.number:05d}"
+    damaged = _some_defects(rng) if rng.random() < defects else []
+    files: list[list[Defect]] = [damaged]
+    if rng.random() < copies:
+        files = [[], damaged or _some_defects(rng)]
+        if rng.random() < 0.5:
+            files.reverse()
+    rows = []
+    boxes = []
+    for copy, done in enumerate(files, 1):
+        suffix = "jpg" if rng.random() < _JPEGS else "png"
+        quality = int(rng.integers(80, 96))
+        name = f"{acquisition}_{copy}"
+        image = f"images/{name}.{suffix}"
+        film = phantom.film
+        truths: list[Damaged] = []
+        lungs, lesions = phantom.lung_mask, phantom.lesion_mask
+        for defect in done:
+            truths.append(defect.apply(film))
+            film = truths[-1].film
+            lungs, lesions = defect.follow(lungs), defect.follow(lesions)
+        _save(draft / image, film, quality)
+        if masks:
+            for what, mask in (("lungs", lungs), ("lesions", lesions)):
+                place = draft / "masks" / f"{name}_{what}.png"
+                _save(place, mask.astype(np.uint8) * 255, quality)
+        borders = next((t.borders for t in truths if any(t.borders)), (0, 0, 0, 0))
+        row: dict[str, Any] = {
+            "image": image,
+            "label": plan.label,
+            "patient": f"H{plan.patient:05d}",
+            "acquisition": acquisition,
+            "source": phantom.source,
+            "view": phantom.view,
+            "age": phantom.age,
+            "sex": phantom.sex,
+            "copy_number": copy,
+            "copies": len(files),
+            "kinds": " ".join(t.kind for t in truths),
+            "findings": " ".join(t.finding for t in truths),
+            "levels": " ".join(f"{t.level:.4g}" for t in truths),
+            "lesion_share": round(float(phantom.lesion_mask.mean()), 5),
+            "seed": plan.seed,
+            "patient_seed": plan.patient_seed,
+            "defects": described(done),
+        }
+        sides = (f"pad_{side}" for side in ("top", "bottom", "left", "right"))
+        rows.append(row | dict(zip(sides, borders, strict=True)))
+        boxes += [
+            {"image": image, "finding": plan.label, **dict(zip(_BOXES[2:], sides, strict=True))}
+            for sides in boxes_round(lesions)
+        ]
+    return rows, boxes
+
+
+def boxes_round(lesions: NDArray[np.bool_]) -> list[tuple[float, float, float, float]]:
+    """Draw a box round each group of lesions, as a radiologist would round a patch and what lies beside it.
+
+    Parameters
+    ----------
+    lesions
+        (H, W) bool.
+
+    Returns
+    -------
+    list of tuple
+        x0, y0, x1, y1 as fractions of width and height; specks at the edge of what can be seen get none.
+    """
+    height, width = lesions.shape
+    reach = max(1, round(_TOGETHER * width))
+    near = cv2.dilate(lesions.astype(np.uint8), np.ones((reach, reach), np.uint8))
+    count, groups = cv2.connectedComponents(near)
+    boxes = []
+    for group in range(1, count):
+        down, right = np.nonzero((groups == group) & lesions)
+        if len(down) >= _SPECK * lesions.size:
+            sides = (right.min(), down.min(), right.max() + 1, down.max() + 1)
+            x0, y0, x1, y1 = map(float, sides)
+            boxes.append((x0 / width, y0 / height, x1 / width, y1 / height))
+    return boxes
+
+
+def _some_defects(rng: np.random.Generator) -> list[Defect]:
+    """Draw one damage, or two of different findings."""
+    drawn = [draw_defect(rng)]
+    other = draw_defect(rng)
+    if rng.random() < 0.2 and other.finding != drawn[0].finding:
+        drawn.append(other)
+    return drawn
+
+
+def _save(path: Path, image: np.ndarray[Any, np.dtype[np.uint8]], quality: int) -> None:
+    png, jpeg = [cv2.IMWRITE_PNG_COMPRESSION, 3], [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, data = cv2.imencode(path.suffix, image, jpeg if path.suffix == ".jpg" else png)
+    path.write_bytes(data.tobytes())
