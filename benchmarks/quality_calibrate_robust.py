@@ -36,7 +36,7 @@ from cxrlens.quality.detail import (
 )
 from cxrlens.quality.exposure import DarkTone, OddRegression, odd_statistics, tone_statistics
 from cxrlens.quality.gate import SIDE, rank_thumbnail
-from cxrlens.quality.step import Regression, former
+from cxrlens.quality.step import Regression, thresholds
 from cxrlens.quality.step import settings as quality_settings
 from cxrlens.radiographs import read_radiograph, resize
 from quality_films import RAW, TRAINING, clean_films
@@ -283,7 +283,7 @@ def main() -> None:
     }
     document = {
         "settings": settings,
-        "former": former("robust"),
+        "former": thresholds("robust")["former"],
         "provenance": {
             "script": "benchmarks/quality_calibrate_robust.py",
             "date": datetime.date.today().isoformat(),

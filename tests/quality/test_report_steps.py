@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cxrlens.quality import Chain
 from cxrlens.quality.detail import QuietResponse, ResponseVariance
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share, invert
-from cxrlens.quality.step import Step, provenance, settings
+from cxrlens.quality.step import Step, settings, thresholds
 from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
@@ -25,7 +25,7 @@ def share_found(defect: str, films: list[Film]) -> float:
 
 
 def test_settings_say_where_they_come_from() -> None:
-    origin = provenance("report")
+    origin = thresholds("report")["provenance"]
     assert {"script", "date", "films", "rule", "measured_there"} <= set(origin)
     assert set(origin["measured_there"]) == set(settings("report"))
     assert settings("report")["underexposed"]["mean"] == 71

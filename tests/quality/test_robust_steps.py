@@ -22,7 +22,7 @@ from cxrlens.quality.detail import (
 )
 from cxrlens.quality.exposure import tone_statistics
 from cxrlens.quality.gate import rank_thumbnail
-from cxrlens.quality.step import Step, provenance, settings
+from cxrlens.quality.step import Step, settings, thresholds
 from cxrlens.radiographs import resize
 
 Film = NDArray[np.uint8]
@@ -47,7 +47,9 @@ def bare(films: list[Film]) -> list[Film]:
 def test_looks_for_every_defect_and_says_where_its_settings_come_from(films: list[Film]) -> None:
     assert tuple(Chain.named("robust").check(films[0]).findings) == DEFECTS
     assert set(settings("robust")) == set(DEFECTS)
-    assert {"script", "date", "films", "rule", "measured_there"} <= set(provenance("robust"))
+    assert {"script", "date", "films", "rule", "measured_there"} <= set(
+        thresholds("robust")["provenance"]
+    )
 
 
 def test_negatives_are_found_and_inverted(films: list[Film]) -> None:

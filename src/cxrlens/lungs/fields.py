@@ -154,12 +154,9 @@ class Lungs:
         top, bottom = rows[0] / side, (rows[-1] + 1) / side
         left, right = columns[0] / side, (columns[-1] + 1) / side
         room = margin * max(bottom - top, right - left)
-        return (
-            float(max(0.0, top - room)),
-            float(min(1.0, bottom + room)),
-            float(max(0.0, left - room)),
-            float(min(1.0, right + room)),
-        )
+        ends = np.clip([top - room, bottom + room, left - room, right + room], 0, 1)
+        top, bottom, left, right = ends.tolist()
+        return top, bottom, left, right
 
     def crop(self, shape: tuple[int, int], margin: float = 0.06) -> tuple[int, int, int, int]:
         """Count the pixels of the film looked at that lie outside of the lungs' box.
@@ -176,17 +173,10 @@ class Lungs:
         tuple of int
             At the top, bottom, left and right; all 0 if no lung was found.
         """
-        box = self.box(margin)
-        if box is None:
-            return 0, 0, 0, 0
         height, width = shape
-        top, bottom, left, right = box
-        return (
-            int(top * height),
-            int((1 - bottom) * height),
-            int(left * width),
-            int((1 - right) * width),
-        )
+        top, bottom, left, right = self.box(margin) or (0.0, 1.0, 0.0, 1.0)
+        above, below = int(top * height), int((1 - bottom) * height)
+        return above, below, int(left * width), int((1 - right) * width)
 
     def alone(self, film: NDArray[np.uint8], margin: float = 0.03) -> NDArray[np.uint8]:
         """Fill the film looked at, outside of its lungs, with the mean of what lies inside.
@@ -227,17 +217,15 @@ class Lungs:
         count, parts, told, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
         if count < 2:
             return mask
-        order = sorted(range(1, count), key=lambda part: -int(told[part, cv2.CC_STAT_AREA]))
-        first = order[0]
-        largest = int(told[first, cv2.CC_STAT_AREA])
-        others = largest if len(order) < 2 else int(told[order[1], cv2.CC_STAT_AREA])
-        left, wide = int(told[first, cv2.CC_STAT_LEFT]), int(told[first, cv2.CC_STAT_WIDTH])
-        side = len(mask)
-        if len(order) > 1 and others >= _WEAK * largest:
+        areas = told[1:, cv2.CC_STAT_AREA]
+        first = 1 + int(areas.argmax())
+        left, _, wide, high, largest = (int(number) for number in told[first])
+        if (areas >= _WEAK * largest).sum() > 1:
             return mask
         # One field as broad as both is both, grown together.
-        if wide > 1.15 * int(told[first, cv2.CC_STAT_HEIGHT]):
+        if wide > 1.15 * high:
             return mask
+        side = len(mask)
         gap = 0.08 * wide
         # The spine lies at the lung's inner edge, on the side where the film has more room.
         spine = left - gap if left + wide / 2 > side / 2 else left + wide + gap

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain as chain_of
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -104,15 +103,15 @@ def _columns(chain: Chain) -> list[str]:
 
 def _names(films: Sequence[Path]) -> list[str]:
     """Name the copies; names that differ in capitals alone are one name on many file systems."""
-    taken: set[str] = set()
-    names = []
+    names: dict[str, str] = {}
     for path in films:
-        stem = short_stem(path)
-        tries = chain_of([f"{stem}.png"], (f"{stem}-{n}.png" for n in count(2)))
-        name = next(one for one in tries if one.lower() not in taken)
-        taken.add(name.lower())
-        names.append(name)
-    return names
+        stem, number = short_stem(path), 1
+        name = f"{stem}.png"
+        while name.lower() in names:
+            number += 1
+            name = f"{stem}-{number}.png"
+        names[name.lower()] = name
+    return list(names.values())
 
 
 def _examined(
@@ -124,8 +123,7 @@ def _examined(
         except FilmError as error:
             return error
 
-    queue = iter(films)
-    done = 0
+    queue, done = iter(films), 0
     with ThreadPoolExecutor() as pool:
         while batch := list(islice(queue, _AHEAD)):
             for path, outcome in zip(batch, pool.map(examine, batch), strict=True):

@@ -27,8 +27,8 @@ from cxrlens.quality.step import (
     LungStep,
     Regression,
     Step,
-    former,
     settings,
+    thresholds,
 )
 from cxrlens.quality.text import PrintedLines
 from cxrlens.radiographs.grey import resize
@@ -180,7 +180,9 @@ class Chain:
             # The gate was a template once, and had a part: models that were trained then go on.
             if isinstance(gate, ChestGate):
                 of_then = {"mean": gate.mean, "components": gate.components}
-                settings.append(["ChestTemplate", of_then | former(self.name)[gate.defect]])
+                settings.append(
+                    ["ChestTemplate", of_then | thresholds(self.name)["former"][gate.defect]]
+                )
         told: list[object] = [_REVISION, LOOKING_SIDE, self.side, settings]
         if self.lungs != "none":
             told += [self.lungs, network_digest()]
@@ -209,6 +211,13 @@ class Chain:
         Examination
             With (side, side) uint8 pixels; without any repair they are `resize(film, side)`, or what
             `lungs` asks for. The findings of a chain without steps are those of `ONLOOKER`.
+
+        Examples
+        --------
+        >>> dark = np.full((300, 200), 40, np.uint8)
+        >>> examination = Chain.named("report", steps=("underexposed",)).examine(dark)
+        >>> examination.findings["underexposed"].present, examination.repairs
+        (True, ('equalise',))
         """
         examination, _ = self._examined(film)
         if self.steps:

@@ -101,30 +101,24 @@ class Examination:
 
 
 @functools.cache
-def _document(chain: str) -> dict[str, Any]:
-    text = (
-        files("cxrlens.quality").joinpath("thresholds", f"{chain}.json").read_text(encoding="utf-8")
-    )
-    document: dict[str, Any] = json.loads(text)
+def thresholds(chain: str) -> dict[str, Any]:
+    """Read ``thresholds/CHAIN.json``.
+
+    Returns
+    -------
+    dict
+        ``settings``: defect -> field -> value. ``provenance``: what they were calibrated on, when, and how
+        well they did there. ``former``: what replaced steps had that the chain's version was made of.
+    """
+    path = files("cxrlens.quality").joinpath("thresholds", f"{chain}.json")
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return document
 
 
 def settings(chain: str) -> dict[str, dict[str, Any]]:
     """Return the settings of a chain: defect -> field -> value."""
-    chosen: dict[str, dict[str, Any]] = _document(chain)["settings"]
+    chosen: dict[str, dict[str, Any]] = thresholds(chain)["settings"]
     return chosen
-
-
-def former(chain: str) -> dict[str, dict[str, Any]]:
-    """Return what replaced steps of a chain had that its version was made of: defect -> field -> value."""
-    kept: dict[str, dict[str, Any]] = _document(chain).get("former", {})
-    return kept
-
-
-def provenance(chain: str) -> dict[str, Any]:
-    """Return what the settings of a chain were calibrated on, when, and how well they did there."""
-    origin: dict[str, Any] = _document(chain)["provenance"]
-    return origin
 
 
 class Step(Protocol):

@@ -94,11 +94,8 @@ def read_pixel_tags(film: Dataset, name: str, form: CodedForm | None) -> PixelTa
     rows, columns = whole(film, "Rows"), whole(film, "Columns")
     if form:
         rows, columns = rows or form.height, columns or form.width
-    for keyword, value in (("Rows", rows), ("Columns", columns)):
-        if value is None:
-            raise _lacks(name, keyword)
-    assert rows is not None
-    assert columns is not None
+    if rows is None or columns is None:
+        raise _lacks(name, "Rows" if rows is None else "Columns")
     photometric = str(film.get("PhotometricInterpretation") or "").strip().upper()
     samples = _samples(film, name, photometric, form)
     photometric = photometric or _photometric(film, name, samples, form)
@@ -110,17 +107,11 @@ def read_pixel_tags(film: Dataset, name: str, form: CodedForm | None) -> PixelTa
     container = _container(film, name, rows * columns * samples, form)
     bits, shift = _place(film, name, container, form)
     coded = min(bits, form.precision if form else container)
+    signed = _is_signed(film, name, samples, container, form)
+    planar = whole(film, "PlanarConfiguration")
+    planar = planar if planar in (0, 1) else None
     return PixelTags(
-        rows,
-        columns,
-        samples,
-        photometric,
-        planar if (planar := whole(film, "PlanarConfiguration")) in (0, 1) else None,
-        container,
-        bits,
-        coded,
-        shift,
-        _is_signed(film, name, samples, container, form),
+        rows, columns, samples, photometric, planar, container, bits, coded, shift, signed
     )
 
 
@@ -139,15 +130,12 @@ def _lacks(name: str, keyword: str) -> FilmError:
 
 def _samples(film: Dataset, name: str, photometric: str, form: CodedForm | None) -> int:
     samples = whole(film, "SamplesPerPixel")
-    if samples is None:
-        if form:
-            samples = form.samples
-        elif photometric in _GREY:
-            samples = 1
-        elif photometric in _COLOUR:
-            samples = 3
-        else:
+    if samples is None and form:
+        samples = form.samples
+    elif samples is None:
+        if photometric not in (*_GREY, *_COLOUR):
             raise _lacks(name, "SamplesPerPixel")
+        samples = 1 if photometric in _GREY else 3
     if samples not in (1, 3):
         raise FilmError(
             f"{name} is a DICOM film of {samples} samples per pixel (SamplesPerPixel): 1 and 3 are read"
@@ -185,10 +173,9 @@ def _container(film: Dataset, name: str, count: int, form: CodedForm | None) -> 
     else:
         sizes = {(count * bits + 7) // 8: bits for bits in (1, 8, 16)}
         length = len(film.PixelData)
-        found = sizes.get(length) or sizes.get(length - 1)
-        if found is None:
+        allocated = sizes.get(length) or sizes.get(length - 1, 0)
+        if not allocated:
             raise _lacks(name, "BitsAllocated")
-        allocated = found
     if allocated > 16:
         raise FilmError(f"{name} is a DICOM film of more than 16 bits: export it with 16 or fewer")
     if allocated not in (1, 8, 16):

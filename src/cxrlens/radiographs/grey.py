@@ -145,6 +145,11 @@ def resize(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     ------
     ValueError
         If the film is not a grey (H, W) array, or `side` is not positive.
+
+    Examples
+    --------
+    >>> resize(np.array([[0, 100], [100, 200]], np.uint8), 1)
+    array([[100]], dtype=uint8)
     """
     if film.ndim != 2 or film.size == 0:
         raise ValueError(f"a film is a grey array of height and width, not of shape {film.shape}")

@@ -90,14 +90,9 @@ def coded_form(stream: bytes) -> CodedForm | None:
     if stream.startswith(_J2K_START, max(start, 0)) and len(stream) >= start + 43:
         right, bottom, left, top = struct.unpack_from(">4I", stream, start + 8)
         samples, depth = struct.unpack_from(">HB", stream, start + 40)
-        return CodedForm(
-            right - left,
-            bottom - top,
-            samples,
-            (depth & 0x7F) + 1,
-            signed=bool(depth & 0x80),
-            is_wavelet=True,
-        )
+        width, height, precision = right - left, bottom - top, (depth & 0x7F) + 1
+        signed = bool(depth & 0x80)
+        return CodedForm(width, height, samples, precision, signed, is_wavelet=True)
     for marker, body, _ in segments(stream):
         if marker in _START_OF_FRAME and len(body) >= 6:
             precision, height, width, samples = struct.unpack_from(">BHHB", body)
@@ -129,9 +124,8 @@ def bare_lossless_jpeg(stream: bytes, samples: int, bits_allocated: int) -> byte
     for marker, body, end in segments(stream):
         if marker == _SOF_LOSSLESS:
             frames += 1
-            if len(body) != 6 + 3 * samples or body[5] != samples:
-                return None
-            if not 2 <= body[0] <= bits_allocated:
+            is_fit = len(body) == 6 + 3 * samples and body[5] == samples
+            if not is_fit or not 2 <= body[0] <= bits_allocated:
                 return None
         elif marker == _DHT:
             if not _huffman_tables_are_sound(body):
@@ -154,9 +148,8 @@ def _huffman_tables_are_sound(body: bytes) -> bool:
         counts = body[1:17]
         values = body[17 : 17 + sum(counts)]
         codes = sum(count << (16 - length) for length, count in enumerate(counts, start=1))
-        if len(counts) < 16 or len(values) < sum(counts) or body[0] > 3 or codes > 1 << 16:
-            return False
-        if max(values, default=0) > 16:
+        is_whole = len(counts) == 16 and len(values) == sum(counts)
+        if not is_whole or body[0] > 3 or codes > 1 << 16 or max(values, default=0) > 16:
             return False
         body = body[17 + len(values) :]
     return True
