@@ -41,7 +41,7 @@ from cxrlens.evaluation.comparison import read_entries
 from cxrlens.evaluation.metrics import read_metrics
 from cxrlens.files import write_text
 from cxrlens.pacs.spool import Spool
-from cxrlens.pacs.worker import Trials
+from cxrlens.pacs.worker import CrashCounts
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
@@ -242,13 +242,13 @@ def _study(study: Path) -> None:
 
 
 def _spool(spool: Path) -> None:
-    with Spool(spool) as opened:
+    with contextlib.closing(Spool(spool)) as opened:
         key = opened.parcels()[0].name
         opened.counts(), opened.receipt(key), opened.films(10)
         opened.delivered(key, {"sent": "now"})
         opened.receipt(key)
-    trials = Trials(spool)
-    trials.suspects(), trials.begin(["a"]), trials.end(["a"])
+    crashes = CrashCounts(spool)
+    crashes.suspects(), crashes.begin(["a"]), crashes.end(["a"])
 
 
 def _resealed(path: Path) -> None:

@@ -169,8 +169,9 @@ def read_form(data: bytes, folder: Path) -> None:
     """Read a multipart form as the server does."""
     import asyncio
 
-    from cxrlens.serving.limits import Limits
-    from cxrlens.serving.upload import UploadError, read_upload
+    from starlette.exceptions import HTTPException
+
+    from cxrlens.serving.limits import Limits, read_upload
 
     async def stream() -> Any:
         for start in range(0, len(data), 700):
@@ -181,7 +182,7 @@ def read_form(data: bytes, folder: Path) -> None:
         asyncio.run(
             read_upload("multipart/form-data; boundary=b", stream(), Limits(), lambda count: None)
         )
-    except UploadError as error:
+    except HTTPException as error:
         raise CxrlensError(str(error)) from error
 
 
@@ -216,11 +217,11 @@ _port: list[int] = []
 def _node(folder: Path) -> int:
     """Start a node's receiver in this process once; give its port."""
     if not _port:
-        from cxrlens.pacs.log import open_journal
+        from cxrlens.pacs.node import open_log
         from cxrlens.pacs.receiver import Receiver
         from cxrlens.pacs.spool import Spool
 
-        open_journal()
+        open_log()
         receiver = Receiver(Spool(folder / "spool", 0), "CXRLENS", ["TESTER"], lambda: None)
         _port.append(receiver.start("127.0.0.1", 0))
     return _port[0]

@@ -7,7 +7,7 @@ import resource
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pydicom
@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from cxrlens.cli import app
 from cxrlens.errors import CxrlensError
-from cxrlens.pacs.courier import Courier, Patience, StoreNode, StowServer
+from cxrlens.pacs.courier import Backoff, Courier, StoreNode, StowServer
 from cxrlens.pacs.header import ModelIdentity
-from cxrlens.pacs.log import plain
 from cxrlens.pacs.node import identify
 from cxrlens.pacs.receiver import Receiver, checked_aet
 from cxrlens.pacs.spool import Spool, key_of
@@ -31,7 +30,7 @@ from .dicom_peers import Archive, calling, send
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    with Spool(tmp_path / "spool", reserve=0) as spool:
+    with closing(Spool(tmp_path / "spool", reserve=0)) as spool:
         yield spool
 
 
@@ -280,14 +279,14 @@ def test_a_node_that_refuses_us_is_asked_again_until_it_takes_everything(spool: 
 
 
 def test_waits_double_and_end() -> None:
-    patience = Patience(5, longest=300)
-    waits = [patience.failed("film")[1] for _ in range(9)]
+    backoff = Backoff(5, longest=300)
+    waits = [backoff.failed("film") for _ in range(9)]
     assert waits == [5, 10, 20, 40, 80, 160, 300, 300, 300]
-    assert not patience.is_due("film")
-    assert patience.is_due("another")
-    patience.succeeded("film")
-    assert patience.is_due("film")
-    assert patience.failures("film") == 0
+    assert not backoff.is_due("film")
+    assert backoff.is_due("another")
+    backoff.succeeded("film")
+    assert backoff.is_due("film")
+    assert backoff.failures("film") == 0
 
 
 # what a user can get wrong
@@ -331,4 +330,3 @@ def test_ae_titles_are_checked() -> None:
     for title in ("", "SEVENTEEN_LETTERS", "A\\B", "PÄCS", "A\nB"):
         with pytest.raises(CxrlensError, match="is no AE title"):
             checked_aet(title)
-    assert plain("A\nERROR forged") == "A?ERROR forged"

@@ -101,6 +101,7 @@ def test_a_film_comes_back_with_picture_and_report_by_a_rule(small_run, tmp_path
         }
 
 
+@pytest.mark.slow
 def test_a_resend_is_the_same_instance(small_run, tmp_path: Path) -> None:
     port = free_port()
     with (
@@ -118,6 +119,7 @@ def test_a_resend_is_the_same_instance(small_run, tmp_path: Path) -> None:
         assert json.loads(receipt.read_text())["made"] == first["made"]
 
 
+@pytest.mark.slow
 def test_results_of_a_bundle_go_out_by_stow(small_bundle: Path, tmp_path: Path) -> None:
     port = free_port()
     with Orthanc(tmp_path / "orthanc", port) as orthanc:
@@ -128,6 +130,7 @@ def test_results_of_a_bundle_go_out_by_stow(small_bundle: Path, tmp_path: Path) 
             as_expected(orthanc, films=1)
 
 
+@pytest.mark.slow
 def test_results_wait_while_orthanc_is_away(small_run, tmp_path: Path) -> None:
     port = free_port()
     orthanc = Orthanc(tmp_path / "orthanc", port).start()

@@ -26,6 +26,8 @@ from cxrlens.pacs.results import (
     side_by_side,
     structured_report,
 )
+from cxrlens.prediction import Prediction
+from cxrlens.quality.step import Examination, Finding
 
 from .dicom_film import CR, film_dataset, pixels_of, write_film
 
@@ -48,9 +50,12 @@ HEADERS = {
 }
 
 
-def result_of(path: Path, **said) -> Result:
-    words = {"predicted": "pneumonia", "probabilities": SHARES, "findings": FINDINGS} | said
-    return Result(read_header(path), MODEL, MADE, **words)
+def result_of(path: Path, film=None) -> Result:
+    film = pixels_of(0) if film is None else film
+    findings = {name: Finding(found, float(found)) for name, found in FINDINGS.items()}
+    examination = Examination(film, findings)
+    said = Prediction("film", "pneumonia", SHARES, examination, film=film)
+    return Result(read_header(path), MODEL, MADE, said)
 
 
 def heat_of(film) -> HeatMap:
@@ -64,14 +69,12 @@ def dataset(data: bytes) -> pydicom.FileDataset:
 
 
 def both(path: Path) -> dict[str, bytes]:
-    film = pixels_of(0)
     result = result_of(path)
+    unsuitable = Result(read_header(path), MODEL, MADE, remark="Not predicted.")
     return {
-        "capture": secondary_capture(result, film, heat_of(film)),
+        "capture": secondary_capture(result, heat_of(pixels_of(0))),
         "report": structured_report(result),
-        "not predicted": structured_report(
-            result_of(path, predicted="", probabilities={}, findings={}, remark="Not predicted.")
-        ),
+        "not predicted": structured_report(unsuitable),
     }
 
 
@@ -149,7 +152,8 @@ def test_a_report_says_what_the_model_said(tmp_path: Path) -> None:
 
 def test_a_capture_shows_film_and_map_below_its_words(tmp_path: Path) -> None:
     film = pixels_of(1, 64)
-    shown = dataset(secondary_capture(result_of(write_film(tmp_path, 1)), film, heat_of(film)))
+    result = result_of(write_film(tmp_path, 1), film)
+    shown = dataset(secondary_capture(result, heat_of(film)))
     picture = shown.pixel_array
     assert picture.shape[1] == 2 * SHORTEST
     top = picture.shape[0] - SHORTEST

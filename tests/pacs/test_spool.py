@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.pacs.spool import Spool, SpoolFullError, key_of
-from cxrlens.pacs.worker import ENDS, Trials
+from cxrlens.pacs.spool import Spool, key_of
+from cxrlens.pacs.worker import ENDS, CrashCounts
 
 LIFE = Path(__file__).with_name("dicom_life.py")
 KEY = key_of("1.2.3")
@@ -49,6 +50,7 @@ def survives(root: Path, moment: int) -> int:
     return ended
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     moments = range(1, 81)
     with ThreadPoolExecutor(2) as pool:
@@ -60,7 +62,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_doubles_nothing(tmp_path: Path) 
 
 
 def test_one_spool_is_one_node_s(tmp_path: Path) -> None:
-    with Spool(tmp_path), pytest.raises(OutputError, match="in use by another node"):
+    with closing(Spool(tmp_path)), pytest.raises(OutputError, match="in use by another node"):
         Spool(tmp_path)
     Spool(tmp_path).close()
 
@@ -86,7 +88,7 @@ def test_the_rooms_of_a_spool_are_its_owner_s_whatever_they_were(tmp_path: Path)
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    with Spool(tmp_path, reserve=0) as spool:
+    with closing(Spool(tmp_path, reserve=0)) as spool:
         yield spool
 
 
@@ -99,8 +101,8 @@ def test_a_film_that_comes_twice_waits_once(spool: Spool, tmp_path: Path) -> Non
 
 
 def test_a_film_without_room_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    no_room = pytest.raises(SpoolFullError, match="no room for another film")
-    with Spool(tmp_path, reserve=2**60) as spool, no_room:
+    no_room = pytest.raises(OutputError, match="no room for another film")
+    with closing(Spool(tmp_path, reserve=2**60)) as spool, no_room:
         spool.receive(KEY, b"film")
     assert not list((tmp_path / "incoming").iterdir())
     assert not list((tmp_path / "waiting").iterdir())
@@ -128,7 +130,7 @@ def test_a_failure_has_its_sentence_beside_it_and_is_forgotten_when_it_succeeds(
     tmp_path: Path,
 ) -> None:
     spool.receive(KEY, b"film")
-    spool.fail(KEY, "the film is a CT slice")
+    spool.put_aside(*spool.films(1), "the film is a CT slice")
     assert places_of(tmp_path) == {"failed"}
     assert (tmp_path / "failed" / f"{KEY}.txt").read_text() == "the film is a CT slice\n"
     assert spool.counts() == {"waiting": 0, "results": 0, "failed": 1}
@@ -148,16 +150,18 @@ def test_receipts_are_forgotten_after_their_time(spool: Spool, tmp_path: Path) -
 
 
 def test_a_film_that_ends_the_program_is_given_up_in_the_end(tmp_path: Path) -> None:
-    Trials(tmp_path).begin(["bad", "good"])  # and the program ends: one of both may have done it
-    assert Trials(tmp_path).suspects() == {"bad", "good"}
+    CrashCounts(tmp_path).begin(
+        ["bad", "good"]
+    )  # and the program ends: one of both may have done it
+    assert CrashCounts(tmp_path).suspects() == {"bad", "good"}
     for _ in range(ENDS):
-        trials = Trials(tmp_path)
-        assert not trials.is_hopeless("bad")
-        trials.begin(["good"])
-        trials.end(["good"])
-        trials.begin(["bad"])
-    trials = Trials(tmp_path)
-    assert trials.is_hopeless("bad")
-    trials.begin(["bad"])
-    trials.end(["bad"])
-    assert Trials(tmp_path).suspects() == set()
+        crashes = CrashCounts(tmp_path)
+        assert not crashes.is_hopeless("bad")
+        crashes.begin(["good"])
+        crashes.end(["good"])
+        crashes.begin(["bad"])
+    crashes = CrashCounts(tmp_path)
+    assert crashes.is_hopeless("bad")
+    crashes.begin(["bad"])
+    crashes.end(["bad"])
+    assert CrashCounts(tmp_path).suspects() == set()

@@ -15,11 +15,10 @@ from typer.testing import CliRunner
 from cxrlens.cli import app
 from cxrlens.cli.say import NOTICE
 from cxrlens.pacs import receiver
-from cxrlens.pacs import receiver as transport
 from cxrlens.pacs.courier import StoreNode
 from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.spool import Spool, key_of
-from cxrlens.serving import server as tls
+from cxrlens.serving import door as tls
 from tests.serving.certificate import certificate
 
 from .dicom_film import CR, DX, NAME, film_dataset
@@ -32,7 +31,7 @@ SUCCESS, DUPLICATE, MISMATCH = 0x0000, 0x0111, 0xA900
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    with Spool(tmp_path / "spool", reserve=0) as spool:
+    with contextlib.closing(Spool(tmp_path / "spool", reserve=0)) as spool:
         yield spool
 
 
@@ -76,7 +75,7 @@ def echo(port: int, context: ssl.SSLContext | None = None) -> int:
 def test_silent_callers_block_nobody_and_are_hung_up_on(
     spool: Spool, silent: Callable[[int], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "UNKNOWN_CALLERS", 20)
+    monkeypatch.setattr(receiver, "UNKNOWN_CALLERS", 20)
     with receiving(spool) as port:
         lines = [silent(port) for _ in range(24)]
         assert echo(port) == SUCCESS
@@ -87,8 +86,7 @@ def test_silent_callers_block_nobody_and_are_hung_up_on(
 def test_a_request_for_an_association_has_its_time(
     spool: Spool, silent: Callable[[int], socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (transport, receiver):
-        monkeypatch.setattr(module, "UNKNOWN_SECONDS", 0.5)
+    monkeypatch.setattr(receiver, "UNKNOWN_SECONDS", 0.5)
     with receiving(spool) as port:
         mute, trickling = silent(port), silent(port)
         start = time.monotonic()
@@ -121,7 +119,7 @@ def test_a_pdu_larger_than_agreed_is_not_taken_in(
 
 
 def test_a_film_without_end_is_cut_off(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST", 20_000)
+    monkeypatch.setattr(receiver, "LARGEST", 20_000)
     large = film_dataset(1, PixelData=bytes(40_000))
     with receiving(spool) as port, calling(port) as association:
         assert "Status" not in association.send_c_store(large)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -121,7 +122,7 @@ def test_a_cache_of_the_first_layout_is_used(first: Path) -> None:
 def test_a_spool_of_the_first_layout_is_taken_up(first: Path) -> None:
     from cxrlens.pacs.spool import Spool
 
-    with Spool(first / "spool") as spool:
+    with closing(Spool(first / "spool")) as spool:
         counts = spool.counts()
     assert (counts["waiting"], counts["results"]) == (1, 1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from cxrlens.serving.limits import Server
+from cxrlens.serving.serve import Server
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def live(app: FastAPI, *tls: Path) -> Iterator[str]:
     """Serve an application on a free port of this machine; give its address. `tls`: certificate, key."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
-    server = Server(app, bound, app.state.service.limits, *tls)
+    server = Server(app, bound, app.state.engine.limits, *tls)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

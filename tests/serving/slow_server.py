@@ -7,10 +7,10 @@ import sys
 import time
 from typing import Any
 
-from cxrlens.serving import work as service
-from cxrlens.serving.server import serve
+from cxrlens.serving import work
+from cxrlens.serving.serve import serve
 
-decode = service.decode_film_apart
+decode = work.decode_film_apart
 
 
 def slowly(data: bytes, *rest: Any) -> Any:
@@ -20,5 +20,5 @@ def slowly(data: bytes, *rest: Any) -> Any:
 
 
 if __name__ == "__main__":
-    service.decode_film_apart = slowly
+    work.decode_film_apart = slowly
     serve(sys.argv[1], port=0)

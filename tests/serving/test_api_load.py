@@ -1,5 +1,6 @@
 """Many clients at once, clients that hang up, uploads without end: against a real server."""
 
+import asyncio
 import dataclasses
 import http.client
 import resource
@@ -20,10 +21,11 @@ from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
+from cxrlens.progress import Progress
 from cxrlens.serving.api import create_app
-from cxrlens.serving.jobs import Jobs, Progress
+from cxrlens.serving.jobs import Jobs
 from cxrlens.serving.limits import LEAST_MEMORY, BusyError, Limits, Places
-from cxrlens.serving.work import Batcher, Service, to_show
+from cxrlens.serving.work import Batcher, Engine, to_show
 from tests.serving.live_server import live, port_of
 
 
@@ -49,7 +51,7 @@ def held(
 
     def waiting(films: list[NDArray[np.uint8]]) -> Iterator[Prediction | FilmError]:
         sizes.append(len(films))
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return real(films)
 
     monkeypatch.setattr(predictor, "predict_many", waiting)
@@ -62,7 +64,7 @@ def test_films_that_wait_go_together(
 ) -> None:
     predictor, go_on, sizes = held
     app = create_app(predictor, card, Limits(batch=4))
-    service: Service = app.state.service
+    engine: Engine = app.state.engine
     with live(app) as address, ThreadPoolExecutor(7) as pool:
         first = pool.submit(httpx.post, f"{address}/predict", files={"film": film}, timeout=30)
         until(lambda: sizes == [1])
@@ -70,7 +72,7 @@ def test_films_that_wait_go_together(
             pool.submit(httpx.post, f"{address}/predict", files={"film": film}, timeout=30)
             for _ in range(6)
         ]
-        until(lambda: service.places.taken == 7 and service.waiting == 6)
+        until(lambda: engine.places.taken == 7 and engine.batcher.waiting == 6)
         go_on.set()
         answers = [one.result() for one in (first, *rest)]
     assert sizes == [1, 4, 2]
@@ -85,12 +87,16 @@ def test_beyond_the_queue_one_is_told_when_to_come_again(
     limits = Limits(queue=8)
     app = create_app(predictor, card, limits)
     body, kind = multipart(film)
-    with live(app) as address, ThreadPoolExecutor(60) as pool:
+    # One client for all: making two hundred takes longer than what is tested.
+    with (
+        live(app) as address,
+        httpx.Client(timeout=60, limits=httpx.Limits(max_connections=60)) as client,
+        ThreadPoolExecutor(60) as pool,
+    ):
 
         def ask(_: int) -> httpx.Response:
-            return httpx.post(
-                f"{address}/predict", content=body, headers={"content-type": kind}, timeout=60
-            )
+            head = {"content-type": kind}
+            return client.post(f"{address}/predict", content=body, headers=head)
 
         asked = [pool.submit(ask, number) for number in range(200)]
         until(lambda: sum(one.done() for one in asked) >= 200 - 8, 60)
@@ -103,7 +109,7 @@ def test_beyond_the_queue_one_is_told_when_to_come_again(
         busy = next(answer for answer in answers if answer.status_code == 503)
         assert int(busy.headers["retry-after"]) >= 1
         assert ask(0).status_code == 200  # every place is free again
-        assert app.state.service.places.taken == 0
+        assert app.state.engine.places.taken == 0
 
 
 def test_a_client_that_hangs_up_frees_its_place(
@@ -111,7 +117,7 @@ def test_a_client_that_hangs_up_frees_its_place(
 ) -> None:
     predictor, go_on, sizes = held
     app = create_app(predictor, card)
-    service: Service = app.state.service
+    engine: Engine = app.state.engine
     body, kind = multipart(film)
     with live(app) as address:
 
@@ -127,12 +133,12 @@ def test_a_client_that_hangs_up_frees_its_place(
         worked_on = ask(body)
         until(lambda: sizes == [1])
         waits = ask(body)
-        until(lambda: service.waiting == 1)
+        until(lambda: engine.batcher.waiting == 1)
         half_way = ask(body[:50])
-        until(lambda: service.places.taken == 3)
+        until(lambda: engine.places.taken == 3)
         for line in (worked_on, waits, half_way):
             line.close()
-        until(lambda: service.places.taken == 0)
+        until(lambda: engine.places.taken == 0)
         go_on.set()
         assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
         assert 'status="499"} 3.0' in httpx.get(f"{address}/metrics").text
@@ -199,13 +205,18 @@ def test_a_fault_in_the_network_reaches_those_who_wait_and_no_others() -> None:
             raise ZeroDivisionError
         return [FilmError("no film") for _ in films]
 
-    batcher = Batcher(predict)
-    broken = batcher.submit(np.zeros((1, 1), np.uint8))
-    with pytest.raises(ZeroDivisionError):
-        broken.result(5)
-    with pytest.raises(FilmError):
-        batcher.submit(np.zeros((2, 2), np.uint8)).result(5)
-    batcher.close()
+    async def asked() -> list[Prediction | BaseException]:
+        batcher = Batcher(predict)
+        films = (np.zeros((side, side), np.uint8) for side in (1, 2))
+        answers = [
+            await asyncio.gather(batcher.predict(film), return_exceptions=True) for film in films
+        ]
+        batcher.close()
+        return [answer for (answer,) in answers]
+
+    broken, other = asyncio.run(asked())
+    assert isinstance(broken, ZeroDivisionError)
+    assert isinstance(other, FilmError)
 
 
 def test_places_are_counted() -> None:
@@ -215,7 +226,6 @@ def test_places_are_counted() -> None:
     with places.hold(1) as more:
         more(2)
         assert places.taken == 3
-        assert places.is_full
         with pytest.raises(BusyError):
             more(1)
         with places.hold(1, beyond=True):
@@ -237,8 +247,8 @@ def test_uploads_beyond_the_memory_are_turned_away_as_their_bytes_arrive(
     predictor: Predictor, card: ModelCard, film: bytes
 ) -> None:
     app = create_app(predictor, card, Limits(upload_seconds=2))
-    service: Service = app.state.service
-    service.uploads.count = 100_000
+    engine: Engine = app.state.engine
+    engine.uploads.count = 100_000
     body, kind = multipart(bytes(60_000))
     with live(app) as address:
 
@@ -252,17 +262,17 @@ def test_uploads_beyond_the_memory_are_turned_away_as_their_bytes_arrive(
             return line
 
         slow = begun(len(body))
-        until(lambda: service.uploads.taken > 50_000)
+        until(lambda: engine.uploads.taken > 50_000)
         refused = begun(len(body)).getresponse()
         assert refused.status == 503
         assert int(refused.headers["retry-after"]) >= 1
         slow.close()  # hung up
-        until(lambda: service.uploads.taken == 0)
+        until(lambda: engine.uploads.taken == 0)
         late = begun(len(body))
         assert late.getresponse().status == 408
         assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
         assert httpx.post(f"{address}/predict", files={"film": b"none"}).status_code == 422
-        assert (service.uploads.taken, service.decoded.taken) == (0, 0)
+        assert (engine.uploads.taken, engine.decoded.taken) == (0, 0)
         assert 'cxrlens_held_bytes{share="uploads"} 0.0' in httpx.get(f"{address}/metrics").text
 
 
@@ -271,8 +281,8 @@ def test_a_film_is_decoded_when_there_is_room_for_it(
 ) -> None:
     predictor, go_on, sizes = held
     app = create_app(predictor, card)
-    service: Service = app.state.service
-    service.decoded.count = 1
+    engine: Engine = app.state.engine
+    engine.decoded.count = 1
     with live(app) as address, ThreadPoolExecutor(2) as pool:
 
         def ask() -> int:
@@ -281,13 +291,13 @@ def test_a_film_is_decoded_when_there_is_room_for_it(
         first = pool.submit(ask)
         until(lambda: sizes == [1])
         second = pool.submit(ask)
-        until(lambda: service.places.taken == 2)
+        until(lambda: engine.places.taken == 2)
         time.sleep(0.1)
-        assert (service.waiting, service.decoded.taken) == (0, 64 * 64)
+        assert (engine.batcher.waiting, engine.decoded.taken) == (0, 64 * 64)
         go_on.set()
         assert (first.result(), second.result()) == (200, 200)
     assert sizes == [1, 1]
-    assert service.decoded.taken == 0
+    assert engine.decoded.taken == 0
 
 
 def test_a_film_that_nobody_waits_for_is_let_go() -> None:
@@ -297,23 +307,32 @@ def test_a_film_that_nobody_waits_for_is_let_go() -> None:
         assert go_on.wait(10)
         return [FilmError("no film") for _ in films]
 
-    batcher = Batcher(predict)
-    films = [np.zeros((2, 2), np.uint8) for _ in range(2)]
-    gone = [weakref.ref(film) for film in films]
-    futures = [batcher.submit(films[0])]
-    until(lambda: batcher.waiting == 0)
-    futures.append(batcher.submit(films[1]))
-    del films
-    futures[1].cancel()
-    assert gone[1]() is None
-    go_on.set()
-    with pytest.raises(FilmError):
-        futures[0].result(5)
-    until(lambda: gone[0]() is None)
-    batcher.close()
+    async def asked() -> None:
+        batcher = Batcher(predict)
+        films = [np.zeros((2, 2), np.uint8) for _ in range(2)]
+        gone = [weakref.ref(film) for film in films]
+        first = asyncio.create_task(batcher.predict(films[0]))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(batcher.predict(films[1]))
+        await asyncio.sleep(0.05)
+        assert batcher.waiting == 1
+        del films
+        second.cancel()
+        await asyncio.wait([second])
+        assert gone[1]() is None
+        go_on.set()
+        with pytest.raises(FilmError):
+            await first
+        await asyncio.sleep(0.05)
+        assert gone[0]() is None
+        batcher.close()
+
+    asyncio.run(asked())
 
 
-def test_the_oldest_maps_make_room_for_newer_ones(predictor: Predictor, film: bytes) -> None:
+def test_the_oldest_maps_make_room_for_newer_ones(
+    predictor: Predictor, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = cv2.imdecode(np.frombuffer(film, np.uint8), cv2.IMREAD_GRAYSCALE)
     prediction = predictor.predict(np.asarray(pixels, np.uint8))
 
@@ -321,15 +340,16 @@ def test_the_oldest_maps_make_room_for_newer_ones(predictor: Predictor, film: by
         shown = np.zeros((2048, 2048), np.uint8)
         return HeatMap(shown.astype(np.float32), shown, method, target)
 
+    monkeypatch.setattr(Prediction, "explain", explain)
     limits = Limits(film_bytes=2**20, memory=LEAST_MEMORY)
-    jobs = Jobs(explain, limits)
+    jobs = Jobs(limits)
     made = [jobs.start(prediction, "slow", "normal") for _ in range(3)]
     until(lambda: made[-1].status == "done" and not any(job.open for job in made))
     assert [job.status for job in made] == ["failed", "failed", "done"]
     assert "made room for newer ones" in str(made[0].error)
     assert 0 < jobs.kept <= limits.kept_bytes
     assert {job.prediction for job in made} == {None}  # nor the film that came
-    assert made[-1].probabilities == prediction.probabilities
+    assert made[-1].said["probabilities"] == prediction.probabilities
     jobs.close()
 
 
@@ -345,12 +365,12 @@ def test_large_films_are_explained_at_the_size_of_a_screen(predictor: Predictor)
 
 @pytest.fixture
 def stepping(
-    predictor: Predictor, film: bytes
-) -> tuple[Callable[[Limits], Jobs], Prediction, threading.Semaphore]:
-    """Jobs whose explanation takes ten steps, one for each release of the semaphore."""
+    predictor: Predictor, film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Prediction, threading.Semaphore]:
+    """A prediction whose explanation takes ten steps, one for each release of the semaphore."""
     pixels = cv2.imdecode(np.frombuffer(film, np.uint8), cv2.IMREAD_GRAYSCALE)
     prediction = predictor.predict(np.asarray(pixels, np.uint8))
-    steps = threading.Semaphore(0)
+    steps, real = threading.Semaphore(0), Prediction.explain
 
     def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
         for done in range(10):
@@ -358,16 +378,17 @@ def stepping(
             if method == "impossible":
                 raise CxrlensError("this model has no maps")
             progress(done + 1, 10)
-        return prediction.explain("gradcam", target)
+        return real(prediction, "gradcam", target)
 
-    return (lambda limits: Jobs(explain, limits)), prediction, steps
+    monkeypatch.setattr(Prediction, "explain", explain)
+    return prediction, steps
 
 
 def test_a_job_tells_how_far_it_is_and_ends(
-    stepping: tuple[Callable[[Limits], Jobs], Prediction, threading.Semaphore],
+    stepping: tuple[Prediction, threading.Semaphore],
 ) -> None:
-    make, prediction, steps = stepping
-    jobs = make(Limits(jobs=2))
+    prediction, steps = stepping
+    jobs = Jobs(Limits(jobs=2))
     job = jobs.start(prediction, "slow", "normal")
     steps.release(3)
     until(lambda: job.done == 3)
@@ -385,10 +406,10 @@ def test_a_job_tells_how_far_it_is_and_ends(
 
 
 def test_a_job_is_given_up_when_asked_or_forgotten(
-    stepping: tuple[Callable[[Limits], Jobs], Prediction, threading.Semaphore],
+    stepping: tuple[Prediction, threading.Semaphore],
 ) -> None:
-    make, prediction, steps = stepping
-    jobs = make(Limits(job_idle_seconds=0.05, job_kept_seconds=0.1))
+    prediction, steps = stepping
+    jobs = Jobs(Limits(job_idle_seconds=0.05, job_kept_seconds=0.1))
     job = jobs.start(prediction, "slow", "normal")
     steps.release()
     until(lambda: job.done == 1)

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.prediction import Predictor
 from cxrlens.runs import Run
-from cxrlens.serving import limits as connections
+from cxrlens.serving import serve as connections
 from cxrlens.serving.api import create_app
 from cxrlens.serving.limits import Limits
 from tests.serving.certificate import certificate

@@ -14,10 +14,8 @@ from cxrlens.collections.collection import Collection
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
-from cxrlens.serving.api import create_app
-from cxrlens.serving.jobs import Jobs, Progress
-from cxrlens.serving.limits import Limits
-from cxrlens.serving.page import page_files
+from cxrlens.progress import Progress
+from cxrlens.serving.api import create_app, page_files
 from tests.radiographs.dicom_films import native
 from tests.serving.live_server import live
 
@@ -233,20 +231,29 @@ def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[
 
 @in_browser
 def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
-    browser: "sync_api.Browser", predictor: Predictor, card: ModelCard, films: list[Path]
+    browser: "sync_api.Browser",
+    predictor: Predictor,
+    card: ModelCard,
+    films: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    steps = threading.Semaphore(0)
+    steps, real = threading.Semaphore(0), Prediction.explain
 
-    def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
+    def explain(
+        prediction: Prediction,
+        method: str,
+        target: str,
+        progress: Progress | None = None,
+    ) -> HeatMap:
         def watched(done: int, of: int) -> None:
-            progress(done, of)
-            assert steps.acquire(timeout=20)
+            if progress:
+                progress(done, of)
+                assert steps.acquire(timeout=20)
 
-        return prediction.explain(method, target, progress=watched)
+        return real(prediction, method, target, progress=watched)
 
-    app = create_app(predictor, card)
-    app.state.service.jobs = Jobs(explain, Limits())
-    with live(app) as address:
+    monkeypatch.setattr(Prediction, "explain", explain)
+    with live(create_app(predictor, card)) as address:
         page = browser.new_page()
         page.goto(address)
         give(page, films[:1])

@@ -62,8 +62,9 @@ def serve(
 
     Open http://127.0.0.1:8000 when it runs. Nothing that is sent is stored. Stop it with Ctrl-C.
     """
+    need("serve", what="serving")
     from cxrlens.serving.limits import Limits
-    from cxrlens.serving.server import serve
+    from cxrlens.serving.serve import serve
 
     limits = Limits(
         film_bytes=megabytes * _MIB,
@@ -143,13 +144,12 @@ def dicom_node(
     if (to is None) == (stow is None):
         raise typer.BadParameter("say where results go, one of --to AET@host:port and --stow URL")
     from cxrlens.pacs.courier import Destination, StoreNode, StowServer
-    from cxrlens.pacs.log import open_journal
-    from cxrlens.pacs.node import Node, identify
+    from cxrlens.pacs.node import Node, identify, open_log
     from cxrlens.pacs.receiver import checked_aet
     from cxrlens.pacs.spool import Spool
     from cxrlens.prediction.predictor import Predictor
     from cxrlens.runs.saved import open_model
-    from cxrlens.serving.server import calling, listening
+    from cxrlens.serving.door import calling, listening
 
     tls = outwards = None
     if certificate and key:
@@ -174,7 +174,7 @@ def dicom_node(
         keep,
         tls,
     )
-    open_journal()
+    open_log()
     done(f"{aet} sends results to {destination.name}.\n{NOTICE}")
     if not node.run(host, port):
         raise typer.Exit(1)

@@ -1,15 +1,16 @@
-"""Carries results from the spool to their destination (C-STORE, STOW-RS), trying again until it arrives."""
+"""Results out of the spool to their destination, by C-STORE or STOW-RS, tried again until they arrive."""
 
 import datetime
+import logging
 import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import pydicom
@@ -23,57 +24,21 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE
-from requests.adapters import HTTPAdapter
 
 from cxrlens.errors import CxrlensError, OutputError
-from cxrlens.pacs.log import log
 from cxrlens.pacs.receiver import checked_aet
 from cxrlens.pacs.spool import Spool
 
+_log = logging.getLogger("cxrlens.pacs")
 
-class Patience:
-    """Waits for each of many things, doubling with every failure.
-
-    They are kept in memory: after a restart everything is tried at once, and waits begin anew.
-
-    Parameters
-    ----------
-    first, longest
-        Seconds after the first failure, and at most.
-    """
-
-    def __init__(self, first: float, longest: float = 300.0) -> None:
-        self._first, self._longest = first, longest
-        self._failures: dict[Hashable, int] = {}
-        self._due: dict[Hashable, float] = {}
-
-    def is_due(self, thing: Hashable) -> bool:
-        """Tell whether its time has come."""
-        return time.monotonic() >= self._due.get(thing, 0.0)
-
-    def failed(self, thing: Hashable) -> tuple[int, float]:
-        """Count a failure; return how many there are now, and the seconds until the next try."""
-        count = self._failures.get(thing, 0) + 1
-        wait = min(self._first * 2.0 ** min(count - 1, 32), self._longest)
-        self._failures[thing], self._due[thing] = count, time.monotonic() + wait
-        return count, wait
-
-    def succeeded(self, thing: Hashable) -> None:
-        """Forget its failures."""
-        self._failures.pop(thing, None)
-        self._due.pop(thing, None)
-
-    def failures(self, thing: Hashable) -> int:
-        """Say how often it failed since it last succeeded."""
-        return self._failures.get(thing, 0)
-
-    def waiting(self) -> set[Hashable]:
-        """Name everything whose time has not come."""
-        return {thing for thing in self._due if not self.is_due(thing)}
-
+_OF_THE_INSTANCE = frozenset({400, 409, 413, 415, 422})
+"""HTTP statuses about what was sent; others are about the server or our rights, and pass for all results."""
 
 SECONDS = 60.0
 """How long an answer may take."""
+
+Deliver = Callable[[Dataset], None]
+"""Delivers one result; raises `UnreachableError` or `RefusedError`."""
 
 
 class UnreachableError(CxrlensError):
@@ -84,21 +49,11 @@ class RefusedError(CxrlensError):
     """The destination takes other results, but not this one."""
 
 
-class Destination(Protocol):
-    """Where results go."""
-
-    @property
-    def name(self) -> str:
-        """What the log calls it; no password, no token."""
-
-    def connected(self) -> AbstractContextManager["Deliver"]:
-        """Give a context in which there is a function that delivers one dataset.
-
-        Entering raises `UnreachableError`; the function raises that or `RefusedError`.
-        """
-
-
-Deliver = Callable[[Dataset], None]
+def _fault(name: str, status: int) -> CxrlensError:
+    # C-STORE's Status (PS3.4, B.2.3) and STOW-RS' Failure Reason (PS3.18, I.2) are one set of codes.
+    if 0xA700 <= status < 0xA800:
+        return UnreachableError(f"{name} is out of resources")
+    return RefusedError(f"{name} refused it with status 0x{status:04X}")
 
 
 @dataclass(frozen=True)
@@ -145,10 +100,18 @@ class StoreNode:
 
     @contextmanager
     def connected(self) -> Iterator[Deliver]:
-        """Hold an association; see `Destination`."""
+        """Hold an association, and yield what delivers over it.
+
+        Raises
+        ------
+        UnreachableError
+            If there is none to be had; also later, when it breaks.
+        """
         node = AE(ae_title=self.own_aet)
         node.connection_timeout = node.acse_timeout = SECONDS
         node.dimse_timeout = node.network_timeout = SECONDS
+        # A context a kind: an archive may take pictures and no reports; what it takes is known now, and a
+        # result for which nothing was accepted is that result's fault, not the association's.
         for kind in (SecondaryCaptureImageStorage, ComprehensiveSRStorage):
             node.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         association = node.associate(
@@ -172,14 +135,12 @@ class StoreNode:
                 ) from error
             except RuntimeError as error:  # the association ended in between
                 raise UnreachableError(f"{self.name} hung up") from error
-            if "Status" not in answer:
+            if "Status" not in answer:  # aborted or timed out: nobody knows whether it is stored
                 raise UnreachableError(f"{self.name} gave no answer")
             status = int(answer.Status)
-            if status == 0 or 0xB000 <= status < 0xC000:  # a warning: it is stored
-                return
-            if 0xA700 <= status < 0xA800:
-                raise UnreachableError(f"{self.name} is out of resources")
-            raise RefusedError(f"{self.name} refused it with status 0x{status:04X}")
+            # Bxxx are warnings: the instance is stored, perhaps with elements coerced.
+            if status != 0 and not 0xB000 <= status < 0xC000:
+                raise _fault(self.name, status)
 
         try:
             yield deliver
@@ -218,11 +179,10 @@ class StowServer:
     ) -> None:
         try:
             parts = urlsplit(url)
-            is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
             parts.port  # noqa: B018 - reading it raises if it is none
         except ValueError:
-            is_url = False
-        if not is_url:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CxrlensError(
                 "--stow wants the server's DICOMweb root, e.g. http://host/dicom-web"
             )
@@ -240,15 +200,16 @@ class StowServer:
 
     @contextmanager
     def connected(self) -> Iterator[Deliver]:
-        """Hold a session; see `Destination`."""
+        """Hold a session, and yield what delivers over it; see `StoreNode.connected`."""
         session = requests.Session()
-        session.mount("http://", _Patient())
-        session.mount("https://", _Patient())
+        # Without a bound requests waits for ever, and dicomweb_client has none to set.
+        session.request = partial(session.request, timeout=SECONDS)  # type: ignore[method-assign]
         session.auth = self._login
         session.cert, session.verify = self._certificate, self._ca
         if self._token:
             session.headers["Authorization"] = f"Bearer {self._token}"
         client = DICOMwebClient(self._url, session=session)
+        # It would try again within one call, and hold up the results behind; our own waits do that.
         client.set_http_retry_params(retry=False)
 
         def deliver(dataset: Dataset) -> None:
@@ -262,10 +223,9 @@ class StowServer:
             except (requests.RequestException, OSError) as error:
                 raise UnreachableError(f"{self.name} does not answer") from error
             if answer.get("FailedSOPSequence"):
+                # HTTP 202 or 200 all the same: what became of the instance stands in the answer.
                 reason = answer.FailedSOPSequence[0].get("FailureReason", 0)
-                if 0xA700 <= int(reason) < 0xA800:
-                    raise UnreachableError(f"{self.name} is out of resources")
-                raise RefusedError(f"{self.name} refused it with reason 0x{int(reason):04X}")
+                raise _fault(self.name, int(reason))
 
         try:
             yield deliver
@@ -273,17 +233,8 @@ class StowServer:
             session.close()
 
 
-_OF_THE_INSTANCE = frozenset({400, 409, 413, 415, 422})
-"""HTTP statuses that say something of what was sent; others, of the server or of our rights."""
-
-
-class _Patient(HTTPAdapter):
-    """Waits for an answer, but not for ever."""
-
-    def send(self, request: Any, *args: Any, **options: Any) -> requests.Response:
-        options["timeout"] = SECONDS
-        return super().send(request, *args[:1], **options)
-
+Destination = StoreNode | StowServer
+"""Where results go."""
 
 TRIES = 30
 """So often a result is offered to a destination that refuses it: for about two hours."""
@@ -319,7 +270,7 @@ class Courier:
     ) -> None:
         self._spool, self._destination = spool, destination
         self._keep_days, self._tries = keep_days, tries
-        self._patience = Patience(first_wait)
+        self._backoff = Backoff(first_wait)
         self.ready = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -335,13 +286,14 @@ class Courier:
 
     def deliver(self, stop: threading.Event) -> int:
         """Try every result whose time has come, once; return how many films are done with."""
-        if not self._patience.is_due(_EVERYTHING):
+        if not self._backoff.is_due(_EVERYTHING):
             return 0
-        due = [parcel for parcel in self._spool.parcels() if self._patience.is_due(parcel.name)]
+        due = [parcel for parcel in self._spool.parcels() if self._backoff.is_due(parcel.name)]
         if not due:
             return 0
-        # What makes the destination hang up stands behind everything else.
-        due.sort(key=lambda parcel: self._patience.failures(parcel.name))
+        # A result that makes the destination hang up takes the association with it: it stands behind
+        # everything else, or nothing else would ever arrive.
+        due.sort(key=lambda parcel: self._backoff.failures(parcel.name))
         finished = 0
         try:
             with self._destination.connected() as deliver:
@@ -349,13 +301,9 @@ class Courier:
                     if stop.is_set():
                         break
                     finished += self._one(parcel, deliver)
-            self._patience.succeeded(_EVERYTHING)
-        except UnreachableError as error:
-            _, wait = self._patience.failed(_EVERYTHING)
-            log.warning("%s: next try in %.0f s", error, wait)
-        except OutputError as error:
-            _, wait = self._patience.failed(_EVERYTHING)
-            log.error("%s: next try in %.0f s", error, wait)
+            self._backoff.succeeded(_EVERYTHING)
+        except (UnreachableError, OutputError) as error:
+            _log.warning("%s: next try in %.0f s", error, self._backoff.failed(_EVERYTHING))
         return finished
 
     def _one(self, parcel: Path, deliver: Deliver) -> bool:
@@ -366,21 +314,23 @@ class Courier:
                 deliver(_read(path))
                 self._spool.sent(path)
         except UnreachableError:
-            self._patience.failed(key)
+            self._backoff.failed(key)  # perhaps it is this one that the destination cannot bear
             raise
         except RefusedError as error:
-            count, wait = self._patience.failed(key)
+            wait, count = self._backoff.failed(key), self._backoff.failures(key)
             if count < self._tries:
-                log.warning("%s: %s: next try in %.0f s", key, error, wait)
+                _log.warning("%s: %s: next try in %.0f s", key, error, wait)
                 return False
-            self._spool.refuse(key, f"{error}, {count} times: its results lie beside this file")
-            self._patience.succeeded(key)
-            log.error("%s: %s, %d times: put into failed", key, error, count)
+            self._spool.put_aside(
+                parcel, f"{error}, {count} times: its results lie beside this file"
+            )
+            self._backoff.succeeded(key)
+            _log.error("%s: %s, %d times: put into failed", key, error, count)
             return True
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         self._spool.delivered(key, {"delivered": now, "to": self._destination.name})
-        self._patience.succeeded(key)
-        log.info("delivered %s to %s", key, self._destination.name)
+        self._backoff.succeeded(key)
+        _log.info("delivered %s to %s", key, self._destination.name)
         return True
 
 
@@ -389,3 +339,40 @@ def _read(path: Path) -> pydicom.Dataset:
         return pydicom.dcmread(path)
     except Exception as error:  # a parser on a damaged file can raise anything
         raise RefusedError(f"{path.name} is damaged on the disk") from error
+
+
+class Backoff:
+    """Waits for each of many things, doubling with every failure.
+
+    They are kept in memory: after a restart everything is tried at once, and waits begin anew.
+
+    Parameters
+    ----------
+    first, longest
+        Seconds after the first failure, and at most.
+    """
+
+    def __init__(self, first: float, longest: float = 300.0) -> None:
+        self._first, self._longest = first, longest
+        self._failures: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+
+    def is_due(self, thing: str) -> bool:
+        """Return whether its time has come."""
+        return time.monotonic() >= self._due.get(thing, 0.0)
+
+    def failed(self, thing: str) -> float:
+        """Count a failure; return the seconds until the next try."""
+        count = self._failures[thing] = self.failures(thing) + 1
+        wait = min(self._first * 2.0 ** min(count - 1, 32), self._longest)
+        self._due[thing] = time.monotonic() + wait
+        return wait
+
+    def succeeded(self, thing: str) -> None:
+        """Forget its failures."""
+        self._failures.pop(thing, None)
+        self._due.pop(thing, None)
+
+    def failures(self, thing: str) -> int:
+        """Return how often it failed since it last succeeded."""
+        return self._failures.get(thing, 0)

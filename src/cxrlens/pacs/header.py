@@ -1,4 +1,4 @@
-"""What a film's header says of it, and the UIDs that follow from the film and the model that speaks."""
+"""Header of a film, as far as results need it, and the UIDs that follow from film and model."""
 
 import hashlib
 import re
@@ -22,47 +22,35 @@ from cxrlens.radiographs.dicom_tags import VIEW_TAGS, first_text, unsuitable
 _DATE = r"(19|20|18)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"
 
-_REPEATED = {
+_ALWAYS = {
     "PatientName": (r"[^\\]*", 194),
     "PatientID": (r"[^\\]*", 64),
-    "IssuerOfPatientID": (r"[^\\]+", 64),
     "PatientBirthDate": (_DATE, 8),
     "PatientSex": (r"[MFO]", 1),
-    "PatientAge": (r"\d{3}[DWMY]", 4),
     "StudyDate": (_DATE, 8),
     "StudyTime": (_TIME, 16),
     "StudyID": (r"[^\\]*", 16),
-    "StudyDescription": (r"[^\\]+", 64),
     "AccessionNumber": (r"[^\\]*", 16),
     "ReferringPhysicianName": (r"[^\\]*", 194),
 }
-"""Attributes of patient and study that results repeat, the form that each must have, its length."""
-
-_ALWAYS = frozenset(_REPEATED) - {
-    "IssuerOfPatientID",
-    "PatientAge",
-    "StudyDescription",
+_IF_KNOWN = {
+    "IssuerOfPatientID": (r"[^\\]+", 64),
+    "PatientAge": (r"\d{3}[DWMY]", 4),
+    "StudyDescription": (r"[^\\]+", 64),
 }
-"""Those that must be there, empty if need be (type 2)."""
+"""Attributes of patient and study that results repeat, the form that each must have, its length; the first
+must be there, empty if need be (type 2)."""
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_TAGS = [
-    *_UIDS,
-    *_REPEATED,
-    "SpecificCharacterSet",
-    "Modality",
-    *VIEW_TAGS,
-    "InstanceNumber",
-    "BurnedInAnnotation",
-]
+_ALSO = ("SpecificCharacterSet", "Modality", "InstanceNumber", "BurnedInAnnotation")
+_TAGS = [*_UIDS, *_ALWAYS, *_IF_KNOWN, *_ALSO, *VIEW_TAGS]
 
-_DEFLATED = UID("1.2.840.10008.1.2.1.99")
 _SOP_INSTANCE_UID = 0x00080018
 
 
 @dataclass(frozen=True)
 class FilmHeader:
-    """What results need of a film's header.
+    """The part of a film's header that results need.
 
     Attributes
     ----------
@@ -148,7 +136,7 @@ def instance_of(dataset: bytes, syntax: UID) -> tuple[str, str]:
     """
     with quietly():
         try:
-            if syntax == _DEFLATED:
+            if syntax.is_deflated:
                 dataset = zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset, len(dataset))
             found = read_elements(
                 BytesIO(dataset),
@@ -169,7 +157,7 @@ def _read(film: Dataset, pixels: str) -> FilmHeader:
         if not uid or not uid.is_valid:
             raise FilmError(f"the film has no valid {keyword}: its results would belong nowhere")
         setattr(repeated, keyword, uid)
-    for keyword, (form, length) in _REPEATED.items():
+    for keyword, (form, length) in {**_ALWAYS, **_IF_KNOWN}.items():
         text = first_text(film, keyword)[:length].strip()
         if keyword.endswith("Name"):
             text = "=".join(spelling[:64] for spelling in text.split("=")[:3])

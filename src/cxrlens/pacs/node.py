@@ -1,20 +1,27 @@
 """The node: a receiver, a worker and a courier around one spool, until a signal ends them."""
 
+import logging
 import signal
 import ssl
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Collection
-from types import FrameType
+from pathlib import Path
 
+from cxrlens import __version__
 from cxrlens.errors import CxrlensError
 from cxrlens.pacs.courier import Courier, Destination
 from cxrlens.pacs.header import ModelIdentity
-from cxrlens.pacs.log import log
 from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.spool import Spool
 from cxrlens.pacs.worker import Worker
 from cxrlens.prediction import Predictor
 from cxrlens.runs.saved import SavedModel
+
+_log = logging.getLogger("cxrlens.pacs")
+
+_TALKATIVE = ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "urllib3", "retrying")
 
 
 class Node:
@@ -93,20 +100,14 @@ class Node:
         listening = self._receiver.start(host, port)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._signalled)
+                signal.signal(number, lambda number, frame: self.stop())
         threads = [
             threading.Thread(target=self._watched, args=(part.run,), name=name)
             for name, part in (("worker", self._worker), ("courier", self._courier))
         ]
-        counts = self._spool.counts()
-        log.info(
-            "listening on %s:%d with model %s, version %s; in the spool %s",
-            host,
-            listening,
-            self._model.name,
-            self._model.digest,
-            ", ".join(f"{count} {name}" for name, count in counts.items()),
-        )
+        held = ", ".join(f"{count} {name}" for name, count in self._spool.counts().items())
+        said = host, listening, self._model.name, self._model.digest, held
+        _log.info("listening on %s:%d with model %s, version %s; in the spool %s", *said)
         for thread in threads:
             thread.start()
         ready(listening)
@@ -116,7 +117,7 @@ class Node:
         for thread in threads:
             thread.join()
         self._spool.close()
-        log.info("ended")
+        _log.info("ended")
         return not self._is_broken
 
     def _watched(self, work: Callable[[threading.Event], None]) -> None:
@@ -124,21 +125,45 @@ class Node:
         try:
             work(self._stop)
         except CxrlensError as error:
-            log.error("ended: %s", error)
+            _log.error("ended: %s", error)
         finally:
             if not self._stop.is_set():
                 self._is_broken = True
                 self.stop()
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self.stop()
-
 
 def identify(model: SavedModel) -> ModelIdentity:
-    """Say which model answers."""
-    from cxrlens import __version__
-
+    """Return which model answers."""
     return ModelIdentity(
         model.path.resolve().name, model.digest, model.chain().version, __version__
     )
+
+
+def open_log() -> None:
+    """Send the node's log to standard error, a line an event, and silence everything else.
+
+    It says what happened to which film, which it calls by its key in the spool, and nothing of whose film it
+    is. What the libraries below log can quote names, and values that they mind.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] in _TALKATIVE:
+            logging.getLogger(name).disabled = True
+    for name in _TALKATIVE:  # for what they make later
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    warnings.simplefilter("ignore")
+    threading.excepthook = _say_where
+
+
+def _say_where(fault: threading.ExceptHookArgs) -> None:
+    """Log of a fault in the program its kind and place; its own words could quote a film."""
+    trace = fault.exc_traceback
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+    _log.error("a part of the node ended: %s at %s", fault.exc_type.__name__, place)

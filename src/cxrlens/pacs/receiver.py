@@ -1,6 +1,7 @@
 """Films in: a C-STORE and C-ECHO provider (PS3.4 annexes A and B) in front of the spool, and its TCP."""
 
 import contextlib
+import logging
 import socket
 import ssl
 import struct
@@ -15,9 +16,8 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from cxrlens.errors import CxrlensError, OutputError
+from cxrlens.errors import CxrlensError, OutputError, visible
 from cxrlens.pacs.header import instance_of, pixels_of
-from cxrlens.pacs.log import log, plain
 from cxrlens.pacs.spool import Spool, key_of
 
 UNKNOWN_BYTES = 65536
@@ -39,175 +39,10 @@ ARRIVING = 2**30
 _SECONDS = 60.0
 """For one PDU of a known caller, which has 16 KB, and for what we send."""
 
+_log = logging.getLogger("cxrlens.pacs")
+
 _DATA = 4
-_TOO_MUCH = "refused a caller at %s: %s"
-
-
-class _Socket(AssociationSocket):
-    """Reads PDUs within bounds; what goes beyond them ends the connection."""
-
-    def begin(self, lines: "Server") -> None:
-        """Start the clock."""
-        self.lines, self.opened = lines, time.monotonic()
-        self.arriving = 0
-        self._until, self._body = self.opened + UNKNOWN_SECONDS, -1
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read so many bytes: in turn a PDU's head (type, length) and its body.
-
-        Raises
-        ------
-        OSError
-            If it is too large, or does not come in time.
-        """
-        is_body, self._body = nr_bytes == self._body, -1
-        if is_body:
-            self._check(nr_bytes)
-        elif self.assoc.is_established:
-            self._until = time.monotonic() + _SECONDS
-        data = self._read(nr_bytes)
-        if not is_body and len(data) == 6:
-            self._kind, self._body = data[0], struct.unpack(">L", data[2:])[0]
-        return data
-
-    def _check(self, length: int) -> None:
-        if self._kind != _DATA or not self.assoc.is_established:
-            most = UNKNOWN_BYTES
-        else:
-            most = self.assoc.acceptor.maximum_length or UNKNOWN_BYTES
-        if length > most:
-            self._refuse(f"a PDU of {length:,} bytes, where {most:,} were agreed")
-        if self._kind == _DATA:
-            self.arriving += length
-            if self.arriving > LARGEST or self.lines.arriving() > ARRIVING:
-                self._refuse("more bytes than a film has, or than there is room for at once")
-
-    def _refuse(self, why: str) -> None:
-        log.warning(_TOO_MUCH, self.assoc.requestor.address, why)
-        self.hang_up()
-        raise ConnectionAbortedError(why)
-
-    def _read(self, count: int) -> bytearray:
-        line, data = self.socket, bytearray()
-        if line is None:
-            raise ConnectionAbortedError
-        while len(data) < count:
-            left = self._until - time.monotonic()
-            if left <= 0:
-                self._refuse("it takes too long to say what it says")
-            line.settimeout(left)
-            with contextlib.suppress(TimeoutError):
-                part = line.recv(min(65536, count - len(data)))
-                if not part:
-                    return data
-                data += part
-        line.settimeout(_SECONDS)
-        return data
-
-    def _shutdown_socket(self) -> None:
-        """Close it even where the other side has closed it already, which pynetdicom leaves to chance."""
-        super()._shutdown_socket()
-        if self.socket is not None:
-            self.socket.close()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the association's thread has ended; one that has not begun has no number yet."""
-        return self.assoc.ident is not None and not self.assoc.is_alive()
-
-    def hang_up(self) -> None:
-        """End the connection; may be called from any thread."""
-        line = self.socket
-        if line is not None:
-            with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-        if not self.assoc.is_established:
-            # Its thread waits for an A-ASSOCIATE-RQ: None stands for the end of its patience.
-            waiting: Any = self.assoc.dul.to_user_queue
-            waiting.put(None)
-
-
-class _Handler(RequestHandler):
-    server: "Server"
-
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        line = association.dul.socket
-        # pynetdicom names its class of socket in the midst of a method; this is where ours comes in.
-        line.__class__ = _Socket
-        assert isinstance(line, _Socket)
-        line.begin(self.server)
-        self.server.add(line)
-        return association
-
-
-class Server(ThreadedAssociationServer):
-    """Listens for callers; see the module. `AE.make_server` makes it."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._lines: list[_Socket] = []
-        self._lock = threading.Lock()
-        self._shaking_hands = threading.BoundedSemaphore(UNKNOWN_CALLERS)
-        super().__init__(*args, **options)
-        self.RequestHandlerClass = _Handler
-
-    def add(self, line: _Socket) -> None:
-        """Count a caller, and make room for it."""
-        with self._lock:
-            self._lines = [one for one in self._lines if not one.is_over]
-            self._lines.append(line)
-            unknown = [one for one in self._lines if not one.assoc.is_established]
-        for longest in unknown[:-UNKNOWN_CALLERS]:
-            longest.hang_up()
-
-    def hang_up_on_unknown(self) -> None:
-        """End the connections without an association, which pynetdicom cannot abort, and wait for that."""
-        with self._lock:
-            unknown = [one for one in self._lines if not one.assoc.is_established]
-        for line in unknown:
-            line.hang_up()
-        for line in unknown:
-            if line.assoc.ident is not None:
-                line.assoc.join(1.0)
-
-    def arriving(self) -> int:
-        """Bytes of films that are not whole yet."""
-        with self._lock:
-            return sum(one.arriving for one in self._lines if not one.is_over)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Take a connection; TLS comes later, lest one caller hold up the others."""
-        assert self.socket is not None
-        return self.socket.accept()
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Shake hands, then let pynetdicom go on."""
-        try:
-            if self.ssl_context is not None:
-                request = self._secured(request, self.ssl_context)
-            self.finish_request(request, client_address)
-        except OSError as error:
-            log.warning("refused a caller at %s: %s", client_address[0], type(error).__name__)
-            self.shutdown_request(request)
-
-    def _secured(self, request: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        if not self._shaking_hands.acquire(blocking=False):
-            raise ConnectionAbortedError
-        try:
-            request.settimeout(UNKNOWN_SECONDS)
-            return context.wrap_socket(request, server_side=True)
-        finally:
-            self._shaking_hands.release()
-
-
-def message_ended(association: Association) -> None:
-    """Count a film's bytes as no longer arriving; a caller that sends on without waiting is hung up on."""
-    line = association.dul.socket
-    if isinstance(line, _Socket):
-        line.arriving = 0
-        # One operation at a time was agreed: what waits behind it would be kept in memory.
-        if association.dimse.msg_queue.qsize():
-            line.hang_up()
+"""Type of a P-DATA-TF PDU (PS3.8, 9.3.5), the only one that carries films."""
 
 
 FILMS = (
@@ -215,27 +50,17 @@ FILMS = (
     uid.DigitalXRayImageStorageForPresentation,
     uid.DigitalXRayImageStorageForProcessing,
 )
-"""What is accepted; everything else is refused when the association is negotiated."""
+"""SOP classes that are accepted; everything else is refused when the association is negotiated."""
 
 ECHO = uid.UID("1.2.840.10008.1.1")
 """Verification, which C-ECHO asks for."""
 
 _SYNTAXES = [
-    uid.ExplicitVRLittleEndian,
-    uid.ImplicitVRLittleEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.JPEGBaseline8Bit,
-    uid.JPEGExtended12Bit,
-    uid.JPEGLossless,
-    uid.JPEGLosslessSV1,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    uid.HTJ2K,
+    *uid.UncompressedTransferSyntaxes,
+    *uid.JPEGTransferSyntaxes,
+    *uid.JPEGLSTransferSyntaxes,
+    # Not pydicom's own list of JPEG 2000: its second part, of many components, nobody decodes here.
+    *(uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K),
     uid.RLELossless,
 ]
 """Those that `cxrlens.radiographs` can decode."""
@@ -246,7 +71,6 @@ DUPLICATE = 0x0111
 MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
-_RECEIVER_SECONDS = 60.0
 _HEAD = 65536
 """Bytes in which a dataset says which film it is."""
 
@@ -295,7 +119,7 @@ class Receiver:
         self._node.require_calling_aet = [checked_aet(title) for title in allowed]
         # pynetdicom counts every connection; `_requested` counts associations.
         self._node.maximum_associations = 10_000
-        self._node.network_timeout = self._node.dimse_timeout = _RECEIVER_SECONDS
+        self._node.network_timeout = self._node.dimse_timeout = _SECONDS
         self._node.acse_timeout = UNKNOWN_SECONDS
         self._node.add_supported_context(ECHO)
         for film in FILMS:
@@ -332,7 +156,7 @@ class Receiver:
         threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
         return int(server.server_address[1])
 
-    def stop(self, patience: float = 5.0) -> None:
+    def stop(self, seconds: float = 5.0) -> None:
         """Take no more callers, let films that are being written end, then hang up.
 
         A film that is cut off was not acknowledged: its sender keeps it. Callers who only hold the
@@ -340,7 +164,7 @@ class Receiver:
         """
         self._stopping = True
         self._server.shutdown()
-        until = time.monotonic() + patience
+        until = time.monotonic() + seconds
         while self._writing and time.monotonic() < until:
             time.sleep(0.02)
         self._server.hang_up_on_unknown()
@@ -349,10 +173,11 @@ class Receiver:
     def _store(self, event: evt.Event) -> int:
         film = str(getattr(event.request, "AffectedSOPInstanceUID", None) or "")
         if not uid.UID(film).is_valid:
-            log.warning("refused a film whose SOP Instance UID is none")
+            _log.warning("refused a film whose SOP Instance UID is none")
             return CANNOT_UNDERSTAND
         key = key_of(film)
         with self._lock:
+            # Two associations may bring one film at once: the other one is told to come again.
             if self._stopping or key in self._writing:
                 return OUT_OF_RESOURCES
             self._writing.add(key)
@@ -366,15 +191,14 @@ class Receiver:
         data = event.encoded_dataset()
         syntax = uid.UID(event.context.transfer_syntax)
         kind, instance = instance_of(event.encoded_dataset(include_meta=False)[:_HEAD], syntax)
+        # What the request says decides the key, what the dataset says decides where results go: where they
+        # differ, a caller could have another film's results overwritten.
         if instance != film or kind != getattr(event.request, "AffectedSOPClassUID", None):
-            log.warning("refused %s: the film itself says that it is another one", key)
+            _log.warning("refused %s: the film itself says that it is another one", key)
             return MISMATCH
-        if len(data) > LARGEST:
-            log.warning("refused %s: %d bytes are more than any film has", key, len(data))
-            return CANNOT_UNDERSTAND
         known = self._spool.pixels(key)
         if known is not None and known != pixels_of(BytesIO(data)):
-            log.warning(
+            _log.warning(
                 "refused %s from %s: there is a film of this SOP Instance UID with other pixels",
                 key, event.assoc.requestor.ae_title,
             )  # fmt: skip
@@ -382,16 +206,16 @@ class Receiver:
         try:
             self._spool.receive(key, data)
         except OutputError as error:
-            log.error("refused %s: %s", key, error)
+            _log.error("refused %s: %s", key, error)
             return OUT_OF_RESOURCES
-        log.info("received %s from %s (%d bytes)", key, event.assoc.requestor.ae_title, len(data))
+        _log.info("received %s from %s (%d bytes)", key, event.assoc.requestor.ae_title, len(data))
         self._arrived()
         return SUCCESS
 
     def _requested(self, event: evt.Event) -> None:
         held = sum(one.is_established for one in self._server.active_associations)
         if held >= ASSOCIATIONS:
-            log.warning(
+            _log.warning(
                 "refused a caller at %s: %d associations are open",
                 event.assoc.requestor.address, held,
             )  # fmt: skip
@@ -400,15 +224,15 @@ class Receiver:
 
     def _rejected(self, event: evt.Event) -> None:
         caller = event.assoc.requestor
-        called = plain(getattr(caller.primitive, "called_ae_title", None) or "")
+        called = visible(getattr(caller.primitive, "called_ae_title", None) or "")
         if called == self._node.ae_title:
-            log.warning("refused a caller: %s at %s", plain(caller.ae_title), caller.address)
+            _log.warning("refused a caller: %s at %s", visible(caller.ae_title), caller.address)
         else:
-            log.warning("refused a caller at %s: it asked for %s", caller.address, called)
+            _log.warning("refused a caller at %s: it asked for %s", caller.address, called)
 
 
 def checked_aet(title: str) -> str:
-    """Give an AE title without the blanks around it.
+    """Return an AE title without the blanks around it.
 
     Raises
     ------
@@ -421,3 +245,179 @@ def checked_aet(title: str) -> str:
             f"{title!r} is no AE title: it has 1 to 16 printable ASCII characters, no backslash"
         )
     return title
+
+
+class _Socket(AssociationSocket):
+    """Reads PDUs within bounds; what goes beyond them ends the connection.
+
+    pynetdicom reads a PDU in two calls of `recv`, its head of six bytes (type, a reserved byte, length) and
+    then exactly as many bytes as the head promised; it believes any length up to 4 GB, and starts the time
+    anew with every byte. Here the length is held against what was agreed before memory is taken for it, and
+    the clock runs from the head's first wait to the body's last byte.
+    """
+
+    def begin(self, lines: "Server") -> None:
+        """Start the clock."""
+        self.lines, self.opened = lines, time.monotonic()
+        self.arriving = 0
+        self._until, self._body = self.opened + UNKNOWN_SECONDS, -1
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read so many bytes: in turn a PDU's head (type, length) and its body.
+
+        Raises
+        ------
+        OSError
+            If it is too large, or does not come in time.
+        """
+        # A call for as many bytes as the last head promised is the one for its body.
+        is_body, self._body = nr_bytes == self._body, -1
+        if is_body:
+            self._check(nr_bytes)
+        elif self.assoc.is_established:
+            self._until = time.monotonic() + _SECONDS
+        data = self._read(nr_bytes)
+        if not is_body and len(data) == 6:
+            self._kind, self._body = data[0], struct.unpack(">L", data[2:])[0]
+        return data
+
+    def _check(self, length: int) -> None:
+        is_known = self._kind == _DATA and self.assoc.is_established
+        most = self.assoc.acceptor.maximum_length if is_known else None
+        most = most or UNKNOWN_BYTES
+        if length > most:
+            self._refuse(f"a PDU of {length:,} bytes, where {most:,} were agreed")
+        if self._kind == _DATA:
+            # pynetdicom joins a message's fragments in memory before anybody sees it, and has no bound.
+            self.arriving += length
+            if self.arriving > LARGEST or self.lines.arriving() > ARRIVING:
+                self._refuse("more bytes than a film has, or than there is room for at once")
+
+    def _refuse(self, why: str) -> None:
+        _log.warning("refused a caller at %s: %s", self.assoc.requestor.address, why)
+        self.hang_up()
+        raise ConnectionAbortedError(why)
+
+    def _read(self, count: int) -> bytearray:
+        line, data = self.socket, bytearray()
+        if line is None:
+            raise ConnectionAbortedError
+        while len(data) < count:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                self._refuse("it takes too long to say what it says")
+            line.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                part = line.recv(min(65536, count - len(data)))
+                if not part:
+                    return data
+                data += part
+        line.settimeout(_SECONDS)
+        return data
+
+    def _shutdown_socket(self) -> None:
+        """Close it even where the other side has closed it already, which pynetdicom leaves to chance."""
+        super()._shutdown_socket()
+        if self.socket is not None:
+            self.socket.close()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the association's thread has ended; one that has not begun has no number yet."""
+        return self.assoc.ident is not None and not self.assoc.is_alive()
+
+    def hang_up(self) -> None:
+        """End the connection; may be called from any thread."""
+        line = self.socket
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        if not self.assoc.is_established:
+            # Its thread waits for an A-ASSOCIATE-RQ: None stands for the end of its wait.
+            waiting: Any = self.assoc.dul.to_user_queue
+            waiting.put(None)
+
+
+class _Handler(RequestHandler):
+    server: "Server"
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        line = association.dul.socket
+        # pynetdicom names its class of socket in the midst of a method; this is where ours comes in.
+        line.__class__ = _Socket
+        assert isinstance(line, _Socket)
+        line.begin(self.server)
+        self.server.add(line)
+        return association
+
+
+class Server(ThreadedAssociationServer):
+    """Listens for callers; see the module. `AE.make_server` makes it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._lines: list[_Socket] = []
+        self._lock = threading.Lock()
+        self._shaking_hands = threading.BoundedSemaphore(UNKNOWN_CALLERS)
+        super().__init__(*args, **options)
+        self.RequestHandlerClass = _Handler
+
+    def add(self, line: _Socket) -> None:
+        """Count a caller, and make room for it."""
+        with self._lock:
+            self._lines = [one for one in self._lines if not one.is_over]
+            self._lines.append(line)
+            unknown = [one for one in self._lines if not one.assoc.is_established]
+        # Callers come in the order of their silence: who is shut out has had more time than the others.
+        for longest in unknown[:-UNKNOWN_CALLERS]:
+            longest.hang_up()
+
+    def hang_up_on_unknown(self) -> None:
+        """End the connections without an association, which pynetdicom cannot abort, and wait for that."""
+        with self._lock:
+            unknown = [one for one in self._lines if not one.assoc.is_established]
+        for line in unknown:
+            line.hang_up()
+        for line in unknown:
+            if line.assoc.ident is not None:
+                line.assoc.join(1.0)
+
+    def arriving(self) -> int:
+        """Bytes of films that are not whole yet."""
+        with self._lock:
+            return sum(one.arriving for one in self._lines if not one.is_over)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a connection; TLS comes later, lest one caller hold up the others."""
+        assert self.socket is not None
+        return self.socket.accept()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Shake hands, then let pynetdicom go on."""
+        try:
+            if self.ssl_context is not None:
+                request = self._secured(request, self.ssl_context)
+            self.finish_request(request, client_address)
+        except OSError as error:
+            _log.warning("refused a caller at %s: %s", client_address[0], type(error).__name__)
+            self.shutdown_request(request)
+
+    def _secured(self, request: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        # Each handshake holds a thread, before there is an association that `add` could count.
+        if not self._shaking_hands.acquire(blocking=False):
+            raise ConnectionAbortedError
+        try:
+            request.settimeout(UNKNOWN_SECONDS)
+            return context.wrap_socket(request, server_side=True)
+        finally:
+            self._shaking_hands.release()
+
+
+def message_ended(association: Association) -> None:
+    """Count a film's bytes as no longer arriving; a caller that sends on without waiting is hung up on."""
+    line = association.dul.socket
+    if isinstance(line, _Socket):
+        line.arriving = 0
+        # One operation at a time was agreed: what waits behind it would be kept in memory.
+        if association.dimse.msg_queue.qsize():
+            line.hang_up()

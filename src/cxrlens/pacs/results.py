@@ -1,9 +1,9 @@
-"""What is said of one film, as DICOM: a Secondary Capture and a Structured Report (TID 1500)."""
+"""The prediction of one film as DICOM: a Secondary Capture and a Structured Report (TID 1500)."""
 
 import datetime
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,35 +38,19 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.pacs.header import FilmHeader, ModelIdentity
+from cxrlens.prediction import Prediction
 from cxrlens.radiographs.decoding import hush, quietly
 
 SCHEME = "99CXRLENS"
 """Designator of our own codes; 99 marks private ones (PS3.16, chapter 8)."""
 
 
-def own(value: str, meaning: str) -> CodedConcept:
-    """Make a concept of our own; the value has at most 16 characters, the meaning 64."""
-    return CodedConcept(value, SCHEME, meaning)
+def _own(value: str, meaning: str) -> CodedConcept:
+    # So much have SH and LO room for (PS3.5, 6.2).
+    return CodedConcept(value[:16], SCHEME, meaning[:64])
 
 
-def coding_scheme() -> CodingSchemeIdentificationItem:
-    """Say in a dataset what our own codes are."""
-    return CodingSchemeIdentificationItem(
-        designator=SCHEME, name="Concepts of cxrlens", responsible_organization="cxrlens"
-    )
-
-
-PRESENT = Code("52101004", "SCT", "Present")
-ABSENT = Code("2667000", "SCT", "Absent")
 PLAIN_CHEST_FILM = Code("399208008", "SCT", "Plain chest X-ray")
-SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
-COMMENT = Code("121106", "DCM", "Comment")
-NO_UNITS = Code("1", "UCUM", "no units")
-
-PREDICTED = own("predicted", "Predicted class")
-SUITABILITY = own("suitability", "Suitability for the model")
-UNSUITABLE = own("unsuitable", "Not suitable: not predicted")
-
 _CLASSES = {
     "normal": Code("17621005", "SCT", "Normal"),
     "pneumonia": Code("233604007", "SCT", "Pneumonia"),
@@ -86,37 +70,30 @@ _DEFECTS = {
     "burnt_in_text": "Film has text burnt into its pixels",
 }
 
-
-def class_of(name: str) -> Code | CodedConcept:
-    """Give a class's concept."""
-    return _CLASSES.get(name) or own(f"class-{name}"[:16], name[:64])
-
-
-def probability_of(name: str) -> CodedConcept:
-    """Give the concept of a class's probability, e.g. ``p-pneumonia``."""
-    return own(f"p-{name}"[:16], f"Probability of {name}"[:64])
-
-
-def defect(name: str) -> CodedConcept:
-    """Give the concept of a quality finding."""
-    return own(name[:16], _DEFECTS.get(name, f"Film is {name}")[:64])
-
-
 NOTICE = "Research use, not a diagnosis"
 """Burnt into every picture and said in every report."""
 
 CAPTURE, REPORT = "capture", "report"
 """The kinds of results, which their UIDs are derived from."""
 
+_SERIES_NUMBERS = {CAPTURE: 9101, REPORT: 9102}
+
+LONGEST, SHORTEST = 1024, 768
+"""Longer side of a panel in pixels: larger films are shrunk, smaller ones are magnified."""
+
+_MARGIN = 16
+_NARROWEST = 640
+
+_DIGITS = 6
+"""Decimals of a probability; a decimal string has room for 16 characters."""
+
 # What it logs and warns of quotes names.
 hush("highdicom")
-
-_SERIES_NUMBERS = {CAPTURE: 9101, REPORT: 9102}
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the model says of a film, or why it says nothing.
+    """A prediction of a film, or why there is none.
 
     Attributes
     ----------
@@ -126,12 +103,8 @@ class Result:
         Which model.
     made
         When; every date and time in what is written is this one.
-    predicted
-        The class that the model decides for; empty if the film was not predicted.
-    probabilities
-        By class.
-    findings
-        Quality findings: by defect, whether the film has it.
+    prediction
+        With its film; None if the film was not predicted.
     remark
         A sentence that the reader must see; why the film was not predicted, if it was not.
     """
@@ -139,62 +112,89 @@ class Result:
     header: FilmHeader
     model: ModelIdentity
     made: datetime.datetime
-    predicted: str = ""
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    findings: Mapping[str, bool] = field(default_factory=dict)
+    prediction: Prediction | None = None
     remark: str = ""
 
+    @property
+    def findings(self) -> dict[str, bool]:
+        """Quality findings: by defect, whether the film has it."""
+        return self.prediction.findings if self.prediction else {}
 
-def origin(result: Result, kind: str) -> dict[str, Any]:
-    """Arguments that every result's dataset is made with: its UIDs and who made it.
 
-    The films of a study share one series a kind and model.
+def secondary_capture(result: Result, heat: HeatMap | None) -> bytes:
+    """Write film and heat map side by side as a Secondary Capture of the film's study.
+
+    Parameters
+    ----------
+    result
+        With its prediction, which is burnt in above the film.
+    heat
+        Its heat map, or None if the model has none.
+
+    Returns
+    -------
+    bytes
+        A DICOM file, RGB, uncompressed.
     """
-    header, model = result.header, result.model
-    return {
-        "series_instance_uid": model.uid_for(f"{kind} series", header.study),
-        "series_number": _SERIES_NUMBERS[kind],
-        "sop_instance_uid": model.uid_for(kind, header.uid),
-        "instance_number": header.repeated.InstanceNumber,
-        "manufacturer": "cxrlens",
-        "manufacturer_model_name": model.name[:64],
-        "device_serial_number": model.digest,
-        "software_versions": model.program,
-        "series_description": f"cxrlens {kind}: {NOTICE.lower()}",
-    }
+    prediction, header = result.prediction, result.header
+    assert prediction is not None
+    assert prediction.film is not None
+    with quietly():
+        panels = side_by_side(prediction.film, heat)
+        picture = captioned(panels, NOTICE, _words(result, prediction, heat))
+        dataset = SCImage(
+            pixel_array=picture,
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            patient_orientation=("L", "F"),
+            study_instance_uid=header.study,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            **_origin(result, CAPTURE),
+        )
+        # Two panels have the film's orientation if it says one, and none that we could know otherwise.
+        dataset.PatientOrientation = [*header.orientation] if header.orientation else []
+        dataset.Laterality = ""
+        dataset.ConversionType = "WSD"
+        dataset.ImageComments = NOTICE
+        dataset.DerivationDescription = (
+            f"Left the film, right where the model looked ({heat.method}, {heat.target})"
+            if heat
+            else "The film"
+        )
+        purpose = codes.DCM.SourceImageForImageProcessingOperation
+        source, film = Dataset(), header.repeated
+        source.ReferencedSOPClassUID = film.SOPClassUID
+        source.ReferencedSOPInstanceUID = film.SOPInstanceUID
+        source.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+        dataset.SourceImageSequence = [source]
+        # The picture has it too, whatever the film's header says of it.
+        burned_in = "YES" if result.findings.get("burnt_in_text") else header.burned_in
+        if burned_in:
+            dataset.BurnedInAnnotation = burned_in
+        return _encoded(dataset, result)
 
 
-def encoded(dataset: Dataset, result: Result) -> bytes:
-    """Give the file of a result: patient and study as the film has them, every moment that of `made`.
-
-    So the same film, model and moment give the same bytes.
-    """
-    repeated = result.header.repeated
-    for element in repeated:
-        if element.keyword not in _OWN:
-            dataset[element.tag] = element
-    date, time = f"{result.made:%Y%m%d}", f"{result.made:%H%M%S}"
-    for keyword in ("InstanceCreationDate", "ContentDate", "DateOfSecondaryCapture"):
-        if keyword in dataset:
-            setattr(dataset, keyword, date)
-    for keyword in ("InstanceCreationTime", "ContentTime", "TimeOfSecondaryCapture"):
-        if keyword in dataset:
-            setattr(dataset, keyword, time)
-    for tool in dataset.get("ContributingEquipmentSequence", []):
-        tool.ContributionDateTime = date + time
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
+def _words(result: Result, prediction: Prediction, heat: HeatMap | None) -> list[str]:
+    """Return the lines above a picture: here a prediction becomes words to read."""
+    model = result.model
+    ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    shares = " · ".join(f"{name} {_share(share)}" for name, share in ranked)
+    present = [name.replace("_", " ") for name, found in result.findings.items() if found]
+    return [
+        *([result.remark] if result.remark else []),
+        f"Predicted {prediction.predicted}; probabilities: {shares}",
+        "Quality findings: " + (", ".join(present) or "none"),
+        f"Model {model.name}, version {model.digest}, cxrlens {model.program}",
+        f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"
+        if heat
+        else "This model gives no heat map",
+    ]
 
 
-_OWN = frozenset({"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber"})
-"""What a result does not share with its film."""
-
-LONGEST, SHORTEST = 1024, 768
-"""Longer side of a panel in pixels: larger films are shrunk, smaller ones are magnified."""
-
-_MARGIN = 16
-_NARROWEST = 640
+def _share(share: float) -> str:
+    """Write a probability with three digits, never as 1 or 0 by rounding."""
+    return "> 0.999" if 0.9995 <= share < 1 else "< 0.001" if 0 < share < 0.0005 else f"{share:.3f}"
 
 
 def side_by_side(film: NDArray[np.uint8], heat: HeatMap | None) -> NDArray[np.uint8]:
@@ -274,93 +274,8 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return rows
 
 
-def secondary_capture(result: Result, film: NDArray[np.uint8], heat: HeatMap | None) -> bytes:
-    """Write film and heat map side by side as a Secondary Capture of the film's study.
-
-    Parameters
-    ----------
-    result
-        What is said of the film; burnt in above it.
-    film
-        (H, W) uint8 as it was read.
-    heat
-        Its heat map, or None if the model has none.
-
-    Returns
-    -------
-    bytes
-        A DICOM file, RGB, uncompressed.
-    """
-    with quietly():
-        picture = captioned(side_by_side(film, heat), NOTICE, _lines(result, heat))
-        header = result.header
-        dataset = SCImage(
-            pixel_array=picture,
-            photometric_interpretation="RGB",
-            bits_allocated=8,
-            coordinate_system="PATIENT",
-            patient_orientation=("L", "F"),
-            study_instance_uid=header.study,
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            **origin(result, CAPTURE),
-        )
-        # Two panels have the film's orientation if it says one, and none that we could know otherwise.
-        dataset.PatientOrientation = [*header.orientation] if header.orientation else []
-        dataset.Laterality = ""
-        dataset.ConversionType = "WSD"
-        dataset.ImageComments = NOTICE
-        dataset.DerivationDescription = (
-            f"Left the film, right where the model looked ({heat.method}, {heat.target})"
-            if heat
-            else "The film"
-        )
-        dataset.SourceImageSequence = [_reference(header.repeated)]
-        # The picture has it too, whatever the film's header says of it.
-        burned_in = "YES" if result.findings.get("burnt_in_text") else header.burned_in
-        if burned_in:
-            dataset.BurnedInAnnotation = burned_in
-        return encoded(dataset, result)
-
-
-def _share(share: float) -> str:
-    """Write a probability with three digits, never as 1 or 0 by rounding."""
-    return "> 0.999" if 0.9995 <= share < 1 else "< 0.001" if 0 < share < 0.0005 else f"{share:.3f}"
-
-
-def _lines(result: Result, heat: HeatMap | None) -> list[str]:
-    model = result.model
-    ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
-    present = [name.replace("_", " ") for name, found in result.findings.items() if found]
-    lines = [
-        f"Predicted {result.predicted}; probabilities: "
-        + " · ".join(f"{name} {_share(share)}" for name, share in ranked),
-        "Quality findings: " + (", ".join(present) or "none"),
-        f"Model {model.name}, version {model.digest}, cxrlens {model.program}",
-        f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"
-        if heat
-        else "This model gives no heat map",
-    ]
-    return [result.remark, *lines] if result.remark else lines
-
-
-def _reference(film: Dataset) -> Dataset:
-    purpose = Dataset()
-    purpose.CodeValue = SOURCE_IMAGE.value
-    purpose.CodingSchemeDesignator = SOURCE_IMAGE.scheme_designator
-    purpose.CodeMeaning = SOURCE_IMAGE.meaning
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = film.SOPClassUID
-    reference.ReferencedSOPInstanceUID = film.SOPInstanceUID
-    reference.PurposeOfReferenceCodeSequence = [purpose]
-    return reference
-
-
-_DIGITS = 6
-"""Decimals of a probability; a decimal string has room for 16 characters."""
-
-
 def structured_report(result: Result) -> bytes:
-    """Write what is said of a film as a TID 1500 report of its study.
+    """Write the prediction of a film as a TID 1500 report of its study.
 
     One group of measurements: the probability of each class, the predicted class, each
     quality finding as present or absent, the algorithm with its weights' digest, and a comment. Where
@@ -373,8 +288,10 @@ def structured_report(result: Result) -> bytes:
         A Comprehensive SR file.
     """
     with quietly():
-        header, model = result.header, result.model
-        film = header.repeated
+        model = result.model
+        scheme = CodingSchemeIdentificationItem(
+            designator=SCHEME, name="Concepts of cxrlens", responsible_organization="cxrlens"
+        )
         device = DeviceObserverIdentifyingAttributes(
             uid=model.uid_for("device", "cxrlens"),
             name="cxrlens",
@@ -391,26 +308,42 @@ def structured_report(result: Result) -> bytes:
             title=codes.DCM.ImagingMeasurementReport,
         )
         dataset = ComprehensiveSR(
-            evidence=[film],
+            evidence=[result.header.repeated],
             content=report[0],
-            coding_schemes=[coding_scheme()],
-            **origin(result, REPORT),
+            coding_schemes=[scheme],
+            **_origin(result, REPORT),
         )
-        return encoded(dataset, result)
+        return _encoded(dataset, result)
 
 
 def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
-    header, model = result.header, result.model
+    """Return the group of measurements: here a prediction becomes codes."""
+    header, model, prediction = result.header, result.model, result.prediction
     film = header.repeated
     evaluations = [
-        QualitativeEvaluation(PREDICTED, class_of(result.predicted))
-        if result.predicted
-        else QualitativeEvaluation(SUITABILITY, UNSUITABLE)
+        QualitativeEvaluation(
+            _own("suitability", "Suitability for the model"),
+            _own("unsuitable", "Not suitable: not predicted"),
+        )
     ]
-    evaluations += [
-        QualitativeEvaluation(defect(name), PRESENT if found else ABSENT)
-        for name, found in result.findings.items()
-    ]
+    measurements = []
+    if prediction is not None:
+        name = prediction.predicted
+        concept = _CLASSES.get(name) or _own(f"class-{name}", name)
+        evaluations = [QualitativeEvaluation(_own("predicted", "Predicted class"), concept)]
+        measurements = [
+            Measurement(
+                _own(f"p-{name}", f"Probability of {name}"),
+                round(float(share), _DIGITS),
+                codes.UCUM.NoUnits,
+            )
+            for name, share in prediction.probabilities.items()
+        ]
+    for name, found in result.findings.items():
+        defect = _own(name, _DEFECTS.get(name, f"Film is {name}"))
+        evaluations.append(
+            QualitativeEvaluation(defect, codes.SCT.Present if found else codes.SCT.Absent)
+        )
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=model.uid_for("tracking", header.uid), identifier="Whole film"
@@ -424,15 +357,54 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
                 f"cxrlens {model.program}",
             ],
         ),
-        measurements=[
-            Measurement(probability_of(name), round(float(share), _DIGITS), NO_UNITS)
-            for name, share in result.probabilities.items()
-        ],
+        measurements=measurements,
         qualitative_evaluations=evaluations,
         source_images=[SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
     )
     comment = f"{NOTICE}. {result.remark}".strip()
-    group[0].ContentSequence.append(
-        TextContentItem(COMMENT, comment, RelationshipTypeValues.CONTAINS)
-    )
+    contains = RelationshipTypeValues.CONTAINS
+    group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, comment, contains))
     return group
+
+
+def _origin(result: Result, kind: str) -> dict[str, Any]:
+    """Return the arguments that every result's dataset is made with: its UIDs and who made it.
+
+    The films of a study share one series a kind and model.
+    """
+    header, model = result.header, result.model
+    return {
+        "series_instance_uid": model.uid_for(f"{kind} series", header.study),
+        "series_number": _SERIES_NUMBERS[kind],
+        "sop_instance_uid": model.uid_for(kind, header.uid),
+        "instance_number": header.repeated.InstanceNumber,
+        "manufacturer": "cxrlens",
+        "manufacturer_model_name": model.name[:64],
+        "device_serial_number": model.digest,
+        "software_versions": model.program,
+        "series_description": f"cxrlens {kind}: {NOTICE.lower()}",
+    }
+
+
+_OF_THE_RESULT = frozenset({"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "InstanceNumber"})
+"""Elements that a result does not share with its film."""
+
+
+def _encoded(dataset: Dataset, result: Result) -> bytes:
+    """Return the file of a result: patient and study as the film has them, every moment that of `made`.
+
+    So the same film, model and moment give the same bytes, and what is sent twice is one instance.
+    """
+    for element in result.header.repeated:
+        if element.keyword not in _OF_THE_RESULT:
+            dataset[element.tag] = element
+    date, time = f"{result.made:%Y%m%d}", f"{result.made:%H%M%S}"
+    for moment in ("InstanceCreation{}", "Content{}", "{}OfSecondaryCapture"):
+        if moment.format("Date") in dataset:
+            setattr(dataset, moment.format("Date"), date)
+            setattr(dataset, moment.format("Time"), time)
+    for tool in dataset.get("ContributingEquipmentSequence", []):
+        tool.ContributionDateTime = date + time
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()

@@ -9,9 +9,9 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import RootModel
 
 from cxrlens.errors import OutputError
 from cxrlens.files import explained, own_json, try_lock
@@ -50,6 +50,14 @@ def move_durably(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def lay(target: Path, data: bytes, drafts: Path) -> None:
+    """Write a file whole, in the place of what may be there; its draft lies in another folder meanwhile."""
+    draft = drafts / f"{target.name}.part"
+    draft.unlink(missing_ok=True)
+    write_durably(draft, data)
+    move_durably(draft, target)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the names in a folder."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -60,33 +68,18 @@ def sync_folder(folder: Path) -> None:
 
 
 RESERVE = 256 * 2**20
-"""Bytes that stay free for results, so that a flood of films cannot stop its own end."""
+"""Bytes that stay free for results, so that a flood of films cannot keep its own results from the disk."""
 
 RECEIPT = "receipt.json"
 """Beside the results: what their receipt will say."""
 
 
 MARK = "a spool of cxrlens dicom-node\n"
-"""What the lock of a spool says."""
-
-
-class _Receipt(BaseModel):
-    """What is read of a receipt, and whatever else was noted."""
-
-    model_config = ConfigDict(extra="allow")
-
-    made: str = ""
-    model: str = ""
-    digest: str = ""
-    chain: str = ""
-
-
-class SpoolFullError(OutputError):
-    """No room for another film."""
+"""Content of the lock of a spool."""
 
 
 def key_of(uid: str) -> str:
-    """Give what a film is called in the spool and in the log: 24 hexadecimal digits."""
+    """Return what a film is called in the spool and in the log: 24 hexadecimal digits."""
     return hashlib.sha256(uid.encode()).hexdigest()[:24]
 
 
@@ -135,14 +128,6 @@ class Spool:
         """Let another process have the folder."""
         self._held.close()
 
-    def __enter__(self) -> Self:
-        """Hold the folder until the block ends."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Let it go."""
-        self.close()
-
     def receive(self, key: str, film: bytes) -> None:
         """Put a film on the disk; when this returns it is safe, and may be acknowledged.
 
@@ -150,35 +135,20 @@ class Spool:
 
         Raises
         ------
-        SpoolFullError
-            If there is no room; nothing of the film is left.
         OutputError
-            If the disk refuses otherwise.
+            If there is no room; nothing of the film is left.
         """
         target = self.waiting / f"{key}.dcm"
         if target.exists():
             sync_folder(self.waiting)
             return
-        try:
+        with explained(target):
             if shutil.disk_usage(self.folder).free < self.reserve + len(film):
-                raise SpoolFullError(f"{self.folder} has no room for another film: free the disk")
-            handle, name = tempfile.mkstemp(dir=self.incoming)
-            os.close(handle)
-            draft = Path(name)
-            try:
-                draft.unlink()
-                write_durably(draft, film)
-                move_durably(draft, target)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    draft.unlink()
-        except OSError as error:
-            raise SpoolFullError(
-                f"{self.folder} cannot take another film ({error.strerror}): free the disk"
-            ) from error
+                raise OutputError(f"{self.folder} has no room for another film: free the disk")
+            self._lay(target, film)
 
     def pixels(self, key: str) -> str | None:
-        """Give the digest of the pixels that a key stands for; None if it is not known.
+        """Return the digest of the pixels that a key stands for; None if it is not known.
 
         It may wait, be on its way out as results, or have a receipt.
         """
@@ -210,7 +180,7 @@ class Spool:
         return sorted(found, key=_age)[:most]
 
     def has_results(self, key: str) -> bool:
-        """Tell whether results of a film are on their way."""
+        """Return whether results of a film are on their way."""
         return (self.results / key).is_dir()
 
     def keep_results(self, key: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
@@ -249,20 +219,21 @@ class Spool:
         (self.waiting / f"{key}.dcm").unlink(missing_ok=True)
         sync_folder(self.waiting)
 
-    def fail(self, key: str, sentence: str) -> None:
-        """Put a film aside with the reason beside it.
+    def put_aside(self, source: Path, sentence: str) -> None:
+        """Put a film, or results that the destination will not have, aside with the reason beside them.
 
         Raises
         ------
         OutputError
-            If the disk is full; the film waits as before.
+            If the disk is full; they wait as before.
         """
+        target = self.failed / source.name
         with explained(self.failed):
-            self._lay(self.failed / f"{key}.txt", f"{sentence}\n".encode())
-            film = self.waiting / f"{key}.dcm"
-            if film.exists():
-                move_durably(film, self.failed / film.name)
-                sync_folder(self.waiting)
+            self._lay(self.failed / f"{source.stem}.txt", f"{sentence}\n".encode())
+            shutil.rmtree(target, ignore_errors=True)
+            if source.exists():
+                move_durably(source, target)
+                sync_folder(source.parent)
 
     def parcels(self) -> list[Path]:
         """List folders of results that wait for delivery, the oldest first."""
@@ -304,14 +275,6 @@ class Spool:
             shutil.rmtree(trash)
             (self.failed / f"{key}.txt").unlink(missing_ok=True)
 
-    def refuse(self, key: str, sentence: str) -> None:
-        """Put results aside that the destination will not have, with the reason beside them."""
-        with explained(self.failed):
-            self._lay(self.failed / f"{key}.txt", f"{sentence}\n".encode())
-            shutil.rmtree(self.failed / key, ignore_errors=True)
-            move_durably(self.results / key, self.failed / key)
-            sync_folder(self.results)
-
     def receipt(self, key: str) -> dict[str, Any]:
         """Read the receipt of an earlier delivery; empty if there is none."""
         return _content(self.done / f"{key}.json")
@@ -332,11 +295,7 @@ class Spool:
         }
 
     def _lay(self, target: Path, data: bytes) -> None:
-        """Write a small file whole, in the place of what may be there."""
-        draft = self.incoming / f"{target.name}.part"
-        draft.unlink(missing_ok=True)
-        write_durably(draft, data)
-        move_durably(draft, target)
+        lay(target, data, self.incoming)
 
 
 def _refuse_strangers(folder: Path, lock: Path) -> None:
@@ -356,7 +315,7 @@ def _json(content: Mapping[str, Any]) -> bytes:
 def _content(path: Path) -> dict[str, Any]:
     """Read what a receipt says; a damaged one says nothing, and its film counts as new."""
     try:
-        return own_json(path, _Receipt, OutputError, "").model_dump(exclude_unset=True)
+        return own_json(path, RootModel[dict[str, Any]], OutputError, "").root
     except OutputError:
         return {}
 

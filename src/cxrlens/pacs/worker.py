@@ -1,22 +1,23 @@
-"""Predicts the films of the spool in batches and lays their results out; a killing one is put by."""
+"""Films of the spool predicted, their results laid out; a film that ends the program is put aside."""
 
+import contextlib
 import datetime
 import json
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 
 from cxrlens.errors import FilmError, ModelError, OutputError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.files import explained, own_json
-from cxrlens.pacs.courier import Patience
+from cxrlens.pacs.courier import Backoff
 from cxrlens.pacs.header import FilmHeader, ModelIdentity, read_header
-from cxrlens.pacs.log import log
 from cxrlens.pacs.results import Result, secondary_capture, structured_report
-from cxrlens.pacs.spool import Spool, move_durably, write_durably
+from cxrlens.pacs.spool import Spool, lay
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.radiographs.decoding import quietly
 from cxrlens.radiographs.read import read_film_apart
@@ -24,84 +25,15 @@ from cxrlens.radiographs.read import read_film_apart
 ENDS = 5
 """Bad ends alone at work after which a film is given up. A machine's own failures are rarer."""
 
-
-class Trials:
-    """Counts bad ends.
-
-    Parameters
-    ----------
-    folder
-        The spool; two small files in it belong to this class.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._now, self._past = folder / "at-work.json", folder / "bad-ends.json"
-        self._ends: dict[str, int] = {}
-        past, left = _read(self._past, _Ends), _read(self._now, _Keys)
-        if past:
-            self._ends = past.root
-        if left and left.root:
-            for key in left.root:
-                self._ends[key] = self._ends.get(key, 0) + (1 if len(left.root) == 1 else 0)
-            with explained(folder):
-                self._write(self._past, self._ends)
-                self._now.unlink()
-
-    def suspects(self) -> set[str]:
-        """Name films that were at work at a bad end."""
-        return set(self._ends)
-
-    def is_hopeless(self, key: str) -> bool:
-        """Tell whether a film ended the program too often."""
-        return self._ends.get(key, 0) >= ENDS
-
-    def begin(self, keys: Sequence[str]) -> None:
-        """Note which films are at work."""
-        with explained(self._now):
-            self._write(self._now, list(keys))
-
-    def end(self, keys: Sequence[str]) -> None:
-        """Note that they ended well, or were put aside."""
-        known = [key for key in keys if key in self._ends]
-        for key in known:
-            del self._ends[key]
-        with explained(self._now):
-            if known:
-                self._write(self._past, self._ends)
-            self._now.unlink(missing_ok=True)
-
-    @staticmethod
-    def _write(path: Path, content: object) -> None:
-        draft = path.with_suffix(".part")
-        draft.unlink(missing_ok=True)
-        write_durably(draft, json.dumps(content).encode())
-        move_durably(draft, path)
-
-
-class _Ends(RootModel[dict[str, int]]):
-    """Bad ends, by film."""
-
-
-class _Keys(RootModel[list[str]]):
-    """Films at work."""
-
-
-_Kind = TypeVar("_Kind", bound=BaseModel)
-
-
-def _read(path: Path, shape: type[_Kind]) -> _Kind | None:
-    """Read one of the two files; one that is damaged counts nothing."""
-    try:
-        return own_json(path, shape, OutputError, "")
-    except OutputError:
-        return None
-
-
 BATCH = 16
 """Films at work at once; each keeps its pixels in memory until its results are written."""
 
 _DISK = "disk"
+_DOUBT = "Caution: this does not look like a frontal chest film."
 _Made = TypeVar("_Made")
+_Content = TypeVar("_Content")
+
+_log = logging.getLogger("cxrlens.pacs")
 
 
 class Worker:
@@ -129,28 +61,24 @@ class Worker:
     ) -> None:
         self._spool, self._predictor, self._model, self._made = spool, predictor, model, made
         predictor.reader = read_film_apart
-        self._patience = Patience(first_wait, 60.0)
-        self._trials = Trials(spool.folder)
+        self._backoff = Backoff(first_wait, 60.0)
+        self._crashes = CrashCounts(spool.folder)
         self.ready = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Predict until told to stop; the film at work is finished."""
         while not stop.is_set():
             self.ready.clear()
-            films = self._next() if self._patience.is_due(_DISK) else []
-            if not films:
+            # Suspects go alone, once nothing else waits: what they bring down brings down no other's results.
+            films = self._spool.films(BATCH, self._crashes.suspects()) or self._spool.films(1)
+            if not films or not self._backoff.is_due(_DISK):
                 self.ready.wait(0.5)
                 continue
             try:
                 self.work(films, stop)
-                self._patience.succeeded(_DISK)
+                self._backoff.succeeded(_DISK)
             except OutputError as error:
-                _, wait = self._patience.failed(_DISK)
-                log.error("%s: next try in %.0f s", error, wait)
-
-    def _next(self) -> list[Path]:
-        suspects = self._trials.suspects()
-        return self._spool.films(BATCH, suspects) or self._spool.films(1)
+                _log.error("%s: next try in %.0f s", error, self._backoff.failed(_DISK))
 
     def work(self, films: Sequence[Path], stop: threading.Event) -> None:
         """Predict films and lay their results out.
@@ -161,12 +89,12 @@ class Worker:
             If the disk is full; what is not laid out yet waits as before.
         """
         keys = [film.stem for film in films]
-        self._trials.begin(keys)
+        self._crashes.begin(keys)
         frontal = [(film, header) for film in films if (header := self._looked_at(film))]
         try:
             outcomes = self._outcomes([film for film, _ in frontal])
         except ModelError:
-            self._trials.end(keys)  # the films are not to blame: they wait for a sound model
+            self._crashes.end(keys)  # the films are not to blame: they wait for a sound model
             raise
         for (film, header), outcome in zip(frontal, outcomes, strict=True):
             if stop.is_set():
@@ -174,10 +102,12 @@ class Worker:
             try:
                 if isinstance(outcome, FilmError):
                     raise outcome
-                self._lay_out(film.stem, header, outcome)
+                doubt = outcome.findings.get("not_a_chest")
+                self._lay_out(film.stem, header, outcome, _DOUBT if doubt else "")
+                _log.info("predicted %s", film.stem)
             except FilmError as error:
                 self._fail(film, str(error))
-        self._trials.end(keys)
+        self._crashes.end(keys)
 
     def _looked_at(self, film: Path) -> FilmHeader | None:
         """Read a film's header; None if nothing is left to predict."""
@@ -185,56 +115,36 @@ class Worker:
         if self._spool.has_results(key):
             self._spool.drop(key)
             return None
-        if self._trials.is_hopeless(key):
+        if self._crashes.is_hopeless(key):
             self._fail(film, "the program ended again and again while it worked on this film alone")
             return None
         try:
             header = read_header(film)
             if not header.unsuitable:
                 return header
-            result = Result(header, self._model, self._moment(key), remark=header.unsuitable)
-            report = guarded(lambda: structured_report(result))
+            self._lay_out(key, header, None, header.unsuitable)
+            _log.info("not predicted %s: %s", key, header.unsuitable)
         except FilmError as error:
             self._fail(film, str(error))
-            return None
-        self._keep(key, result, {"2-report.dcm": report})
-        log.info("not predicted %s: %s", key, header.unsuitable)
         return None
 
     def _outcomes(self, films: Sequence[Path]) -> list[Prediction | FilmError]:
         """Predict in one batch; where a film breaks the batch, one by one."""
         try:
             return guarded(lambda: list(self._predictor.predict_many(films)))
-        except FilmError:
-            return [self._alone(film) for film in films]
-
-    def _alone(self, film: Path) -> Prediction | FilmError:
-        try:
-            return guarded(lambda: self._predictor.predict(film))
         except FilmError as error:
-            return error
+            if len(films) == 1:
+                return [error]
+            return [outcome for film in films for outcome in self._outcomes([film])]
 
-    def _lay_out(self, key: str, header: FilmHeader, prediction: Prediction) -> None:
-        film = prediction.film
-        assert film is not None
-        findings = prediction.findings
-        result = Result(
-            header,
-            self._model,
-            self._moment(key),
-            prediction.predicted,
-            prediction.probabilities,
-            findings,
-            "Caution: this does not look like a frontal chest film."
-            if findings.get("not_a_chest")
-            else "",
-        )
-        capture = guarded(lambda: secondary_capture(result, film, _heat(prediction)))
-        report = guarded(lambda: structured_report(result))
-        self._keep(key, result, {"1-capture.dcm": capture, "2-report.dcm": report})
-        log.info("predicted %s", key)
-
-    def _keep(self, key: str, result: Result, files: dict[str, bytes]) -> None:
+    def _lay_out(
+        self, key: str, header: FilmHeader, prediction: Prediction | None, remark: str
+    ) -> None:
+        result = Result(header, self._model, self._moment(key), prediction, remark)
+        files = {"2-report.dcm": guarded(lambda: structured_report(result))}
+        if prediction is not None:
+            heat = guarded(lambda: _heat(prediction))
+            files["1-capture.dcm"] = guarded(lambda: secondary_capture(result, heat))
         facts = {
             "made": result.made.isoformat(),
             "model": self._model.name,
@@ -246,22 +156,18 @@ class Worker:
         self._made()
 
     def _moment(self, key: str) -> datetime.datetime:
-        """When a result is made: that of the receipt, if this model made it before."""
+        """Return when a result is made: the receipt's moment, if this model made it before."""
         receipt = self._spool.receipt(key)
-        if (receipt.get("digest"), receipt.get("chain")) == (
-            self._model.digest,
-            self._model.chain,
-        ):
-            try:
+        same_model = receipt.get("digest") == self._model.digest
+        if same_model and receipt.get("chain") == self._model.chain:
+            with contextlib.suppress(KeyError, TypeError, ValueError):
                 return datetime.datetime.fromisoformat(receipt["made"])
-            except (KeyError, TypeError, ValueError):
-                pass
         return datetime.datetime.now().replace(microsecond=0)
 
     def _fail(self, film: Path, sentence: str) -> None:
         sentence = sentence.replace(str(film), "the film")
-        self._spool.fail(film.stem, sentence)
-        log.error("failed %s: %s", film.stem, sentence)
+        self._spool.put_aside(film, sentence)
+        _log.error("failed %s: %s", film.stem, sentence)
 
 
 def _heat(prediction: Prediction) -> HeatMap | None:
@@ -287,3 +193,62 @@ def guarded(make: Callable[[], _Made]) -> _Made:
         except Exception as error:  # decoders and libraries on arbitrary films can raise anything
             kind = type(error).__name__
             raise FilmError(f"the film cannot be worked on ({kind}): look at it by hand") from error
+
+
+class CrashCounts:
+    """Counts how often the program ended while a film was at work.
+
+    A decoder or a library that a film brings down takes the whole program with it: what was at work is noted
+    on the disk before it begins, and found there at the next start.
+
+    Parameters
+    ----------
+    folder
+        The spool; two small files in it belong to this class.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._now, self._past = folder / "at-work.json", folder / "bad-ends.json"
+        self._drafts = folder
+        self._ends = _read(self._past, RootModel[dict[str, int]]) or {}
+        left = _read(self._now, RootModel[list[str]]) or []
+        if left:
+            # Of several at work, one is guilty: all are suspects, to be tried alone, and none is counted.
+            for key in left:
+                self._ends[key] = self._ends.get(key, 0) + (len(left) == 1)
+            with explained(folder):
+                self._write(self._past, self._ends)
+                self._now.unlink()
+
+    def suspects(self) -> set[str]:
+        """Return the films that were at work when the program ended."""
+        return set(self._ends)
+
+    def is_hopeless(self, key: str) -> bool:
+        """Return whether the program ended too often with this film alone."""
+        return self._ends.get(key, 0) >= ENDS
+
+    def begin(self, keys: Sequence[str]) -> None:
+        """Note which films are at work."""
+        with explained(self._now):
+            self._write(self._now, list(keys))
+
+    def end(self, keys: Sequence[str]) -> None:
+        """Note that they ended well, or were put aside."""
+        known = self._ends.keys() & keys
+        with explained(self._now):
+            if known:
+                self._ends = {key: ends for key, ends in self._ends.items() if key not in known}
+                self._write(self._past, self._ends)
+            self._now.unlink(missing_ok=True)
+
+    def _write(self, path: Path, content: object) -> None:
+        lay(path, json.dumps(content).encode(), self._drafts)
+
+
+def _read(path: Path, shape: type[RootModel[_Content]]) -> _Content | None:
+    """Read one of the two files; one that is damaged counts nothing."""
+    try:
+        return own_json(path, shape, OutputError, "").root
+    except OutputError:
+        return None

@@ -1,1 +1,1 @@
-"""A model at work: an API and a page for programs and people, a DICOM node for a PACS, exported bundles."""
+"""A model behind HTTP: an API for programs, and a page for people."""

@@ -1,7 +1,7 @@
-"""What the API answers, typed, with examples for its OpenAPI description."""
+"""Answers of the API, typed, with examples for its OpenAPI description."""
 
 import base64
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -11,48 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction.predictor import Prediction
 
-_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode grey (H, W) or RGB (H, W, 3) uint8 as PNG, for speed rather than size."""
-    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    written, data = cv2.imencode(".png", stored, _FAST)
-    assert written
-    return data.tobytes()
-
-
-def png_text(pixels: NDArray[np.uint8]) -> str:
-    """Encode as PNG in Base64, for JSON."""
-    return base64.b64encode(png(pixels)).decode("ascii")
-
-
-def within(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Shrink a picture so that its longer side has at most `side` pixels; keep its shape."""
-    height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return pixels
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def map_pixels(heat: HeatMap, side: int | None = None) -> NDArray[np.uint8]:
-    """Give a heat map's values as uint8, its longer side at most `side` pixels.
-
-    Values in [0, 1] become 0 to 255; where the map is signed, [-1, 1] becomes 1 to 255 round 128.
-    """
-    values = 128 + 127 * heat.values if heat.signed else 255 * heat.values
-    pixels = np.rint(values).astype(np.uint8)
-    return pixels if side is None else within(pixels, side)
-
-
 NOTICE = "Research use only: not a medical device, not a diagnosis."
 
 MAP_SIDE = 1024
 """Longer side of the maps in JSON, in pixels."""
 
-_FINDING: JsonValue = {"defect": "underexposed", "present": True, "score": 0.81}
+
+def _example(**fields: JsonValue) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": fields})
+
+
 _PROBABILITIES: JsonValue = {"normal": 0.06, "pneumonia": 0.91, "tuberculosis": 0.03}
 
 
@@ -77,21 +45,17 @@ class Seen(BaseModel):
 
 
 class FilmAnswer(BaseModel):
-    """What the model says of one film, or why it could not be read."""
+    """The model's prediction of one film, or why the film could not be read."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "name": "film.dcm",
-                "predicted": "pneumonia",
-                "probabilities": _PROBABILITIES,
-                "calibrated": False,
-                "findings": [_FINDING],
-                "repairs": ["stretch"],
-                "width": 2544,
-                "height": 3056,
-            }
-        }
+    model_config = _example(
+        name="film.dcm",
+        predicted="pneumonia",
+        probabilities=_PROBABILITIES,
+        calibrated=False,
+        findings=[{"defect": "underexposed", "present": True, "score": 0.81}],
+        repairs=["stretch"],
+        width=2544,
+        height=3056,
     )
 
     name: str = Field(description="The file name as sent, without folders.")
@@ -129,21 +93,17 @@ class HeatMapAnswer(BaseModel):
     not and 1 where it speaks against the class.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "method": "gradcam",
-                "target": "pneumonia",
-                "predicted": "pneumonia",
-                "probabilities": _PROBABILITIES,
-                "width": 853,
-                "height": 1024,
-                "signed": False,
-                "note": "",
-                "png": "iVBORw0KGgo…",
-                "notice": NOTICE,
-            }
-        }
+    model_config = _example(
+        method="gradcam",
+        target="pneumonia",
+        predicted="pneumonia",
+        probabilities=_PROBABILITIES,
+        width=853,
+        height=1024,
+        signed=False,
+        note="",
+        png="iVBORw0KGgo…",
+        notice=NOTICE,
     )
 
     method: str
@@ -158,25 +118,24 @@ class HeatMapAnswer(BaseModel):
     notice: str = NOTICE
 
 
+Status = Literal["waiting", "running", "done", "failed", "cancelled"]
+
+
 class JobAnswer(BaseModel):
     """A slow explanation on its way: ask again at ``/jobs/ID``, fetch ``/jobs/ID/result`` when done."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": "f3Qm0cJ1b4rV5n0xJxvX7A",
-                "status": "running",
-                "method": "lime",
-                "target": "pneumonia",
-                "done": 320,
-                "of": 1000,
-                "error": None,
-            }
-        }
+    model_config = _example(
+        id="f3Qm0cJ1b4rV5n0xJxvX7A",
+        status="running",
+        method="lime",
+        target="pneumonia",
+        done=320,
+        of=1000,
+        error=None,
     )
 
     id: str
-    status: Literal["waiting", "running", "done", "failed", "cancelled"]
+    status: Status
     method: str
     target: str
     done: int = 0
@@ -191,20 +150,16 @@ class Health(BaseModel):
     token: bool = Field(description="Whether requests must bear a token.")
 
 
-class Explaining(BaseModel):
-    """An explaining method; see `cxrlens.explanation.method.Method`."""
+class MethodAnswer(BaseModel):
+    """A method of explanation; see `cxrlens.explanation.method.Method`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "name": "gradcam",
-                "title": "Grad-CAM",
-                "about": "parts of the last feature maps that raise the score",
-                "quick": True,
-                "signed": False,
-                "diseases_only": False,
-            }
-        }
+    model_config = _example(
+        name="gradcam",
+        title="Grad-CAM",
+        about="parts of the last feature maps that raise the score",
+        quick=True,
+        signed=False,
+        diseases_only=False,
     )
 
     name: str
@@ -216,14 +171,14 @@ class Explaining(BaseModel):
 
 
 class Abilities(BaseModel):
-    """What the server can do, for a page to offer."""
+    """Abilities of the server, for a page to offer, and its limits."""
 
     methods: list[str] = Field(
         description="Those that suit the model, the default first.",
         examples=[["gradcam", "occlusion", "lime"]],
     )
     slow: list[str] = Field(description="Methods that run as jobs.", examples=[["lime"]])
-    explanations: list[Explaining] = Field(description="The methods with their words.")
+    explanations: list[MethodAnswer] = Field(description="The methods with their words.")
     film_bytes: int
     film_pixels: int
     films: int
@@ -233,23 +188,28 @@ class Abilities(BaseModel):
 class Fault(BaseModel):
     """Why a request was not answered, in one sentence."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"error": "film 1 is empty: copy it again"}}
-    )
+    model_config = _example(error="film 1 is empty: copy it again")
 
     error: str
 
 
+def verdict(prediction: Prediction) -> dict[str, Any]:
+    """Return what the model decided of a film, as fields of `FilmAnswer` and `HeatMapAnswer`.
+
+    Every answer takes its words from here.
+    """
+    return {"predicted": prediction.predicted, "probabilities": prediction.probabilities}
+
+
 def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAnswer:
-    """Put a prediction into words for the wire."""
+    """Return the answer for one predicted film, if asked for with the pixels that the network saw."""
     examination = prediction.examination
     assert prediction.film is not None
     height, width = prediction.film.shape
+    pixels = examination.pixels
     return FilmAnswer(
         name=name,
-        error=None,
-        predicted=prediction.predicted,
-        probabilities=prediction.probabilities,
+        **verdict(prediction),
         calibrated=prediction.calibrated,
         disease_scores=prediction.disease_scores or None,
         votes=prediction.votes or None,
@@ -260,27 +220,54 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
         repairs=list(examination.repairs),
         width=width,
         height=height,
-        seen=Seen(
-            side=len(examination.pixels),
-            cropped=examination.cropped,
-            png=png_text(examination.pixels),
-        )
+        seen=Seen(side=len(pixels), cropped=examination.cropped, png=_png_text(pixels))
         if with_pixels
         else None,
     )
 
 
-def heat_answer(predicted: str, probabilities: dict[str, float], heat: HeatMap) -> HeatMapAnswer:
-    """Put a heat map and what the model said of its film into JSON."""
-    pixels = map_pixels(heat, MAP_SIDE)
+def heat_answer(said: dict[str, Any], heat: HeatMap) -> HeatMapAnswer:
+    """Return a heat map with the `verdict` on its film."""
+    pixels = within(map_pixels(heat), MAP_SIDE)
+    height, width = pixels.shape
     return HeatMapAnswer(
         method=heat.method,
         target=heat.target,
-        predicted=predicted,
-        probabilities=probabilities,
-        width=pixels.shape[1],
-        height=pixels.shape[0],
+        **said,
+        width=width,
+        height=height,
         signed=heat.signed,
         note=heat.note,
-        png=png_text(pixels),
+        png=_png_text(pixels),
     )
+
+
+def map_pixels(heat: HeatMap) -> NDArray[np.uint8]:
+    """Return a heat map's values (H, W) as uint8.
+
+    Values in [0, 1] become 0 to 255; where the map is signed, [-1, 1] becomes 1 to 255 round 128.
+    """
+    values = 128 + 127 * heat.values if heat.signed else 255 * heat.values
+    return np.rint(values).astype(np.uint8)
+
+
+def within(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Shrink a picture so that its longer side has at most `side` pixels; keep its shape."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode grey (H, W) or RGB (H, W, 3) uint8 as PNG, for speed rather than size."""
+    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    written, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert written
+    return data.tobytes()
+
+
+def _png_text(pixels: NDArray[np.uint8]) -> str:
+    return base64.b64encode(png(pixels)).decode("ascii")

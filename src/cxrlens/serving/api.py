@@ -1,13 +1,16 @@
-"""The HTTP API: routes, their types and their faults. The work is done in `cxrlens.serving.work`."""
+"""The HTTP API: routes, their types and faults, and the page; the work is done in `cxrlens.serving.work`."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from importlib.resources import files
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -15,29 +18,29 @@ from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError, ModelError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
+from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.serving.answers import (
     Abilities,
-    Explaining,
     Fault,
     FilmAnswer,
     Health,
     HeatMapAnswer,
     JobAnswer,
+    MethodAnswer,
     Predicted,
     film_answer,
     heat_answer,
     map_pixels,
     png,
+    verdict,
     within,
 )
-from cxrlens.serving.door import HUNG_UP, Front, Guard
+from cxrlens.serving.door import Guard
 from cxrlens.serving.jobs import Job
-from cxrlens.serving.limits import BusyError, Limits
-from cxrlens.serving.page import add_page
-from cxrlens.serving.prometheus import CONTENT_TYPE
-from cxrlens.serving.upload import UploadError
-from cxrlens.serving.work import ClientGoneError, Service, to_show
+from cxrlens.serving.limits import Limits
+from cxrlens.serving.middleware import Middleware
+from cxrlens.serving.work import Engine, to_show
 
 Form = Literal["json", "overlay", "map"]
 
@@ -49,21 +52,17 @@ _DESCRIPTION = (
 
 _FILM = {"type": "string", "format": "binary", "description": "PNG, JPEG, TIFF or DICOM."}
 _FAULTS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Fault, "description": "The token is missing or wrong."},
-    408: {"model": Fault, "description": "The upload took too long."},
-    413: {"model": Fault, "description": "The request is larger than the limits."},
-    422: {"model": Fault, "description": "The film cannot be read, or a value is unknown."},
-    503: {"model": Fault, "description": "Busy: come again after the seconds of Retry-After."},
-    504: {"model": Fault, "description": "The answer took too long."},
+    status: {"model": Fault, "description": description}
+    for status, description in (
+        (401, "The token is missing or wrong."),
+        (408, "The upload took too long."),
+        (413, "The request is larger than the limits."),
+        (422, "The film cannot be read, or a value is unknown."),
+        (503, "Busy: come again after the seconds of Retry-After."),
+        (504, "The answer took too long."),
+    )
 }
 _PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
-
-
-def _form(properties: dict[str, Any], required: str) -> dict[str, Any]:
-    schema = {"type": "object", "required": [required], "properties": properties}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    }
 
 
 def create_app(
@@ -76,7 +75,7 @@ def create_app(
     origins: Iterable[str] = (),
     secure: bool = False,
 ) -> FastAPI:
-    """Make the application that serves a model.
+    """Return the application that serves a model.
 
     Parameters
     ----------
@@ -92,25 +91,25 @@ def create_app(
         Whether it is spoken to over TLS.
     """
     origins = list(origins)
-    service = Service(predictor, card, limits or Limits())
+    engine = Engine(predictor, card, limits or Limits())
     guard = Guard(token, hosts, origins)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with service.running():
+        async with engine.running():
             yield
 
     app = FastAPI(
         title="cxrlens", version=__version__, description=_DESCRIPTION, docs_url=None,
         redoc_url=None, lifespan=lifespan,
     )  # fmt: skip
-    app.state.service = service
+    app.state.engine = engine
     _add_faults(app)
-    _add_predictions(app, service)
-    _add_explanations(app, service)
-    _add_facts(app, service, guard)
-    add_page(app)
-    app.add_middleware(Front, guard=guard, measures=service.measures, secure=secure)
+    _add_predictions(app, engine)
+    _add_explanations(app, engine)
+    _add_facts(app, engine, guard)
+    _add_page(app)
+    app.add_middleware(Middleware, guard=guard, counters=engine.counters, secure=secure)
     if origins:
         app.add_middleware(
             CORSMiddleware,
@@ -122,21 +121,24 @@ def create_app(
     return app
 
 
-def _add_predictions(app: FastAPI, service: Service) -> None:
-    limits = service.limits
+def _form(**properties: dict[str, Any]) -> dict[str, Any]:
+    """Describe a multipart form, which FastAPI does not read here, for OpenAPI."""
+    schema = {"type": "object", "required": ["film"], "properties": properties}
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
 
-    @app.post(
-        "/predict",
-        responses=_FAULTS,
-        openapi_extra=_form(
-            {"film": {"type": "array", "items": _FILM, "maxItems": limits.films}}, "film"
-        ),
-    )
+
+def _choice(known: Iterable[str], about: str, **default: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(known), "description": about, **default}
+
+
+def _add_predictions(app: FastAPI, engine: Engine) -> None:
+    many = {"type": "array", "items": _FILM, "maxItems": engine.limits.films}
+
+    @app.post("/predict", responses=_FAULTS, openapi_extra=_form(film=many))
     async def predict(
         request: Request,
-        seen: Annotated[
-            bool, Query(description="Also give the pixels that the network saw.")
-        ] = False,
+        seen: Annotated[bool, Query(description="Also the pixels that the network saw.")] = False,
     ) -> Predicted:
         """Predict one or many films: probabilities, quality findings, repairs.
 
@@ -144,70 +146,61 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         read, the status is 422.
         """
 
-        async def one(number: int, name: str, data: bytes) -> FilmAnswer | FilmError:
+        async def one(number: int, name: str, data: bytes) -> FilmAnswer:
             try:
-                async with service.predict(data, f"film {number}") as prediction:
+                async with engine.predict(data, f"film {number}") as prediction:
                     return film_answer(name, prediction, seen)
             except FilmError as error:
-                return error
+                return FilmAnswer(name=name, error=str(error))
 
-        with service.places.hold() as more_places:
-            async with service.read(request) as upload:
-                more_places(len(upload.films) - 1)
-                outcomes = await service.unless_gone(
-                    request,
-                    _together(one(n, name, data) for n, (name, data) in enumerate(upload.films, 1)),
-                )
-                names = [name for name, _ in upload.films]
-        first = outcomes[0]
-        if isinstance(first, FilmError) and all(isinstance(one, FilmError) for one in outcomes):
-            raise first
-        return Predicted(
-            films=[
-                FilmAnswer(name=name, error=str(outcome))
-                if isinstance(outcome, FilmError)
-                else outcome
-                for name, outcome in zip(names, outcomes, strict=True)
-            ],
-            model=service.card.name,
-            digest=service.card.digest,
-        )
+        async with engine.read(request) as upload:
+            work = asyncio.gather(*(one(n, *film) for n, film in enumerate(upload.films, 1)))
+            films = await engine.while_waited_for(request, work)
+        if all(film.error for film in films):
+            raise HTTPException(422, str(films[0].error))
+        return Predicted(films=films, model=engine.card.name, digest=engine.card.digest)
 
     @app.post(
         "/film",
         response_class=Response,
         responses={200: {"content": _PNG, "description": "8-bit grey."}, **_FAULTS},
-        openapi_extra=_form({"film": _FILM}, "film"),
+        openapi_extra=_form(film=_FILM),
     )
     async def film(
         request: Request,
         max_side: Annotated[int, Query(ge=64, le=16384, description="Shrink to this side.")] = 4096,
     ) -> Response:
-        """Give a film as the model's reader decodes it: 8-bit grey, 0 black.
+        """Return a film as the model's reader decodes it: 8-bit grey, 0 black.
 
         DICOM is shown as its tags say. The film's own size stands in X-Film-Width and X-Film-Height.
         """
 
         async def work(data: bytes) -> Response:
-            async with service.decode(data, "the film") as pixels:
+            async with engine.decode(data, "the film") as pixels:
                 height, width = pixels.shape
-                return Response(
-                    await service.draw(lambda: png(within(pixels, max_side))),
-                    media_type="image/png",
-                    headers={"x-film-width": str(width), "x-film-height": str(height)},
-                )
+                picture = await engine.draw(lambda: png(within(pixels, max_side)))
+            size = {"x-film-width": str(width), "x-film-height": str(height)}
+            return Response(picture, media_type="image/png", headers=size)
 
-        with service.places.hold():
-            async with service.read_one(request) as (data, _):
-                return await service.unless_gone(request, work(data))
+        async with engine.read(request, most=1) as upload:
+            return await engine.while_waited_for(request, work(upload.films[0][1]))
 
 
-async def _together(films: Iterable[Any]) -> list[FilmAnswer | FilmError]:
-    return list(await asyncio.gather(*films))
-
-
-def _add_explanations(app: FastAPI, service: Service) -> None:
-    methods = service.predictor.methods
+def _add_explanations(app: FastAPI, engine: Engine) -> None:
+    methods, classes = engine.predictor.methods, engine.predictor.classes
+    forms, palettes = get_args(Form), tuple(PALETTES)
+    about = "json; overlay: PNG of film and map in colour; map: PNG, 8-bit grey."
+    form = _form(
+        film=_FILM,
+        method=_choice(
+            (method.name for method in methods),
+            "; ".join(f"{method.name}: {method.about}" for method in methods),
+            default=methods[0].name,
+        ),
+        target=_choice(classes, "The class to explain; default the predicted one."),
+        palette=_choice(palettes, "Of the overlay.", default="ember"),
+        **{"as": _choice(forms, about, default="json")},
+    )
 
     @app.post(
         "/explain",
@@ -217,64 +210,41 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
             202: {"model": JobAnswer, "description": "A slow method: ask the job at Location."},
             **_FAULTS,
         },
-        openapi_extra=_form(
-            {
-                "film": _FILM,
-                "method": {
-                    "type": "string",
-                    "enum": [method.name for method in methods],
-                    "default": methods[0].name,
-                    "description": "; ".join(
-                        f"{method.name}: {method.about}" for method in methods
-                    ),
-                },
-                "target": {
-                    "type": "string",
-                    "enum": list(service.predictor.classes),
-                    "description": "The class to explain; default the predicted one.",
-                },
-                "as": {
-                    "type": "string",
-                    "enum": ["json", "overlay", "map"],
-                    "default": "json",
-                    "description": "json; overlay: PNG of film and map in colour; map: PNG, 8-bit grey.",
-                },
-                "palette": {"type": "string", "enum": list(PALETTES), "default": "ember"},
-            },
-            "film",
-        ),
+        openapi_extra=form,
     )
     async def explain(request: Request) -> Response:
         """Show where the model looked: quick methods at once, slower ones as a job (202)."""
 
         async def work(data: bytes, fields: dict[str, str]) -> Response:
-            method, wanted = fields.get("method") or None, fields.get("target") or None
+            method, target = fields.get("method") or None, fields.get("target") or None
             form, palette = fields.get("as") or "json", fields.get("palette") or "ember"
-            service.check(method, wanted)
-            _check_form(form, palette)
-            async with service.predict(data, "the film") as found:
+            # Before any work: a film is not decoded for a request that cannot be answered.
+            if method:
+                method_named(method)
+            _check("class", target or classes[0], classes)
+            _check("form", form, forms)
+            _check("palette", palette, palettes)
+            async with engine.predict(data, "the film") as found:
                 prediction = to_show(found)
                 del found
-            chosen, target = service.predictor.chosen(prediction, method, wanted)
+            chosen, target = engine.predictor.chosen(prediction, method, target)
             if not chosen.quick:
-                return _job_answer(service.jobs.start(prediction, chosen.name, target), 202)
-            heat = await service.explain(prediction, chosen.name, target)
-            said = prediction.predicted, prediction.probabilities
-            return await service.draw(lambda: _shown(*said, heat, form, palette))
+                return _job_answer(engine.jobs.start(prediction, chosen.name, target), 202)
+            heat = await engine.explain(prediction, chosen.name, target)
+            return await engine.draw(lambda: _shown(verdict(prediction), heat, form, palette))
 
-        with service.places.hold():
-            async with service.read_one(request) as (data, fields):
-                return await service.unless_gone(request, work(data, fields))
+        async with engine.read(request, most=1) as upload:
+            return await engine.while_waited_for(request, work(upload.films[0][1], upload.fields))
 
     @app.get("/jobs/{job}", response_model=JobAnswer, responses={404: {"model": Fault}})
     async def job(job: str) -> Response:
         """Ask how far a slow explanation is. One that nobody asks for is given up after a while."""
-        return _job_answer(_found(service.jobs.get(job)))
+        return _job_answer(_found(engine.jobs.get(job)))
 
     @app.delete("/jobs/{job}", response_model=JobAnswer, responses={404: {"model": Fault}})
     async def cancel(job: str) -> Response:
         """Give an explanation up and forget its map."""
-        return _job_answer(_found(service.jobs.cancel(job)))
+        return _job_answer(_found(engine.jobs.cancel(job)))
 
     @app.get(
         "/jobs/{job}/result",
@@ -291,13 +261,17 @@ def _add_explanations(app: FastAPI, service: Service) -> None:
         palette: Annotated[Literal["ember", "report"], Query()] = "ember",
     ) -> Response:
         """Fetch the map of an explanation that is done."""
-        found = _found(service.jobs.get(job))
+        found = _found(engine.jobs.get(job))
         heat = found.heat
         if heat is None:
             why = found.error or "there is no map"
             raise HTTPException(409, f"the explanation is {found.status}: {why}")
-        said = found.predicted, found.probabilities
-        return await service.draw(lambda: _shown(*said, heat, form, palette))
+        return await engine.draw(lambda: _shown(found.said, heat, form, palette))
+
+
+def _check(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise CxrlensError(f"unknown {what} {value!r}: known are {', '.join(known)}")
 
 
 def _found(job: Job | None) -> Job:
@@ -307,54 +281,32 @@ def _found(job: Job | None) -> Job:
 
 
 def _job_answer(job: Job, status: int = 200) -> Response:
-    content = JobAnswer(
-        id=job.id,
-        status=job.status,
-        method=job.method,
-        target=job.target,
-        done=job.done,
-        of=job.of,
-        error=job.error,
-    )
+    content = JobAnswer.model_validate(job, from_attributes=True).model_dump(mode="json")
     headers = {"location": f"/jobs/{job.id}"} if status == 202 else None
-    return JSONResponse(content.model_dump(mode="json"), status, headers)
+    return JSONResponse(content, status, headers)
 
 
-def _check_form(form: str, palette: str) -> None:
-    if form not in ("json", "overlay", "map"):
-        raise CxrlensError(f"unknown form {form!r}: known are json, overlay, map")
-    if palette not in PALETTES:
-        raise CxrlensError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}")
+def _shown(said: dict[str, Any], heat: HeatMap, form: str, palette: str) -> Response:
+    if form == "json":
+        return JSONResponse(heat_answer(said, heat).model_dump(mode="json"))
+    picture = heat.overlay(palette) if form == "overlay" else map_pixels(heat)
+    return Response(png(picture), media_type="image/png")
 
 
-def _shown(
-    predicted: str, probabilities: dict[str, float], heat: HeatMap, form: str, palette: str
-) -> Response:
-    if form == "overlay":
-        return Response(png(heat.overlay(palette)), media_type="image/png")
-    if form == "map":
-        return Response(png(map_pixels(heat)), media_type="image/png")
-    return JSONResponse(heat_answer(predicted, probabilities, heat).model_dump(mode="json"))
-
-
-def _add_facts(app: FastAPI, service: Service, guard: Guard) -> None:
-    limits = service.limits
-
+def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
     @app.get("/model")
     async def model() -> ModelCard:
-        """Say which model answers, trained on whom, how well it did, and what must be known."""
-        return service.card
+        """Return which model answers, trained on whom, how well it did, and what must be known."""
+        return engine.card
 
     @app.get("/abilities")
     async def abilities() -> Abilities:
-        """Say what the server can do, and its limits."""
-        methods = service.predictor.methods
+        """Return what the server can do, and its limits."""
+        methods, limits = engine.predictor.methods, engine.limits
         return Abilities(
             methods=[method.name for method in methods],
             slow=[method.name for method in methods if not method.quick],
-            explanations=[
-                Explaining.model_validate(method, from_attributes=True) for method in methods
-            ],
+            explanations=[MethodAnswer.model_validate(m, from_attributes=True) for m in methods],
             film_bytes=limits.film_bytes,
             film_pixels=limits.film_pixels,
             films=limits.films,
@@ -363,13 +315,47 @@ def _add_facts(app: FastAPI, service: Service, guard: Guard) -> None:
 
     @app.get("/health")
     async def health() -> Health:
-        """Say that the server is up; needs no token."""
+        """Return that the server is up; needs no token."""
         return Health(token=guard.asks_for_token)
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """Give counters in Prometheus' text format."""
-        return Response(service.measures.text(), media_type=CONTENT_TYPE)
+        """Return counters in Prometheus' text format."""
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return Response(generate_latest(engine.counters.registry), media_type=kind)
+
+
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+def page_files() -> dict[str, tuple[bytes, str]]:
+    """Return content and media type of each of the page's files, by name."""
+    found = {}
+    for file in files("cxrlens.serving").joinpath("page", "static").iterdir():
+        kind = _KINDS.get(file.name.rpartition(".")[2])
+        if kind:
+            found[file.name] = (file.read_bytes(), kind)
+    return found
+
+
+def _add_page(app: FastAPI) -> None:
+    """Add the page, the API's description for people, and their files, read once and served by name alone."""
+    held = page_files()
+
+    pages = {"/": "index.html", "/docs": "api.html"}
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
+    @app.get("/static/{name}", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name") or pages[request.scope["path"]]
+        if name not in held:
+            raise HTTPException(404, "there is no such file")
+        content, kind = held[name]
+        headers = {"etag": f'"{hashlib.sha256(content).hexdigest()[:20]}"'}
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
 
 
 _PLAIN = {
@@ -380,43 +366,20 @@ _PLAIN = {
 
 
 def _add_faults(app: FastAPI) -> None:
-    def fault(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse({"error": sentence}, status, headers)
-
-    @app.exception_handler(UploadError)
-    async def upload(request: Request, error: UploadError) -> Response:
-        return fault(error.status, str(error))
-
-    @app.exception_handler(BusyError)
-    async def busy(request: Request, error: BusyError) -> Response:
-        return fault(503, str(error), {"retry-after": str(error.seconds)})
-
-    @app.exception_handler(ModelError)
-    async def model(request: Request, error: ModelError) -> Response:
-        return fault(500, str(error))
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        said = _PLAIN.get(error.detail, error.detail)
+        return JSONResponse({"error": said}, error.status_code, error.headers)
 
     @app.exception_handler(CxrlensError)
     async def own(request: Request, error: CxrlensError) -> Response:
-        return fault(422, str(error))
-
-    @app.exception_handler(TimeoutError)
-    async def late(request: Request, error: TimeoutError) -> Response:
-        return fault(504, "the answer took too long: come again later", {"retry-after": "10"})
-
-    @app.exception_handler(ClientGoneError)
-    async def gone(request: Request, error: ClientGoneError) -> Response:
-        return Response(status_code=HUNG_UP)
+        return JSONResponse({"error": str(error)}, 500 if isinstance(error, ModelError) else 422)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return fault(422, f"{first['loc'][-1]}: {first['msg']}")
-
-    @app.exception_handler(HTTPException)
-    async def other(request: Request, error: HTTPException) -> Response:
-        said = _PLAIN.get(str(error.detail), str(error.detail))
-        return fault(error.status_code, said, dict(error.headers or {}))
+        return JSONResponse({"error": f"{first['loc'][-1]}: {first['msg']}"}, 422)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        return fault(500, "the server failed: its log says why")
+        return JSONResponse({"error": "the server failed: its log says why"}, 500)

@@ -8,27 +8,17 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction.predictor import Prediction
-from cxrlens.progress import Progress
+from cxrlens.serving.answers import Status, verdict
 from cxrlens.serving.limits import BusyError, Limits
 
-Explain = Callable[[Prediction, str, str, Progress], HeatMap]
-"""Prediction, method, target, and what to call with steps done and steps in all; a call that raises
-ends the explanation."""
-
-Status = Literal["waiting", "running", "done", "failed", "cancelled"]
-
 _log = logging.getLogger("cxrlens.serving")
-
-
-_DROPPED = "its map made room for newer ones: explain the film again"
 
 
 class CancelledJobError(Exception):
@@ -43,15 +33,18 @@ class Job:
     ----------
     prediction
         With its film, until the job ends.
-    predicted, probabilities
-        What the model said; they stay.
+    said
+        The verdict on the film; it stays.
     heat
         The map, as long as it is kept.
+    asked
+        When somebody last asked for the job.
     """
 
     prediction: Prediction | None
     method: str
     target: str
+    said: dict[str, Any]
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     status: Status = "waiting"
     done: int = 0
@@ -59,18 +52,22 @@ class Job:
     error: str | None = None
     heat: HeatMap | None = None
     asked: float = field(default_factory=time.monotonic)
-    predicted: str = ""
-    probabilities: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.prediction is not None:
-            self.predicted = self.prediction.predicted
-            self.probabilities = self.prediction.probabilities
 
     @property
     def open(self) -> bool:
         """Whether it waits or runs."""
         return self.status in ("waiting", "running")
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the map that is kept."""
+        return self.heat.values.nbytes + self.heat.film.nbytes if self.heat else 0
+
+    def drop(self) -> None:
+        """Give the job up, and forget what it made."""
+        if self.open:
+            self.status = "cancelled"
+        self.heat = self.prediction = None
 
 
 class Jobs:
@@ -78,14 +75,12 @@ class Jobs:
 
     Parameters
     ----------
-    explain
-        Makes a map; see `Explain`.
     limits
-        How many wait, and how long one is kept.
+        How many wait, how long one is kept, and the bytes of all maps.
     """
 
-    def __init__(self, explain: Explain, limits: Limits) -> None:
-        self._explain, self._limits = explain, limits
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "cxrlens-jobs")
@@ -98,7 +93,7 @@ class Jobs:
         BusyError
             If as many wait or run as may.
         """
-        job = Job(prediction, method, target)
+        job = Job(prediction, method, target, verdict(prediction))
         with self._lock:
             if sum(other.open for other in self._jobs.values()) >= self._limits.jobs:
                 raise BusyError(10)
@@ -117,14 +112,14 @@ class Jobs:
     @property
     def kept(self) -> int:
         """Bytes of the maps that are kept."""
-        return sum(_size(job) for job in list(self._jobs.values()))
+        return sum(job.kept for job in list(self._jobs.values()))
 
     def cancel(self, name: str) -> Job | None:
         """Give a job up and forget what it made."""
         with self._lock:
             job = self._jobs.get(name)
             if job is not None:
-                self._drop(job)
+                job.drop()
             return job
 
     def sweep(self) -> None:
@@ -134,7 +129,7 @@ class Jobs:
             for name, job in list(self._jobs.items()):
                 idle = now - job.asked
                 if job.open and idle > self._limits.job_idle_seconds:
-                    self._drop(job)
+                    job.drop()
                 elif not job.open and idle > self._limits.job_kept_seconds:
                     del self._jobs[name]
 
@@ -142,14 +137,8 @@ class Jobs:
         """Give all jobs up and wait for the running one's next step."""
         with self._lock:
             for job in self._jobs.values():
-                self._drop(job)
+                job.drop()
         self._thread.shutdown(cancel_futures=True)
-
-    @staticmethod
-    def _drop(job: Job) -> None:
-        if job.open:
-            job.status = "cancelled"
-        job.heat = job.prediction = None
 
     def _run(self, job: Job) -> None:
         def progress(done: int, of: int) -> None:
@@ -163,24 +152,23 @@ class Jobs:
             if prediction is None:
                 return
             job.status = "running"
+        heat, fault = None, "the explanation failed: the server's log says why"
         try:
-            heat = self._explain(prediction, job.method, job.target, progress)
+            heat = prediction.explain(job.method, job.target, progress=progress)
             progress(max(job.of, 1), max(job.of, 1))
         except CancelledJobError:
-            return
+            pass
         except CxrlensError as error:
-            self._fail(job, str(error))
+            fault = str(error)
         except Exception:  # noqa: BLE001 - the thread lives on for the next job
             _log.exception("an explanation by %s failed", job.method)
-            self._fail(job, "the explanation failed: the server's log says why")
-        else:
-            with self._lock:
-                job.prediction = None
-                if job.open:
-                    job.status, job.heat = "done", heat
-                self._make_room()
-        finally:
+        with self._lock:
             job.prediction = None
+            if job.open and heat is not None:
+                job.status, job.heat = "done", heat
+            elif job.open:
+                job.status, job.error = "failed", fault
+            self._make_room()
 
     def _make_room(self) -> None:
         """Drop the oldest maps beyond the bytes that may be kept."""
@@ -188,14 +176,5 @@ class Jobs:
             if self.kept <= self._limits.kept_bytes:
                 return
             if job.heat is not None:
-                job.status, job.error, job.heat = "failed", _DROPPED, None
-
-    def _fail(self, job: Job, sentence: str) -> None:
-        with self._lock:
-            if job.open:
-                job.status, job.error = "failed", sentence
-
-
-def _size(job: Job) -> int:
-    heat = job.heat
-    return 0 if heat is None else heat.values.nbytes + heat.film.nbytes
+                job.status, job.heat = "failed", None
+                job.error = "its map made room for newer ones: explain the film again"

@@ -1,21 +1,22 @@
-"""Limits of the server: what a request may bring, how many are at work, how long one may be silent."""
+"""Limits of the server: what it takes on at once, and uploads that end at the first byte too many.
 
-import asyncio
-import logging
+Starlette's own form parser spools files into temporary files and reads them whole before a limit can
+speak; here a form is read in memory and byte by byte, and nothing touches the disk.
+"""
+
 import math
-import os
-import socket
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
 
 from cxrlens.errors import CxrlensError
 
@@ -29,7 +30,7 @@ LEAST_MEMORY = 128 * _MIB
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes on.
+    """How much the server takes on at once.
 
     Attributes
     ----------
@@ -108,18 +109,12 @@ class Limits:
         return self.memory // 4
 
 
-class BusyError(Exception):
-    """The server has as many films in work as it may.
-
-    Attributes
-    ----------
-    seconds
-        When to come again, in whole seconds.
-    """
+class BusyError(HTTPException):
+    """The server has as much in work as it may: come again after so many whole seconds."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"the server is busy: come again in {seconds} s")
-        self.seconds = seconds
+        sentence = f"the server is busy: come again in {seconds} s"
+        super().__init__(503, sentence, {"retry-after": str(seconds)})
 
 
 class Places:
@@ -136,11 +131,6 @@ class Places:
         self.taken = 0
         self._lock = threading.Lock()
         self._freed: deque[tuple[float, int]] = deque(maxlen=32)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether none is free."""
-        return self.taken >= self.count
 
     @contextmanager
     def hold(self, places: int = 1, beyond: bool = False) -> Iterator[Callable[[int], None]]:
@@ -190,188 +180,154 @@ class Places:
         return min(30, max(1, math.ceil(pace * self.count / 2)))
 
 
-_SPARE_HANDLES = 48
-"""For the processes that decode, and for what Python opens for itself."""
+_NAME_LENGTH = 120
+FILM = "film"
+"""The field that films come in."""
 
-_ACCEPTED_IN_A_ROW = 4
-_MOST = 1000
-_GRACE_SECONDS, _END_SECONDS = 4.0, 8.0
-"""What a client's answer may take once the server was told to end, and when it ends in any case."""
-
-_log = logging.getLogger("cxrlens.serving")
+_VALUE_LENGTH = 1000
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def most_connections() -> int:
-    """Say how many connections leave enough of this process's file handles for everything else."""
+@dataclass
+class Upload:
+    """The content of a form.
+
+    Attributes
+    ----------
+    films
+        Name (as `plain_name` leaves it) and content of each file.
+    fields
+        The other fields, by name.
+    """
+
+    films: list[tuple[str, bytes]] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def plain_name(name: str) -> str:
+    r"""Return a file name without folders, control characters and signs that turn the text round.
+
+    It is only ever shown, never opened. Markup in it stays what it is: text, for the page to escape.
+
+    Examples
+    --------
+    >>> plain_name("../../etc/passwd"), plain_name("C:\\films\\a.dcm"), plain_name("..")
+    ('passwd', 'a.dcm', 'film')
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    clean = _UNPRINTABLE.sub("", last).strip()[:_NAME_LENGTH]
+    return clean if clean.strip(". ") else "film"
+
+
+async def read_upload(
+    content_type: str,
+    stream: AsyncIterator[bytes],
+    limits: Limits,
+    arriving: Callable[[int], None],
+) -> Upload:
+    """Read a multipart form.
+
+    Parameters
+    ----------
+    content_type
+        The request's, with the boundary.
+    stream
+        Its body.
+    limits
+        Bytes of a film and films of a request.
+    arriving
+        Told how many bytes came before they are kept; raises where there is no room for them.
+
+    Returns
+    -------
+    Upload
+        All files, whatever their fields are called, and the text fields.
+
+    Raises
+    ------
+    HTTPException
+        With status 415 if it is no multipart form, 400 if it is broken or cut short, 413 if it is larger
+        than the limits.
+    BusyError
+        If `arriving` has no room.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise HTTPException(415, "send the films as multipart/form-data, field 'film'")
+    form, received = _Form(limits), 0
     try:
-        import resource
-    except ImportError:  # Windows counts none
-        return _MOST
-    handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if handles == resource.RLIM_INFINITY:
-        return _MOST
-    free = handles - len(os.listdir("/dev/fd"))
-    return max(1, min(_MOST, free - min(_SPARE_HANDLES, free // 2)))
+        named = (name for name in dir(form) if name.startswith("on_"))
+        callbacks: Any = {name: getattr(form, name) for name in named}
+        parser = MultipartParser(options[b"boundary"], callbacks)
+        async for chunk in stream:
+            received += len(chunk)
+            if received > limits.request_bytes:
+                raise HTTPException(
+                    413, f"the request has more than {limits.request_bytes:,} bytes"
+                )
+            arriving(len(chunk))
+            parser.write(chunk)
+        parser.finalize()
+    except FormParserError as error:
+        raise HTTPException(400, "the multipart form is broken: send it again") from error
+    if not form.finished:
+        raise HTTPException(400, "the multipart form is cut short: send it again")
+    return form.upload
 
 
-class Connection(H11Protocol):
-    """One HTTP connection; see the module.
+class _Form:
+    """Callbacks of the parser, by its own names for them."""
 
-    Parameters
-    ----------
-    limits
-        How long a head may take to come, and a client to take its answer.
-    most
-        Connections at once; beyond it the one that has been silent longest is closed.
-    """
+    def __init__(self, limits: Limits) -> None:
+        self.limits, self.upload, self.finished = limits, Upload(), False
+        self.on_part_begin()
 
-    def __init__(self, limits: Limits, most: int, **uvicorns: Any) -> None:
-        super().__init__(**uvicorns)
-        self._limits, self._most = limits, most
-        self._head: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = None
-        self.silent_since: float | None = None
+    def on_part_begin(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.header, self.value = b"", b""
+        self.body = bytearray()
+        self.field = ""
+        self.film: str | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a head; make room for it."""
-        super().connection_made(transport)
-        self.silent_since = time.monotonic()
-        self._await_head()
-        if len(self.connections) > self._most:
-            self._make_room()
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self.header += data[start:end]
 
-    def _make_room(self) -> None:
-        silent = [
-            (one.silent_since, number, one)
-            for number, one in enumerate(self.connections)
-            if isinstance(one, Connection)
-            and one.silent_since is not None
-            and not one.transport.is_closing()
-        ]
-        _, _, longest = min(silent)  # there is one at least, ourselves
-        longest.transport.abort()
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self.value += data[start:end]
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
-        self._stop(self._head)
-        self._stop(self._reading)
-        super().connection_lost(exc)
+    def on_header_end(self) -> None:
+        self.headers[self.header.lower()] = self.value
+        self.header, self.value = b"", b""
 
-    def data_received(self, data: bytes) -> None:
-        """Read on; the clock of a head runs from its first byte, and bytes do not put it back."""
-        if self._is_waiting() and self._head is None:
-            self._await_head()
-        super().data_received(data)
-        self._look()
+    def on_headers_finished(self) -> None:
+        _, options = parse_options_header(self.headers.get(b"content-disposition"))
+        self.field = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" in options:
+            if self.field != FILM:
+                raise HTTPException(
+                    400, f"a file came in field {self.field[:40]!r}: send films in field 'film'"
+                )
+            self.film = plain_name(options[b"filename"].decode("utf-8", "replace"))
+            if len(self.upload.films) == self.limits.films:
+                raise HTTPException(
+                    413, f"a request holds at most {self.limits.films} films: send the rest apart"
+                )
 
-    def on_response_complete(self) -> None:
-        """Wait for another request."""
-        super().on_response_complete()
-        self._look()
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        most = self.limits.film_bytes if self.film is not None else _VALUE_LENGTH
+        if len(self.body) + end - start > most:
+            what = f"film {len(self.upload.films) + 1}" if self.film is not None else "a field"
+            raise HTTPException(
+                413, f"{what} has more than the {most:,} bytes that the server takes"
+            )
+        self.body += memoryview(data)[start:end]
 
-    def pause_writing(self) -> None:
-        """Hang up on a client that does not take its answer."""
-        super().pause_writing()
-        self._stop(self._reading)
-        self._reading = self.loop.call_later(self._limits.answer_seconds, self.transport.abort)
+    def on_part_end(self) -> None:
+        if self.film is not None:
+            self.upload.films.append((self.film, bytes(self.body)))
+        else:
+            self.upload.fields[self.field] = self.body.decode("utf-8", "replace")
+        self.body = bytearray()
 
-    def resume_writing(self) -> None:
-        """Go on."""
-        super().resume_writing()
-        self._stop(self._reading)
-
-    def _is_waiting(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _look(self) -> None:
-        if not self._is_waiting():
-            self._stop(self._head)
-            self._head = self.silent_since = None
-        elif self.silent_since is None:
-            self.silent_since = time.monotonic()
-
-    def _await_head(self) -> None:
-        self._head = self.loop.call_later(self._limits.head_seconds, self.transport.close)
-
-    @staticmethod
-    def _stop(timer: asyncio.TimerHandle | None) -> None:
-        if timer is not None:
-            timer.cancel()
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with connections of ours, and an end that no film can put off.
-
-    Parameters
-    ----------
-    app
-        What answers.
-    bound
-        The socket to listen on.
-    limits
-        What is taken on.
-    certificate, key
-        PEM files for TLS.
-    """
-
-    def __init__(
-        self,
-        app: Any,
-        bound: socket.socket,
-        limits: Limits,
-        certificate: str | os.PathLike[str] | None = None,
-        key: str | os.PathLike[str] | None = None,
-    ) -> None:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            timeout_keep_alive=max(1, round(limits.idle_seconds)),
-            timeout_graceful_shutdown=round(_GRACE_SECONDS),
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
-        )
-        super().__init__(config)
-        self._bound, self._limits = bound, limits
-        bound.listen(config.backlog)  # from here on nobody is turned away
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; uvicorn itself would give a TLS handshake a minute."""
-        await super().startup(sockets=[])
-        secure = self.config.ssl
-        server = await asyncio.get_running_loop().create_server(
-            self._connection(),
-            sock=self._bound,
-            ssl=secure,
-            ssl_handshake_timeout=self._limits.head_seconds if secure else None,
-            # So many are accepted in a row before the first of them can be closed.
-            backlog=_ACCEPTED_IN_A_ROW,
-        )
-        self._bound.listen(self.config.backlog)
-        self.servers.append(server)
-
-    def _connection(self) -> Callable[[], Connection]:
-        most = most_connections()
-        return lambda: Connection(
-            self._limits,
-            most,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End, in a few seconds, whatever a thread is still decoding: nobody waits for it any more."""
-        if not self.should_exit:
-            end = threading.Timer(_END_SECONDS, _end, (128 + sig,))
-            end.daemon = True
-            end.start()
-        super().handle_exit(sig, frame)
-
-
-def _end(status: int) -> None:
-    _log.warning("ended while a film was still worked on")
-    os._exit(status)
+    def on_end(self) -> None:
+        self.finished = True

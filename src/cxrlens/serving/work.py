@@ -1,129 +1,32 @@
-"""The model at work behind the routes: decode, predict in batches, explain; nothing is kept."""
+"""The model at work behind the routes: decode, predict in few calls, explain; nothing is kept."""
 
 import asyncio
 import contextlib
-import queue
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from cxrlens.errors import CxrlensError, FilmError
+from cxrlens.errors import FilmError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Prediction, Predictor
-from cxrlens.progress import Progress
 from cxrlens.radiographs.decoding import decoders
 from cxrlens.radiographs.read import decode_film_apart
 from cxrlens.serving.answers import within
 from cxrlens.serving.jobs import Jobs
-from cxrlens.serving.limits import Limits, Places
-from cxrlens.serving.prometheus import Measures
-from cxrlens.serving.upload import Upload, UploadError, read_upload
+from cxrlens.serving.limits import Limits, Places, Upload, read_upload
+from cxrlens.serving.middleware import HUNG_UP, Counters
 
 Film = NDArray[np.uint8]
 PredictMany = Callable[[list[Film]], Iterable[Prediction | FilmError]]
-
-
-class _Item:
-    """A film that waits, and who waits for it; let go of as soon as nobody does."""
-
-    def __init__(self, film: Film) -> None:
-        self.film: Film | None = film
-        self.future: Future[Prediction] = Future()
-        self.future.add_done_callback(self._let_go)
-
-    def _let_go(self, future: "Future[Prediction]") -> None:
-        self.film = None
-
-
-class Batcher:
-    """Predict films of many requests in few calls.
-
-    Parameters
-    ----------
-    predict_many
-        Predicts a list of films (H, W) uint8, one result each, in order. Only the worker calls it.
-    batch
-        Films of one call at most.
-    observe
-        Told the size of each batch.
-    """
-
-    def __init__(
-        self,
-        predict_many: PredictMany,
-        batch: int = 16,
-        observe: Callable[[int], None] = lambda films: None,
-    ) -> None:
-        self._predict_many, self._batch, self._observe = predict_many, batch, observe
-        self._waiting: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._worker = threading.Thread(target=self._work, name="cxrlens-batches", daemon=True)
-        self._worker.start()
-
-    def submit(self, film: Film) -> "Future[Prediction]":
-        """Put a film into the queue.
-
-        Returns
-        -------
-        Future of Prediction
-            Cancelled before its turn, the film is let go and never reaches the network.
-        """
-        item = _Item(film)
-        self._waiting.put(item)
-        return item.future
-
-    @property
-    def waiting(self) -> int:
-        """Films that wait for their batch."""
-        return self._waiting.qsize()
-
-    def close(self) -> None:
-        """Predict what waits, then stop."""
-        self._waiting.put(None)
-        self._worker.join()
-
-    def _work(self) -> None:
-        while self._answer_next():
-            pass
-
-    def _answer_next(self) -> bool:
-        """Predict the next batch; False at the end. Films live no longer than the call."""
-        items = [self._waiting.get()]
-        while items[-1] is not None and len(items) < self._batch:
-            try:
-                items.append(self._waiting.get_nowait())
-            except queue.Empty:
-                break
-        goes_on = items[-1] is not None
-        wanted = [item for item in items if item and item.future.set_running_or_notify_cancel()]
-        films = [item.film for item in wanted if item.film is not None]
-        if films:
-            self._observe(len(films))
-            self._answer(films, [item.future for item in wanted])
-        return goes_on
-
-    def _answer(self, films: list[Film], futures: Sequence["Future[Prediction]"]) -> None:
-        try:
-            outcomes = list(self._predict_many(films))
-        except BaseException as error:  # noqa: BLE001 - it belongs to those who wait, not to the worker
-            for future in futures:
-                future.set_exception(error)
-            return
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if isinstance(outcome, FilmError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-
 T = TypeVar("T")
 
 _DECODERS = 4
@@ -136,44 +39,122 @@ SHOWN_SIDE = 2048
 """Pixels of the longer side of films that are explained: their maps take five bytes a pixel."""
 
 
-class ClientGoneError(Exception):
+class ClientGoneError(HTTPException):
     """The client hung up: nobody waits for the answer."""
 
+    def __init__(self) -> None:
+        super().__init__(HUNG_UP, "the client hung up")
 
-class Service:
+
+class Batcher:
+    """Predict films of many requests in few calls of the network, one call at a time.
+
+    While one call runs, films gather for the next: nobody waits for others to come, and the busier the
+    server, the larger its calls.
+
+    Parameters
+    ----------
+    predict_many
+        Predicts a list of films (H, W) uint8, one result each, in order.
+    batch
+        Films of one call at most.
+    observe
+        Told the size of each call.
+    """
+
+    def __init__(
+        self,
+        predict_many: PredictMany,
+        batch: int = 16,
+        observe: Callable[[int], object] = lambda films: None,
+    ) -> None:
+        self._predict_many, self._batch, self._observe = predict_many, batch, observe
+        self._films: dict[asyncio.Future[Prediction], Film] = {}
+        self._thread = ThreadPoolExecutor(1, "cxrlens-network")
+        self._calls: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Films that wait for their call."""
+        return len(self._films)
+
+    async def predict(self, film: Film) -> Prediction:
+        """Predict a film; cancelled before its turn, it is let go and never reaches the network.
+
+        Raises
+        ------
+        FilmError
+            If it cannot be predicted.
+        """
+        future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        self._films[future] = film
+        del film  # the queue holds it, and nobody else
+        if self._calls is None or self._calls.done():
+            self._calls = asyncio.create_task(self._call())
+        try:
+            return await future
+        finally:
+            self._films.pop(future, None)
+
+    async def _call(self) -> None:
+        while self._films:
+            futures = list(islice(self._films, self._batch))
+            films = [self._films.pop(future) for future in futures]
+            self._observe(len(films))
+            outcomes: list[Prediction | Exception]
+            try:
+                loop = asyncio.get_running_loop()
+                outcomes = await loop.run_in_executor(self._thread, self._outcomes, films)
+            except Exception as error:  # noqa: BLE001 - it belongs to those who wait, not to the queue
+                outcomes = [error] * len(futures)
+            for future, outcome in zip(futures, outcomes, strict=True):
+                if future.cancelled():
+                    continue
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+            del futures, films, outcomes
+
+    def _outcomes(self, films: list[Film]) -> list[Prediction | Exception]:
+        return list(self._predict_many(films))
+
+    def close(self) -> None:
+        """Finish the call that runs, then stop."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+class Engine:
     """A model and everything that works on its behalf.
 
     Parameters
     ----------
-    predictor
-        The model.
-    card
-        What is known of it.
+    predictor, card
+        The model, and what is known of it.
     limits
         What is taken on.
+
+    Attributes
+    ----------
+    places, uploads, decoded
+        Films in the server, bytes of uploads, bytes of decoded films.
+    counters, jobs, batcher
+        See there.
     """
 
     def __init__(self, predictor: Predictor, card: ModelCard, limits: Limits) -> None:
         self.predictor, self.card, self.limits = predictor, card, limits
-        self.measures = Measures(card)
-        self.places = Places(limits.queue)
-        self.measures.places.set_function(lambda: self.places.taken)
-        self.uploads = Places(self.limits.upload_bytes)
-        self.decoded = Places(self.limits.decoded_bytes)
-        self.measures.count_bytes("uploads", lambda: self.uploads.taken)
-        self.measures.count_bytes("decoded", lambda: self.decoded.taken)
-        self._batcher = Batcher(predictor.predict_many, limits.batch, self.measures.batches.observe)
+        self.places, self.uploads = Places(limits.queue), Places(limits.upload_bytes)
+        self.decoded, self.jobs = Places(limits.decoded_bytes), Jobs(limits)
+        self.counters = counters = Counters(card)
+        counters.places.set_function(lambda: self.places.taken)
+        counters.held.labels("uploads").set_function(lambda: self.uploads.taken)
+        counters.held.labels("decoded").set_function(lambda: self.decoded.taken)
+        counters.held.labels("kept").set_function(lambda: self.jobs.kept)
+        self.batcher = Batcher(predictor.predict_many, limits.batch, counters.batches.observe)
         self._decoders = ThreadPoolExecutor(_DECODERS, "cxrlens-decode")
-        self._decoding = asyncio.Semaphore(_DECODERS)
         self._explainer = ThreadPoolExecutor(1, "cxrlens-explain")
         self._painter = ThreadPoolExecutor(1, "cxrlens-draw")
-        self.jobs = Jobs(explain, limits)
-        self.measures.count_bytes("kept", lambda: self.jobs.kept)
-
-    @property
-    def waiting(self) -> int:
-        """Decoded films that wait for the network."""
-        return self._batcher.waiting
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -183,99 +164,108 @@ class Service:
             yield
         finally:
             sweeping.cancel()
-            await asyncio.to_thread(self.close)
+            await asyncio.to_thread(self._close)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.jobs.sweep()
 
-    def close(self) -> None:
-        """Finish what is in the network and stop."""
+    def _close(self) -> None:
         self.jobs.close()
-        self._batcher.close()
+        self.batcher.close()
         decoders.end()
-        self._decoders.shutdown(cancel_futures=True)
-        self._explainer.shutdown(cancel_futures=True)
-        self._painter.shutdown(cancel_futures=True)
+        for threads in (self._decoders, self._explainer, self._painter):
+            threads.shutdown(cancel_futures=True)
 
     @contextlib.asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[Upload]:
-        """Read a request's form within the limits; its bytes count as held until the block ends.
+    async def read(self, request: Request, most: int | None = None) -> AsyncIterator[Upload]:
+        """Read a request's form within the limits; its films and bytes count as held until the block ends.
+
+        Parameters
+        ----------
+        request
+            As it comes.
+        most
+            Films that this route takes; default those of the limits.
 
         Raises
         ------
-        UploadError
-            If it is broken, too large or too slow, or has no film.
+        HTTPException
+            If it is broken, too large or too slow, or has no film or too many.
         BusyError
-            If the uploads that are there leave no room for it.
+            If what is there leaves no room for it.
         ClientGoneError
             If the client hung up meanwhile.
         """
-        content_type = request.headers.get("content-type", "")
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self.limits.request_bytes:
-            raise UploadError(413, f"the request has more than {self.limits.request_bytes:,} bytes")
-        with self.uploads.hold(0) as arriving:
+        head, limits = request.headers, self.limits
+        declared = head.get("content-length", "")
+        with self.places.hold() as more_places, self.uploads.hold(0) as arriving:
+            if declared.isdigit() and int(declared) > limits.request_bytes:
+                raise HTTPException(
+                    413, f"the request has more than {limits.request_bytes:,} bytes"
+                )
             try:
-                async with asyncio.timeout(self.limits.upload_seconds):
-                    upload = await read_upload(
-                        content_type, request.stream(), self.limits, arriving
-                    )
+                async with asyncio.timeout(limits.upload_seconds):
+                    kind = head.get("content-type", "")
+                    upload = await read_upload(kind, request.stream(), limits, arriving)
             except TimeoutError as error:
-                raise UploadError(
-                    408, f"the upload took more than {self.limits.upload_seconds:.0f} s"
-                ) from error
+                sentence = f"the upload took more than {limits.upload_seconds:.0f} s"
+                raise HTTPException(408, sentence) from error
             except ClientDisconnect as error:
                 raise ClientGoneError from error
             if not upload.films:
-                raise UploadError(400, "the form holds no film: send one as a file, field 'film'")
+                raise HTTPException(400, "the form holds no film: send one as a file, field 'film'")
+            if most is not None and len(upload.films) > most:
+                sentence = "this takes one film at a time: send each in a request of its own"
+                raise HTTPException(400, sentence)
+            more_places(len(upload.films) - 1)
             yield upload
 
-    @contextlib.asynccontextmanager
-    async def read_one(self, request: Request) -> AsyncIterator[tuple[bytes, dict[str, str]]]:
-        """Read a form of one film, as `read`; give the film and the other fields.
+    async def while_waited_for(self, request: Request, work: Awaitable[T]) -> T:
+        """Do work for a client while it waits, within the time of an answer; else the work is cancelled.
 
         Raises
         ------
-        UploadError
-            As `read`, and if there are more films.
+        ClientGoneError
+            If it hung up.
+        HTTPException
+            With status 504 if the time is over.
         """
-        async with self.read(request) as upload:
-            if len(upload.films) > 1:
-                raise UploadError(
-                    400, "this takes one film at a time: send each in a request of its own"
-                )
-            yield upload.films[0][1], upload.fields
+        task, watch = asyncio.ensure_future(work), asyncio.create_task(_hung_up(request))
+        try:
+            seconds, first = self.limits.answer_seconds, asyncio.FIRST_COMPLETED
+            await asyncio.wait({task, watch}, timeout=seconds, return_when=first)
+            if task.done():
+                return task.result()
+            if watch.done():
+                raise ClientGoneError
+            sentence = "the answer took too long: come again later"
+            raise HTTPException(504, sentence, {"retry-after": "10"})
+        finally:
+            for one in (task, watch):
+                one.cancel()
+            await asyncio.gather(task, watch, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def decode(self, data: bytes, name: str) -> AsyncIterator[NDArray[np.uint8]]:
+    async def decode(self, data: bytes, name: str) -> AsyncIterator[Film]:
         """Decode a film in a process apart when there is room for it; see `decode_film_apart`.
 
         Its pixels count as held until the block ends. One that cannot be read is counted, whichever route
         it came by.
         """
-        await self._decoding.acquire()
-        try:
-            while self.decoded.is_full:
-                await asyncio.sleep(_ROOM_SECONDS)
-        except BaseException:
-            self._decoding.release()
-            raise
+
+        def when_there_is_room() -> Film:
+            # In the decoder's thread: so no more films than decoders pass the check before they count.
+            while self.decoded.taken >= self.decoded.count:
+                time.sleep(_ROOM_SECONDS)
+            return decode_film_apart(data, name, self.limits.film_pixels)
+
         loop = asyncio.get_running_loop()
-        work = partial(decode_film_apart, data, name, self.limits.film_pixels)
-        decoding = self._decoders.submit(work)
-
-        def end(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the server is over
-                loop.call_soon_threadsafe(self._decoding.release)
-
-        # Not when its client goes: a film that is being decoded cannot be stopped from here.
-        decoding.add_done_callback(end)
         try:
-            film = await asyncio.wrap_future(decoding)
+            film = await loop.run_in_executor(self._decoders, when_there_is_room)
         except FilmError:
-            self.measures.unread.inc()
+            self.counters.unread.inc()
             raise
         with self.decoded.hold(film.nbytes, beyond=True):
             yield film
@@ -292,64 +282,28 @@ class Service:
             If it cannot be read; the sentence calls it `name`.
         """
         async with contextlib.AsyncExitStack() as held:
-            film = await held.enter_async_context(self.decode(data, name))
+            coming = self.batcher.predict(await held.enter_async_context(self.decode(data, name)))
             try:
-                prediction = await asyncio.wrap_future(self._batcher.submit(film))
+                prediction = await coming
             except FilmError:
-                self.measures.unread.inc()
+                self.counters.unread.inc()
                 raise
-            found = [defect for defect, present in prediction.findings.items() if present]
-            self.measures.count_film(prediction.predicted, prediction.probabilities, found)
+            self.counters.count(prediction)
             yield prediction
-
-    def check(self, method: str | None, target: str | None) -> None:
-        """Refuse a method or class that the model does not know, before any work.
-
-        Raises
-        ------
-        CxrlensError
-            If it is unknown.
-        """
-        if method:
-            method_named(method)
-        if target is not None and target not in self.predictor.classes:
-            known = ", ".join(self.predictor.classes)
-            raise CxrlensError(f"unknown class {target!r}: the model knows {known}")
 
     async def explain(self, prediction: Prediction, method: str, target: str) -> HeatMap:
         """Explain by a quick method."""
-        work = partial(explain, prediction, method, target, _unwatched)
-        return await asyncio.get_running_loop().run_in_executor(self._explainer, work)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._explainer, prediction.explain, method, target)
 
     async def draw(self, make: Callable[[], T]) -> T:
         """Make a picture in a thread, one at a time: each takes many times its pixels."""
         return await asyncio.get_running_loop().run_in_executor(self._painter, make)
 
-    async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
-        """Do work for a client while it waits, within the time of an answer.
 
-        Raises
-        ------
-        ClientGoneError
-            If it hung up; the work is cancelled.
-        TimeoutError
-            If the time is over.
-        """
-        task = asyncio.create_task(work)
-        watch = asyncio.create_task(_hung_up(request))
-        try:
-            await asyncio.wait(
-                {task, watch},
-                timeout=self.limits.answer_seconds,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if task.done():
-                return task.result()
-            raise ClientGoneError if watch.done() else TimeoutError
-        finally:
-            for one in (task, watch):
-                one.cancel()
-            await asyncio.gather(task, watch, return_exceptions=True)
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def to_show(prediction: Prediction) -> Prediction:
@@ -363,18 +317,3 @@ def to_show(prediction: Prediction) -> Prediction:
     top, bottom, left, right = (round(scale * edge) for edge in prediction.examination.cropped)
     examination = replace(prediction.examination, cropped=(top, bottom, left, right))
     return replace(prediction, film=shown, examination=examination)
-
-
-def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
-    """Explain a prediction, telling of each step."""
-    return prediction.explain(method, target, progress=progress)
-
-
-def _unwatched(done: int, of: int) -> None:
-    """Let a quick method go on."""
-
-
-async def _hung_up(request: Request) -> None:
-    receive: Callable[[], Coroutine[Any, Any, Any]] = request.receive  # type: ignore[assignment]
-    while (await receive())["type"] != "http.disconnect":
-        pass
