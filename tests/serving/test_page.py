@@ -166,6 +166,7 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
     expect(report.locator("img")).to_have_count(2)
 
 
+@pytest.mark.slow
 @in_browser
 @pytest.mark.parametrize("width", [390, 1024, 1680])
 def test_axe_finds_nothing(page: "sync_api.Page", films: list[Path], width: int) -> None:
@@ -188,6 +189,7 @@ def test_axe_finds_nothing(page: "sync_api.Page", films: list[Path], width: int)
     assert wide <= width
 
 
+@pytest.mark.slow
 @in_browser
 def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[Path]) -> None:
     give(page, films)
@@ -229,6 +231,7 @@ def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[
     expect(page.locator("#invert")).to_have_attribute("aria-pressed", "false")
 
 
+@pytest.mark.slow
 @in_browser
 def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
     browser: "sync_api.Browser",
@@ -269,6 +272,7 @@ def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
         page.close()
 
 
+@pytest.mark.slow
 @in_browser
 def test_the_token_is_asked_for_once(
     browser: "sync_api.Browser", predictor: Predictor, card: ModelCard, films: list[Path]
@@ -290,6 +294,7 @@ def test_the_token_is_asked_for_once(
         page.close()
 
 
+@pytest.mark.slow
 @in_browser
 def test_the_description_of_the_api_is_readable(page: "sync_api.Page") -> None:
     page.goto(page.url + "docs")

@@ -10,7 +10,7 @@ import { showEntry, showModel } from "./panel.js";
 import { writeReport } from "./report.js";
 import { addToStrip } from "./strip.js";
 import { freshView, Viewport } from "./viewport.js";
-import { capital, nameMethods, share } from "./words.js";
+import { capital, nameMethods, verdict } from "./words.js";
 
 const AT_ONCE = 4;
 
@@ -206,8 +206,7 @@ async function read(entry) {
   const answer = await call("/predict?seen=true", { method: "POST", body: formWith(entry.file) });
   [entry.answer] = (await answer.json()).films;
   entry.seen = new Film(await greyOf(pngOf(entry.answer.seen.png)));
-  const { predicted, probabilities } = entry.answer;
-  announce(`${entry.name}: ${predicted}, probability ${share(probabilities[predicted], 2)}`);
+  announce(`${entry.name}: ${verdict(entry.answer, { between: ", probability " })}`);
 }
 
 function print() {

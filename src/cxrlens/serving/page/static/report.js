@@ -3,7 +3,7 @@
 import { byId, make } from "./dom.js";
 import { alone, bars, factsOf, figuresOf, repaired, trainedOn } from "./panel.js";
 import { freshView, paint } from "./viewport.js";
-import { capital, DEFECTS, methodName, present, share } from "./words.js";
+import { capital, DEFECTS, methodName, present, verdict } from "./words.js";
 
 const SIDE = 1100;
 
@@ -37,7 +37,7 @@ function reportOf(entry, card, look, heat) {
     make("header", {}, make("h2", {}, "Chest radiograph: what the model says"), make("p", { class: "use" }, "Research use, not a diagnosis")),
     make("dl", { class: "facts" }, make("dt", {}, "Film"), make("dd", {}, entry.name), make("dt", {}, "Printed"), make("dd", {}, new Date().toLocaleString()), make("dt", {}, "Read by"), make("dd", { class: "blank" }, "")),
     make("div", { class: films.length > 1 ? "pictures two" : "pictures" }, films),
-    make("h3", {}, `Highest: ${capital(answer.predicted)}, ${share(answer.probabilities[answer.predicted])}`),
+    make("h3", {}, `Highest: ${capital(verdict(answer, { between: ", ", places: 3 }))}`),
     bars(answer),
     alone(answer),
     make("p", {}, answer.calibrated ? "" : "The probabilities are not calibrated. ", `Quality: ${found.length ? found.join(", ") : "no defect found"}. `, repaired(answer, card)),

@@ -3,7 +3,7 @@
 import { byId, icon, make } from "./dom.js";
 import { windowTable } from "./film.js";
 import { freshView } from "./viewport.js";
-import { share } from "./words.js";
+import { verdict } from "./words.js";
 
 const SIDE = 96;
 
@@ -44,5 +44,5 @@ function verdictOf(entry) {
   if (entry.error) return "not read";
   if (!entry.answer) return entry.film ? "predicting" : "reading";
   // The class first: on a thin strip the end is cut off.
-  return `${entry.answer.predicted} ${share(entry.answer.probabilities[entry.answer.predicted], 2)}`;
+  return verdict(entry.answer);
 }

@@ -1,7 +1,7 @@
 /** One viewport: a film with its window, zoom and pan, the heat map over it, mouse, touch and keys. */
 
 import { windowTable } from "./film.js";
-import { share } from "./words.js";
+import { verdict } from "./words.js";
 
 const FULL = { centre: 127.5, width: 255 };
 const STEP = 40;
@@ -93,8 +93,7 @@ export class Viewport {
 
   say(name, size, view) {
     const best = this.entry?.answer;
-    const verdict = best ? `\n${best.predicted} ${share(best.probabilities[best.predicted], 2)}` : "";
-    this.words.name.textContent = name + verdict;
+    this.words.name.textContent = best ? `${name}\n${verdict(best)}` : name;
     this.words.size.textContent = size;
     this.words.view.textContent = view;
   }

@@ -51,3 +51,7 @@ export function share(value, places = 3) {
   if (value < least / 2) return `< ${least.toFixed(places)}`;
   return value.toFixed(places);
 }
+
+/** The model's decision and its probability: wherever a prediction becomes words, it is here. */
+export const verdict = (answer, { between = " ", places = 2 } = {}) =>
+  `${answer.predicted}${between}${share(answer.probabilities[answer.predicted], places)}`;
