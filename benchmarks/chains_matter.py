@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 
 from cxrlens.collections.collection import Collection
-from cxrlens.evaluation.diseases import Interval
-from cxrlens.evaluation.sources import estimate
+from cxrlens.evaluation.measured import Interval
+from cxrlens.evaluation.tables import estimate
 from cxrlens.files import write_text
 from cxrlens.main_job import evaluate_on, go_on, train
 from cxrlens.quality.chain import CHAINS

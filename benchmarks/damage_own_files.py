@@ -38,7 +38,7 @@ from cxrlens.collections.collection import read_collection
 from cxrlens.errors import CxrlensError
 from cxrlens.evaluation.card import card_of
 from cxrlens.evaluation.comparison import read_entries
-from cxrlens.evaluation.metrics import read_metrics
+from cxrlens.evaluation.measured import read_metrics
 from cxrlens.files import write_text
 from cxrlens.pacs.spool import Spool
 from cxrlens.pacs.worker import CrashCounts

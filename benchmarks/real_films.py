@@ -25,8 +25,8 @@ from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.combine import split
 from cxrlens.collections.pairs import reduce_pairs
 from cxrlens.collections.readers import collect
-from cxrlens.evaluation.metrics import Metrics
-from cxrlens.evaluation.sources import estimate
+from cxrlens.evaluation.measured import Metrics
+from cxrlens.evaluation.tables import estimate
 from cxrlens.files import write_text
 from cxrlens.main_job import evaluate, go_on, train
 from cxrlens.prediction import load

@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 from sklearn.metrics import f1_score
 
-from cxrlens.evaluation import published as numbers
-from cxrlens.evaluation.comparison import Comparison, compare
+from cxrlens.evaluation import comparison as tables
+from cxrlens.evaluation.comparison import Comparison, compare, published
 from cxrlens.files import write_text
 from cxrlens.main_job import evaluate
-from cxrlens.reports import comparison as tables
+from cxrlens.reports.comparison import sections
 from cxrlens.runs import Run
 from record import RESULTS, keep, kept, markdown, stamp
 from report_rows import BASELINES, NAMED_ROWS, ROWS, SECOND
@@ -60,7 +60,8 @@ def verdict(comparison: Comparison, folder: Path) -> str:
 def order(comparison: Comparison) -> str:
     """Say how our order stands to the report's, and which differences are more than chance."""
     place = {
-        row["system"].replace("_", "-"): row["f1"] for row in numbers.overall().to_dict("records")
+        row["system"].replace("_", "-"): row["f1"]
+        for row in published("overall").to_dict("records")
     }
     theirs = {
         entry.name: place[recipe]
@@ -69,15 +70,9 @@ def order(comparison: Comparison) -> str:
     }
     ours = {entry.name: entry.test.macro_f1 for entry in comparison.entries if entry.name in theirs}
     ranked = [sorted(of, key=lambda name: -of[name]) for of in (theirs, ours)]
-    apart = [
-        pair
-        for pair in comparison.pairs
-        if pair.first in ours
-        and pair.second in ours
-        and (pair.adjusted[0] or 0) < 0.05
-        and pair.result
-    ]
-    told = ", ".join(f"{pair.first} from {pair.second}" for pair in apart) or "none"
+    pairs = tables.pairs(comparison)
+    pairs = pairs[pairs["first"].isin(ours) & pairs["second"].isin(ours) & pairs["p_holm"].lt(0.05)]
+    told = ", ".join(pairs["first"] + " from " + pairs["second"]) or "none"
     return (
         f"By macro F1 the report's order of these rows is {' > '.join(ranked[0])}; ours is {' > '.join(ranked[1])}. "
         f"Pairs that our test films tell apart (McNemar's mid-p, Holm, 5 %): {told}. The rest of the order is "
@@ -92,6 +87,7 @@ def section(heading: str, table: pd.DataFrame) -> list[str]:
 
 
 def page(rows: Comparison, named: Comparison | None, missing: list[str], folder: Path) -> str:
+    told = {part.heading: part.table for part in sections(rows)}
     parts = [
         f"Written by `benchmarks/report_tables.py` on {stamp(kept('report_rows')['machine'])}. The report-like set of "
         "seed 1, pairs reduced by the report's rule, one split by patient (64/16/20, stratified by class and source), 160 "
@@ -103,24 +99,23 @@ def page(rows: Comparison, named: Comparison | None, missing: list[str], folder:
         "`cxrlens compare --published`.",
         verdict(rows, folder),
         order(rows),
-        *section("Table 1: overall", tables.overall_text(rows)),
-        *section("Table 2: class by class", tables.per_class_text(rows)),
-        *section("What ran", tables.networks_text(rows)),
-        *section("How long", tables.trainings_text(rows)),
-        *section("Errors by source", tables.sources_text(rows)),
-        *section(
-            "Paired with the chosen row", tables.pairs_text(tables.shown_pairs(rows)[0], brief=True)
-        ),
+        *section("Table 1: overall", told["Overall"]),
+        *section("Table 2: class by class", told["Class by class"]),
+        *section("What ran", told["What they are"]),
+        *section("How long", told["How long they were trained"]),
+        *section("Errors by source", told["Errors by source"]),
+        *section("Paired with the chosen row", told["On the same films"]),
     ]
     if missing:
         parts.append(f"Not trained yet: {', '.join(missing)}.")
     if named:
+        theirs = {part.heading: part.table for part in sections(named)}
         parts += [
             "### The report's own backbones, from random weights",
             "No ImageNet weights of these could be had. They were trained for one epoch at 64 pixels (ResNet-50 and "
             "Inception-v3 at 96), only to show that each row works; their scores say nothing about the architectures.",
-            markdown(tables.overall_text(named)),
-            markdown(tables.networks_text(named)),
+            markdown(theirs["Overall"]),
+            markdown(theirs["What they are"]),
         ]
     return "\n\n".join(parts) + "\n"
 

@@ -23,9 +23,8 @@ from sklearn.metrics import roc_auc_score
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.evaluation.diseases import Interval
-from cxrlens.evaluation.metrics import Metrics
-from cxrlens.evaluation.sources import estimate
+from cxrlens.evaluation.measured import Interval, Metrics
+from cxrlens.evaluation.tables import estimate
 from cxrlens.files import write_text
 from cxrlens.main_job import evaluate, evaluate_on, go_on, train
 from cxrlens.quality.chain import Chain

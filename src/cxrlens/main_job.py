@@ -10,8 +10,7 @@ from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.evaluation.assess import assess, assess_run, assess_scores
-from cxrlens.evaluation.diseases import Judged
-from cxrlens.evaluation.metrics import Metrics, read_metrics, write_metrics
+from cxrlens.evaluation.measured import Judged, Metrics, read_metrics, write_metrics
 from cxrlens.evaluation.scores import Scores, read_scores
 from cxrlens.evaluation.tables import points, separations
 from cxrlens.files import moved_into_place, refuse_existing, refuse_filled

@@ -4,8 +4,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxrlens.evaluation.against_normal import disease_score, each_disease
-from cxrlens.evaluation.diseases import OWN, VALIDATED
-from cxrlens.evaluation.operating import rates_from, thresholds
+from cxrlens.evaluation.intervals import rates_from, thresholds
+from cxrlens.evaluation.measured import OWN, VALIDATED
 
 from .drawn_predictions import CLASSES, draw
 
@@ -36,6 +36,7 @@ def test_each_disease_is_held_against_its_source_s_own_normal_films():
             assert place.auc.interval.low < place.auc.value < place.auc.interval.high
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_repeated_films_of_drawn_patients():
     table = draw(films=80, patients=30, decimals=6)
     films = table[table["label"].isin(["normal", "tuberculosis"])]

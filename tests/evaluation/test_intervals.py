@@ -95,6 +95,7 @@ def test_films_of_the_same_patients_say_less_than_films_of_others():
     assert width(copies) == pytest.approx(np.sqrt(8) * width(strangers), rel=0.2)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     """Patients with four films each, right together in part; the true accuracy is 0.8."""
     random = np.random.default_rng(5)

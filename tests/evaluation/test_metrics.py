@@ -7,7 +7,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from cxrlens.errors import CollectionError, OutputError, RunError
 from cxrlens.evaluation.assess import assess
-from cxrlens.evaluation.metrics import measure, patient_codes, read_metrics, write_metrics
+from cxrlens.evaluation.measured import read_metrics, write_metrics
+from cxrlens.evaluation.metrics import measure, patient_codes
 
 from .drawn_predictions import CLASSES, draw
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from cxrlens.evaluation.intervals import weighted_auc
-from cxrlens.evaluation.operating import (
+from cxrlens.evaluation.intervals import (
     DEMANDS,
     predictive_values,
     rates_from,
     steps,
     thresholds,
+    weighted_auc,
 )
 
 

@@ -4,8 +4,7 @@ import pytest
 
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.assess import assess, assess_scores
-from cxrlens.evaluation.diseases import Judged
-from cxrlens.evaluation.metrics import Metrics
+from cxrlens.evaluation.measured import Judged, Metrics
 from cxrlens.evaluation.scores import read_scores
 
 from .drawn_predictions import CLASSES, draw

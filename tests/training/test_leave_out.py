@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CollectionError, RecipeError
 from cxrlens.evaluation.against_normal import disease_score
-from cxrlens.evaluation.metrics import read_metrics
+from cxrlens.evaluation.measured import read_metrics
 from cxrlens.main_job import evaluate, go_on, train
 from cxrlens.prediction.predictor import load
 from cxrlens.recipes.leave_out import leave_out, staying

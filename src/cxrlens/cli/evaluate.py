@@ -20,7 +20,7 @@ from cxrlens.cli.say import done, end_with, err, escape, out, say_table, stage, 
 from cxrlens.errors import CxrlensError
 
 if TYPE_CHECKING:
-    from cxrlens.evaluation.metrics import Metrics
+    from cxrlens.evaluation.measured import Metrics
     from cxrlens.evaluation.tables import Diseases
     from cxrlens.runs.run import Run
 
@@ -113,7 +113,7 @@ def _table(
     force: bool,
 ) -> None:
     import cxrlens.main_job as job
-    from cxrlens.evaluation.metrics import Metrics
+    from cxrlens.evaluation.measured import Metrics
 
     column, equals, value = (confirmed or "").partition("=")
     if confirmed is not None and not (column and equals and value):
@@ -139,7 +139,7 @@ def _table(
 
 def say_metrics(run: "Run") -> None:
     """Print a run's figures: a line a split, and each disease within its source, inside and outside."""
-    from cxrlens.evaluation.metrics import read_metrics
+    from cxrlens.evaluation.measured import read_metrics
     from cxrlens.evaluation.tables import beside_text
 
     found = read_metrics(run.path / "metrics.json")
@@ -165,7 +165,7 @@ def _say(name: str, metrics: "Metrics") -> None:
 
 def _say_diseases(diseases: "Diseases") -> None:
     from cxrlens.evaluation import tables
-    from cxrlens.evaluation.diseases import OWN, VALIDATED
+    from cxrlens.evaluation.measured import OWN, VALIDATED
 
     parts = [
         (
@@ -217,12 +217,10 @@ def compare(
     and comparison.html. With a TABLE among them each disease is held against normal films, in all and within
     each source: diseases.csv, pairs.csv and comparison.html.
     """
-    from cxrlens.evaluation import published as numbers
     from cxrlens.evaluation.comparison import compare as compare_runs
     from cxrlens.evaluation.comparison import compare_scores
-    from cxrlens.evaluation.tables import paired_text
-    from cxrlens.reports import comparison as tables
-    from cxrlens.reports.comparison import write_comparison, write_scored
+    from cxrlens.evaluation.tables import paired, paired_text
+    from cxrlens.reports.comparison import MARK, sections, write_comparison, write_scored
 
     if any(not path.is_dir() for path in runs):
         if published:
@@ -235,7 +233,7 @@ def compare(
             scored.each_text(), "Each disease against normal films, 95 % intervals by patient"
         )
         if scored.pairs:
-            say_table(paired_text(scored.pairs), "On the same films: difference of AUC")
+            say_table(paired_text(paired(scored.pairs)), "On the same films: difference of AUC")
         for caution in scored.cautions():
             out.print(f"[yellow]{escape(caution)}[/]")
         done(f"{folder}: open {page}")
@@ -243,17 +241,12 @@ def compare(
 
     found = compare_runs(runs, published=published, resamples=resamples, seed=seed)
     page = write_comparison(found, folder, force)
-    say_table(tables.overall_text(found, brief=True), "Overall (macro averages, 95 % intervals)")
-    say_table(tables.per_class_text(found, brief=True), "Class by class")
-    if found.pairs:
-        shown = tables.shown_pairs(found)[0]
-        say_table(tables.pairs_text(shown, brief=True), "On the same films")
-        within = paired_text(shown)
-        if len(within):
-            say_table(within, "Each disease against normal films: difference of AUC")
+    for part in sections(found, brief=True)[:4]:
+        if len(part.table):
+            say_table(part.table, part.heading)
     if found.chosen:
-        out.print(escape(f"{tables.MARK} best validation macro F1: {found.chosen}"))
-    for caution in [*([numbers.CAUTION] if published else []), *found.cautions()]:
+        out.print(escape(f"{MARK} best validation macro F1: {found.chosen}"))
+    for caution in found.cautions():
         out.print(f"[yellow]{escape(caution)}[/]")
     done(f"{folder}: open {page}")
 

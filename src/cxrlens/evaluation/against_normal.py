@@ -7,14 +7,23 @@ log p(disease) - log p(normal); this is the order of p(disease) / (p(disease) + 
 class does not change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.evaluation.diseases import (
+from cxrlens.evaluation.intervals import (
+    DEMANDS,
+    drawn_weights,
+    percentiles,
+    predictive_values,
+    rates_from,
+    steps,
+    thresholds,
+)
+from cxrlens.evaluation.measured import (
     NORMAL,
     OWN,
     VALIDATED,
@@ -26,15 +35,6 @@ from cxrlens.evaluation.diseases import (
     Separation,
     Target,
 )
-from cxrlens.evaluation.intervals import CELLS, draw, percentiles
-from cxrlens.evaluation.metrics import patient_codes
-from cxrlens.evaluation.operating import (
-    DEMANDS,
-    predictive_values,
-    rates_from,
-    steps,
-    thresholds,
-)
 
 LEVEL = 0.95
 
@@ -45,6 +45,8 @@ WHO_SENSITIVITY, WHO_SPECIFICITY = 0.9, 0.7
 WHO_DISEASE = "tuberculosis"
 
 Values = NDArray[np.float64]
+
+_Kind = tuple[ChosenOn, Demand, float]
 
 
 def disease_score(table: pd.DataFrame, disease: str) -> Values:
@@ -114,17 +116,14 @@ def each_disease(
         if films.empty:
             continue
         judge = _Judge(disease, _chosen(validation, disease), prevalence, resamples, seed)
-        sourced = "source" in films and bool(films["source"].notna().any())
         whole = judge.separation(films, points=True)
         within = {}
-        if sourced:
-            for name, part in films.groupby(
-                films["source"].astype(str).where(films["source"].notna())
-            ):
-                one = judge.separation(part, points=True)
-                within[str(name)] = one.model_copy(update={"groups": judge.groups(part)})
+        if "source" in films and films["source"].notna().any():
+            keys = films["source"].astype(str).where(films["source"].notna())
+            for name, part in films.groupby(keys):
+                within[str(name)] = judge.grouped(judge.separation(part, points=True), part)
         else:
-            whole = whole.model_copy(update={"groups": judge.groups(films)})
+            whole = judge.grouped(whole, films)
         found[disease] = Disease(
             score=score_in_words(classes, disease),
             prevalence=prevalence,
@@ -160,26 +159,34 @@ class _Judge:
     def separation(self, films: pd.DataFrame, points: bool) -> Separation:
         positive = films["label"].eq(self.disease).to_numpy(bool)
         score = disease_score(films, self.disease)
-        _, codes = np.unique(patient_codes(films), return_inverse=True)
-        patients = int(codes.max()) + 1
         both = bool(positive.any() and not positive.all())
-        kinds = self._kinds(both) if points else []
-        once = self._figures(np.ones((1, len(films))), positive, score, both, kinds)
-        drawn = self._drawn(codes, patients, positive, score, both, kinds)
-        estimates = {name: _estimate(values, drawn.get(name)) for name, values in once.items()}
+        own: list[_Kind] = [(OWN, *demand) for demand in DEMANDS if both]
+        kinds = [*own, *((VALIDATED, *demand) for demand in self.chosen)] if points else []
+
+        def figures(weights: Values) -> dict[str, Values]:
+            return self._figures(weights, positive, score, both, kinds)
+
+        once = figures(np.ones((1, len(films))))
+        patients, draws = drawn_weights(films, self.resamples, self.seed)
+        drawn = [figures(weights) for weights in draws] if patients > 1 else []
+        found = {
+            name: _estimate(values, [part[name] for part in drawn]) for name, values in once.items()
+        }
         nothing = Estimate(value=None)
+        lacks = NORMAL if positive.any() else self.disease
         return Separation(
             films=int(positive.sum()),
             normals=int((~positive).sum()),
             patients=patients,
-            auc=estimates.get("auc", nothing),
-            average_precision=estimates.get("average_precision", nothing),
-            points=tuple(self._point(kind, estimates, positive, score) for kind in kinds),
-            who=tuple(self._targets(kinds, estimates)) if both else (),
-            unknown="" if both else self._unknown(bool(positive.any())),
+            auc=found.get("auc", nothing),
+            average_precision=found.get("average_precision", nothing),
+            points=tuple(self._point(kind, found, positive, score) for kind in kinds),
+            who=tuple(self._targets(kinds, found)) if both else (),
+            unknown="" if both else f"no {lacks} films there to hold against the others",
         )
 
-    def groups(self, films: pd.DataFrame) -> dict[str, dict[str, Separation]]:
+    def grouped(self, whole: Separation, films: pd.DataFrame) -> Separation:
+        """Add the same by view, age and sex, as far as they are known."""
         found = {}
         for column, keys in (
             ("view", _words(films, "view")),
@@ -193,11 +200,7 @@ class _Judge:
             found[column] = {
                 name: self.separation(parts[name], points=False) for name in order if name in parts
             }
-        return found
-
-    def _kinds(self, both: bool) -> list[tuple[ChosenOn, Demand, float]]:
-        own: list[tuple[ChosenOn, Demand, float]] = [(OWN, *demand) for demand in DEMANDS if both]
-        return own + [(VALIDATED, *demand) for demand in DEMANDS if demand in self.chosen]
+        return whole.model_copy(update={"groups": found})
 
     def _figures(
         self,
@@ -205,7 +208,7 @@ class _Judge:
         positive: NDArray[np.bool_],
         score: Values,
         both: bool,
-        kinds: Sequence[tuple[ChosenOn, Demand, float]],
+        kinds: Sequence[_Kind],
     ) -> dict[str, Values]:
         """Every figure for each row of weights (resamples, films), by name."""
         figures: dict[str, Values] = {}
@@ -228,28 +231,9 @@ class _Judge:
                 figures[f"{name}.ppv"], figures[f"{name}.npv"] = ppv, npv
         return figures
 
-    def _drawn(
-        self,
-        codes: NDArray[np.intp],
-        patients: int,
-        positive: NDArray[np.bool_],
-        score: Values,
-        both: bool,
-        kinds: Sequence[tuple[ChosenOn, Demand, float]],
-    ) -> dict[str, Values]:
-        if patients < 2 or not self.resamples:
-            return {}
-        random = np.random.default_rng(self.seed)
-        chunk = max(1, CELLS // len(codes))
-        parts: list[dict[str, Values]] = []
-        for start in range(0, self.resamples, chunk):
-            weights = draw(random, patients, min(chunk, self.resamples - start))
-            parts.append(self._figures(weights[:, codes], positive, score, both, kinds))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
     def _point(
         self,
-        kind: tuple[ChosenOn, Demand, float],
+        kind: _Kind,
         estimates: dict[str, Estimate],
         positive: NDArray[np.bool_],
         score: Values,
@@ -270,41 +254,27 @@ class _Judge:
             npv=estimates.get(f"{name}.npv"),
         )
 
-    def _targets(
-        self,
-        kinds: Sequence[tuple[ChosenOn, Demand, float]],
-        estimates: dict[str, Estimate],
-    ) -> list[Target]:
-        if self.disease != WHO_DISEASE:
-            return []
-        wanted: list[tuple[ChosenOn, Demand, float]] = [
+    def _targets(self, kinds: Sequence[_Kind], found: dict[str, Estimate]) -> Iterator[Target]:
+        wanted: list[_Kind] = [
             (OWN, "specificity", WHO_SPECIFICITY),
             (VALIDATED, "sensitivity", WHO_SENSITIVITY),
         ]
-        return [
-            _target(
-                kind[0],
-                estimates[f"{_name(*kind)}.sensitivity"],
-                estimates[f"{_name(*kind)}.specificity"],
-            )
-            for kind in wanted
-            if kind in kinds
-        ]
-
-    def _unknown(self, ill: bool) -> str:
-        lacks = NORMAL if ill else self.disease
-        return f"no {lacks} films there to hold against the others"
+        for kind in wanted if self.disease == WHO_DISEASE else ():
+            if kind in kinds:
+                rates = [found[f"{_name(*kind)}.{rate}"] for rate in ("sensitivity", "specificity")]
+                yield _target(kind[0], *rates)
 
 
 def _name(chosen_on: ChosenOn, demand: Demand, of: float) -> str:
     return f"{chosen_on}: {demand} {of}"
 
 
-def _estimate(once: Values, drawn: Values | None) -> Estimate:
+def _estimate(once: Values, drawn: Sequence[Values]) -> Estimate:
     value = float(once[0])
     if not np.isfinite(value):
         return Estimate(value=None)
-    return Estimate(value=value, interval=None if drawn is None else percentiles(drawn, LEVEL))
+    interval = percentiles(np.concatenate(drawn), LEVEL) if drawn else None
+    return Estimate(value=value, interval=interval)
 
 
 def _target(chosen_on: ChosenOn, sensitivity: Estimate, specificity: Estimate) -> Target:

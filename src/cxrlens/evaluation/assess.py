@@ -8,9 +8,9 @@ import pandas as pd
 from cxrlens.collections.collection import OUTSIDE, SPLITS
 from cxrlens.errors import CollectionError, RunError
 from cxrlens.evaluation.against_normal import each_disease
-from cxrlens.evaluation.diseases import NORMAL, Estimate, Judged, Separation
 from cxrlens.evaluation.intervals import bootstrap
-from cxrlens.evaluation.metrics import Metrics, measure, patient_codes, write_metrics
+from cxrlens.evaluation.measured import NORMAL, Estimate, Judged, Metrics, Separation, write_metrics
+from cxrlens.evaluation.metrics import measure, patient_codes
 from cxrlens.evaluation.scores import Scores
 from cxrlens.runs.run import Run
 

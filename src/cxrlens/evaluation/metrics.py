@@ -1,17 +1,13 @@
 """Confusion matrix, accuracy, precision, recall, F1 and one-vs-rest AUC of a table of predictions."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, RootModel
 
-from cxrlens.errors import CollectionError, RunError
-from cxrlens.evaluation.diseases import Disease, Interval, Judged, Measured
-from cxrlens.files import own_json, refuse_existing, write_text
+from cxrlens.errors import CollectionError
+from cxrlens.evaluation.measured import ClassMetrics, Metrics
 
 
 def confusion_matrix(
@@ -31,10 +27,9 @@ def confusion_matrix(
     ndarray of int64
         (C, C), a row a label, a column a prediction.
     """
-    place = {name: i for i, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), np.int64)
-    pairs = [[place[name] for name in names] for names in (label, predicted)]
-    np.add.at(counts, (pairs[0], pairs[1]), 1)
+    rows, columns = (numbered(pd.Series(list(names)), classes) for names in (label, predicted))
+    np.add.at(counts, (rows, columns), 1)
     return counts
 
 
@@ -78,116 +73,6 @@ def roc_auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
 
 TOLERANCE = 0.01
 """How far from 1 the probabilities of a film may sum: tables may be rounded to two decimals."""
-
-
-class ClassMetrics(Measured):
-    """One class against the rest.
-
-    Attributes
-    ----------
-    films, predicted
-        Films with this label; films to which the model gave it.
-    precision
-        Share of the films called so that are so. None if no film was called so.
-    recall
-        Share of the films that are so that were called so (sensitivity). None without such films.
-    specificity
-        Share of the other films that were not called so. None without other films.
-    f1
-        Harmonic mean of both, 0 if no film was found. None if no film is or was called so.
-    auc
-        Area under the ROC curve of the class's probability against all other films: the chance that
-        a film of the class scores above one of the others. None without films of both kinds.
-    """
-
-    films: int
-    predicted: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    auc: float | None
-    specificity: float | None = None
-
-
-class Intervals(Measured):
-    """Bootstrap intervals; see `cxrlens.evaluation.intervals.bootstrap`.
-
-    Attributes
-    ----------
-    level
-        Their coverage, e.g. 0.95.
-    resamples, seed
-        How they were drawn.
-    patients
-        The number of patients that were resampled.
-    by_name
-        Interval of each quantity, by the names of `Metrics.flat`; None where it has none.
-    """
-
-    level: float
-    resamples: int
-    seed: int
-    patients: int
-    by_name: dict[str, Interval | None]
-
-
-class Metrics(Measured):
-    """How good the predictions of a table are.
-
-    Attributes
-    ----------
-    classes
-        Names of the classes, in the order of the confusion matrix.
-    films, patients
-        Rows, and patients among them (a film without a patient counts as one).
-    confusion
-        ``confusion[i][j]``: films with label ``classes[i]`` that were predicted ``classes[j]``.
-    accuracy
-        Share of films with the right prediction.
-    macro_precision, macro_recall, macro_f1
-        Plain means over the classes that occur, as a label or as a prediction; what cannot be
-        measured of such a class counts 0 there, as in scikit-learn with ``zero_division=0``.
-    macro_auc
-        Plain mean of the classes' AUCs, over those that have one.
-    by_class
-        Each class against the rest.
-    intervals
-        If they were asked for.
-    by_source
-        The same for the films of each source alone, if asked for.
-    diseases
-        Each disease against normal films alone, if asked for; see
-        `cxrlens.evaluation.against_normal.each_disease`.
-    """
-
-    classes: tuple[str, ...]
-    films: int
-    patients: int
-    confusion: list[list[int]]
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    macro_auc: float | None
-    by_class: dict[str, ClassMetrics]
-    intervals: Intervals | None = None
-    by_source: dict[str, "Metrics"] = Field(default_factory=dict)
-    diseases: dict[str, Disease] = Field(default_factory=dict)
-
-    def flat(self) -> dict[str, float | None]:
-        """Every quantity by name: ``accuracy``, ``macro_f1``, ``tuberculosis.recall`` and so on."""
-        values: dict[str, float | None] = {
-            name: getattr(self, name)
-            for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "macro_auc")
-        }
-        for label, one in self.by_class.items():
-            for name in ("precision", "recall", "specificity", "f1", "auc"):
-                values[f"{label}.{name}"] = getattr(one, name)
-        return values
-
-    def interval(self, name: str) -> Interval | None:
-        """Interval of a quantity by its name in `flat`, or None."""
-        return self.intervals.by_name.get(name) if self.intervals else None
 
 
 def check_predictions(predictions: pd.DataFrame, classes: Sequence[str]) -> None:
@@ -244,6 +129,17 @@ def check_predictions(predictions: pd.DataFrame, classes: Sequence[str]) -> None
 def probabilities(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.float64]:
     """Return the classes' probabilities as an array (films, classes)."""
     return predictions[list(classes)].to_numpy(dtype=np.float64)
+
+
+def numbered(names: pd.Series, classes: Sequence[str]) -> NDArray[np.intp]:
+    """Return the place of each name among the classes, shape (films,)."""
+    return pd.Index(classes).get_indexer(pd.Index(names.astype(str))).astype(np.intp)
+
+
+def certainty(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Return the probability of the class that each film was called, shape (films,)."""
+    called = numbered(predictions["predicted"], classes)
+    return probabilities(predictions, classes)[np.arange(len(predictions)), called]
 
 
 def patient_codes(predictions: pd.DataFrame) -> NDArray[np.intp]:
@@ -344,38 +240,3 @@ def _auc(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> float | Non
     if positive.all() or not positive.any():
         return None
     return roc_auc(positive, score)
-
-
-def write_metrics(
-    path: str | Path, metrics: Mapping[str, Metrics | Judged], force: bool = False
-) -> Path:
-    """Write metrics as JSON, ``{"test": {...}, ...}`` with a key for each split.
-
-    Raises
-    ------
-    OutputError
-        If the file exists and `force` is not set, or its place cannot be written.
-    """
-    path = Path(path)
-    refuse_existing(path, force)
-    plain = {split: one.model_dump(mode="json") for split, one in metrics.items()}
-    write_text(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
-    return path
-
-
-class _Kept(RootModel[dict[str, Metrics]]):
-    """Metrics by split, as `write_metrics` writes them."""
-
-
-def read_metrics(path: str | Path) -> dict[str, Metrics]:
-    """Read what `write_metrics` wrote.
-
-    Raises
-    ------
-    RunError
-        If the file is missing, is no JSON, or was written by a version with other metrics.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise RunError(f"{path} is missing: evaluate the run first")
-    return own_json(path, _Kept, RunError, "evaluate the run again").root

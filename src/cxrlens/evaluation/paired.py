@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.evaluation.against_normal import disease_score
-from cxrlens.evaluation.diseases import NORMAL, Interval
-from cxrlens.evaluation.intervals import CELLS, draw, percentiles, resampled, weighted_auc
-from cxrlens.evaluation.metrics import measure, patient_codes, roc_auc
+from cxrlens.evaluation.intervals import drawn_weights, percentiles, resampled, weighted_auc
+from cxrlens.evaluation.measured import NORMAL, Estimate
+from cxrlens.evaluation.metrics import measure, roc_auc
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def mcnemar(first: int, second: int) -> McNemar:
     return McNemar(first, second, exact, mid)
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(Estimate):
     """A figure of the first model minus that of the second, on the same films.
 
     Attributes
@@ -96,8 +95,21 @@ class Difference:
     """
 
     value: float
-    interval: Interval | None
     p: float | None
+
+
+def _difference(
+    once: Sequence[float], drawn: Sequence[NDArray[np.float64]], patients: int, level: float
+) -> Difference:
+    """Take the second figure from the first, as they are and in each resample."""
+    value = once[0] - once[1]
+    if patients < 2:
+        return Difference(value=value, p=None)
+    differences = drawn[0] - drawn[1]
+    known = differences[np.isfinite(differences)]
+    fewer = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    p = min(1.0, 2 * (fewer + 1) / (known.size + 1))
+    return Difference(value=value, interval=percentiles(differences, level), p=p)
 
 
 @dataclass(frozen=True)
@@ -158,19 +170,14 @@ def compare_paired(
     right = [
         (table["predicted"].to_numpy() == table["label"].to_numpy()) for table in (first, second)
     ]
-    measured = measure(first, classes)
+    measured = [measure(table, classes) for table in (first, second)]
     drawn = [resampled(table, classes, resamples, seed)["macro_f1"] for table in (first, second)]
-    differences = drawn[0] - drawn[1]
-    several = measured.patients > 1
+    patients = measured[0].patients
     return Paired(
-        films=measured.films,
-        patients=measured.patients,
+        films=measured[0].films,
+        patients=patients,
         mcnemar=mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())),
-        macro_f1=Difference(
-            value=measured.macro_f1 - measure(second, classes).macro_f1,
-            interval=percentiles(differences, level) if several else None,
-            p=_beyond_zero(differences) if several else None,
-        ),
+        macro_f1=_difference([one.macro_f1 for one in measured], drawn, patients, level),
     )
 
 
@@ -238,17 +245,11 @@ def compare_diseases(
             if positive.all() or not positive.any():
                 continue
             scores = [disease_score(table[here], disease) for table in (first, second)]
-            _, codes = np.unique(patient_codes(films), return_inverse=True)
-            patients = int(codes.max()) + 1
-            random = np.random.default_rng(seed)
-            chunk = max(1, CELLS // len(codes))
-            parts = []
-            for start in range(0, resamples, chunk):
-                weights = draw(random, patients, min(chunk, resamples - start))[:, codes]
-                parts.append([weighted_auc(weights, positive, score) for score in scores])
-            drawn = np.concatenate(parts, axis=1)
             once = [roc_auc(positive, score) for score in scores]
-            several = patients > 1
+            patients, draws = drawn_weights(films, resamples, seed)
+            parts = [
+                [weighted_auc(weights, positive, score) for score in scores] for weights in draws
+            ]
             found.append(
                 DiseaseDifference(
                     disease=disease,
@@ -258,20 +259,81 @@ def compare_diseases(
                     patients=patients,
                     first=once[0],
                     second=once[1],
-                    difference=Difference(
-                        value=once[0] - once[1],
-                        interval=percentiles(drawn[0] - drawn[1], level) if several else None,
-                        p=_beyond_zero(drawn[0] - drawn[1]) if several else None,
-                    ),
+                    difference=_difference(once, [*np.concatenate(parts, axis=1)], patients, level),
                 )
             )
     return found
 
 
-def _beyond_zero(differences: NDArray[np.float64]) -> float:
-    known = differences[np.isfinite(differences)]
-    fewer = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return min(1.0, 2 * (fewer + 1) / (known.size + 1))
+@dataclass(frozen=True)
+class Pair:
+    """Two models on the films that both were tested on.
+
+    Attributes
+    ----------
+    first, second
+        Their names.
+    common
+        Films that both hold with the same label.
+    relabelled
+        Films that both hold with different labels; they are left out.
+    whole
+        Whether both hold the same films and nothing was left out.
+    result
+        How they call films; None where no film is common, or where films are only scored.
+    diseases
+        Each disease against normal, over all common films and within each source.
+    """
+
+    first: str
+    second: str
+    common: int
+    relabelled: int
+    whole: bool
+    result: Paired | None
+    diseases: tuple[DiseaseDifference, ...]
+
+
+def pair(
+    names: tuple[str, str],
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    classes: Sequence[str],
+    resamples: int = 1000,
+    seed: int = 0,
+    *,
+    called: bool = True,
+) -> Pair:
+    """Compare two models on the films that their tables share.
+
+    Parameters
+    ----------
+    names
+        Of the models.
+    tables
+        Films by the index, which tells which are the same; patients and sources may stand in either.
+    classes
+        Classes that both have scores of.
+    resamples, seed
+        See `cxrlens.evaluation.intervals.bootstrap`.
+    called
+        Whether both say what films were called, so that this is compared, too.
+    """
+    shared = tables[0].index[tables[0].index.isin(tables[1].index)]
+    films = [table.loc[shared] for table in tables]
+    same = films[0]["label"].eq(films[1]["label"]).to_numpy(bool)
+    left, right = (table[same].reset_index(drop=True) for table in films)
+    for column in ("patient", "source"):
+        if column not in left and column in right:
+            left = left.assign(**{column: right[column]})
+    common = len(left)
+    return Pair(
+        *names,
+        common=common,
+        relabelled=len(shared) - common,
+        whole=common == len(tables[0]) == len(tables[1]),
+        result=compare_paired(left, right, classes, resamples, seed) if called and common else None,
+        diseases=tuple(compare_diseases(left, right, classes, resamples, seed)),
+    )
 
 
 def holm(values: Sequence[float]) -> list[float]:

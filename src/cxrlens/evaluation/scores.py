@@ -19,7 +19,7 @@ import pandas as pd
 from cxrlens.collections.collection import LABELS
 from cxrlens.collections.tables import folded, nearly, read_text_table
 from cxrlens.errors import CollectionError
-from cxrlens.evaluation.diseases import NORMAL
+from cxrlens.evaluation.measured import NORMAL
 from cxrlens.evaluation.metrics import TOLERANCE
 
 _WORDS = ("predicted", "patient", "source", "view", "sex", "split")

@@ -2,16 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from cxrlens.evaluation.diseases import Interval
-from cxrlens.evaluation.metrics import Metrics
-
-MISSING = "–"
-"""What a table shows where there is no value."""
-
+from cxrlens.evaluation.tables import listed, percent
 
 MOSTLY = 0.8
 """Share of a class's films from one source from which we call it a class of that source."""
@@ -294,78 +288,3 @@ def _age_gap(films: pd.DataFrame, classes: Sequence[str]) -> str:
         f"Patients with {young} films (median {middles[young]:.0f} years) are much younger than "
         f"those with {old} films (median {middles[old]:.0f}): age alone can tell them apart."
     )
-
-
-_GAP = "\u00a0"  # a no-break space
-
-
-def percent(share: float, decimals: int = 0) -> str:
-    """Write a share in percent, ``0.949`` as ``94.9 %`` with one decimal."""
-    return f"{share * 100:.{decimals}f}{_GAP}%"
-
-
-def estimate(value: float | None, interval: Interval | None = None) -> str:
-    """Write a figure with three decimals, and its interval in brackets if it has one.
-
-    Examples
-    --------
-    >>> estimate(0.94871, Interval(low=0.9361, high=0.9602))
-    '0.949\u00a0(0.936–0.960)'
-    >>> estimate(None)
-    '–'
-    """
-    if value is None:
-        return MISSING
-    text = f"{value:.3f}"
-    if interval is None:
-        return text
-    return f"{text}{_GAP}({interval.low:.3f}–{interval.high:.3f})"
-
-
-def range_in_words(interval: Interval | None, as_percent: bool = False) -> str:
-    """Write an interval alone, for a line under its figure; empty without one."""
-    if interval is None:
-        return ""
-    if as_percent:
-        low, high = interval.low * 100, interval.high * 100
-        return f"95{_GAP}% interval {low:.1f} to {high:.1f}{_GAP}%"
-    return f"95{_GAP}% interval {interval.low:.3f} to {interval.high:.3f}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Join names with commas and a last ``and``."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def outcomes(metrics: Metrics) -> list[str]:
-    """Say for each class that has films what they were called."""
-    lines = []
-    for name, row in zip(metrics.classes, metrics.confusion, strict=True):
-        films = sum(row)
-        if not films:
-            lines.append(f"There are no {name} films: how many would be found is not known.")
-            continue
-        calls = dict(zip(metrics.classes, row, strict=True))
-        right = calls.pop(name)
-        others = [f"{count:,} {other}" for other, count in calls.items() if count]
-        line = (
-            f"Of {films:,} {name} films, {right:,} were called {name} ({percent(right / films, 1)})"
-        )
-        lines.append(line + (f", {listed(others)}." if others else "."))
-    return lines
-
-
-def p_text(value: Any) -> str:
-    """Write a p with what it can resolve.
-
-    Examples
-    --------
-    >>> p_text(0.0312), p_text(0.00021), p_text(1e-9), p_text(None)
-    ('0.031', '0.0002', '<0.0001', '–')
-    """
-    if value is None or pd.isna(value):
-        return MISSING
-    if value < 0.0001:
-        return "<0.0001"
-    return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"

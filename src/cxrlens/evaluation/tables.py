@@ -1,14 +1,196 @@
-"""Diseases against normal as tables: every figure for programs, and what people read."""
+"""Tidy tables for programs, and the one way of writing them for people.
+
+A tidy table has a row a place, run or pair and a column a figure; beside a figure with an interval stand
+``NAME_low`` and ``NAME_high``. It is written to CSV as it is; `readable` makes of it what people read.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from cxrlens.evaluation.diseases import OWN, ChosenOn, Disease, Estimate, Separation, Target
-from cxrlens.evaluation.operating import DEMANDS
-from cxrlens.evaluation.paired import DiseaseDifference, holm
-from cxrlens.evaluation.sources import MISSING, estimate, listed, p_text, percent
+from cxrlens.evaluation.measured import (
+    OWN,
+    VALIDATED,
+    ChosenOn,
+    Disease,
+    Estimate,
+    Interval,
+    Separation,
+    Target,
+)
+from cxrlens.evaluation.paired import Pair, holm
+
+MISSING = "–"
+"""What a table shows where there is no value."""
+
+_GAP = "\u00a0"  # a no-break space
+
+
+def show(value: object, digits: int = 3) -> str:
+    """Write a value the way our tables do.
+
+    Examples
+    --------
+    >>> show(12086), show(0.94712), show(True), show(None), show(float("nan")), show("AP")
+    ('12,086', '0.947', 'yes', '–', '–', 'AP')
+    """
+    if value is None or value is pd.NA or value is pd.NaT:
+        return MISSING
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}"
+    if isinstance(value, float | np.floating):
+        return MISSING if np.isnan(value) else f"{float(value):.{digits}f}"
+    return str(value)
+
+
+def percent(share: float, decimals: int = 0) -> str:
+    """Write a share in percent, ``0.949`` as ``94.9 %`` with one decimal."""
+    return f"{share * 100:.{decimals}f}{_GAP}%"
+
+
+def estimate(value: float | None, interval: Interval | None = None) -> str:
+    """Write a figure with three decimals, and its interval in brackets if it has one.
+
+    Examples
+    --------
+    >>> estimate(0.94871, Interval(low=0.9361, high=0.9602))
+    '0.949\u00a0(0.936–0.960)'
+    >>> estimate(None)
+    '–'
+    """
+    return cell(bounds("it", Estimate(value=value, interval=interval)), "it")
+
+
+def range_in_words(interval: Interval | None, as_percent: bool = False) -> str:
+    """Write an interval alone, for a line under its figure; empty without one."""
+    if interval is None:
+        return ""
+    if as_percent:
+        return f"95{_GAP}% interval {interval.low * 100:.1f} to {percent(interval.high, 1)}"
+    return f"95{_GAP}% interval {interval.low:.3f} to {interval.high:.3f}"
+
+
+def p_text(value: Any) -> str:
+    """Write a p with what it can resolve.
+
+    Examples
+    --------
+    >>> p_text(0.0312), p_text(0.00021), p_text(1e-9), p_text(None)
+    ('0.031', '0.0002', '<0.0001', '–')
+    """
+    if value is None or pd.isna(value):
+        return MISSING
+    if value < 0.0001:
+        return "<0.0001"
+    return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names with commas and a last ``and``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+_HEADINGS = {
+    "f1": "F1",
+    "auc": "AUC",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "macro_f1": "macro F1",
+    "macro_auc": "macro AUC",
+    "validation_macro_f1": "validation F1",
+    "train_accuracy": "training accuracy",
+    "backbone": "backbone that ran",
+    "weights": "its weights",
+    "macro_f1_difference": "F1 difference",
+    "p_holm": "p, Holm",
+    "mcnemar_mid": "mid-p",
+    "mcnemar_mid_holm": "mid-p, Holm",
+    "mcnemar_exact": "exact p",
+}
+"""Headings of columns that are not simply their names with spaces."""
+
+_P = ("p", "p_holm", "mcnemar_mid", "mcnemar_mid_holm", "mcnemar_exact")
+
+
+def readable(table: pd.DataFrame, columns: Sequence[str], digits: int = 3) -> pd.DataFrame:
+    """Write a tidy table for people: a figure with its interval in one cell, a dash where there is none.
+
+    Parameters
+    ----------
+    table
+        Tidy, as the functions of this module make it.
+    columns
+        Its columns to show, in order; those that it lacks are left out.
+    digits
+        Decimals of figures; bounds of intervals have three.
+
+    Examples
+    --------
+    >>> found = pd.DataFrame({"run": ["a"], "f1": [0.94871], "f1_low": [0.9361], "f1_high": [0.9602]})
+    >>> readable(found, ["run", "f1", "recall"], digits=4).to_dict("records")
+    [{'run': 'a', 'F1': '0.9487\u00a0(0.936–0.960)'}]
+    """
+    shown = [name for name in columns if name in table]
+    rows = [
+        {_HEADINGS.get(name, name.replace("_", " ")): cell(row, name, digits) for name in shown}
+        for row in records(table)
+    ]
+    return pd.DataFrame(rows)
+
+
+def cell(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
+    """Write one figure of a tidy row, with its interval where it has one; differences bring their sign."""
+    value, low, high = (row.get(f"{name}{bound}") for bound in ("", "_low", "_high"))
+    if name in _P:
+        return p_text(value)
+    said = show(value, digits)
+    if said == MISSING or not isinstance(value, float):
+        return said
+    known = low is not None and high is not None and not pd.isna(low) and not pd.isna(high)
+    if name.endswith("difference"):
+        said = f"{value:+.{digits}f}" + (f"{_GAP}({low:+.3f} to {high:+.3f})" if known else "")
+        return said.replace("-", "−")
+    return said + (f"{_GAP}({low:.3f}–{high:.3f})" if known else "")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries by name of column."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def spread(
+    rows: Iterable[Mapping[str, Any]], keys: Sequence[str], head: str, said: str
+) -> pd.DataFrame:
+    """Set rows that share their keys side by side: a column for each value of `head`, in order met.
+
+    Parameters
+    ----------
+    rows
+        Each holds the keys, `head` and `said`.
+    keys, head, said
+        Names of what stands first in a row, of what heads a column, and of the text of the cell.
+    """
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = {name: row[name] for name in keys}
+        found.setdefault(tuple(key.values()), key)[row[head]] = row[said]
+    return pd.DataFrame(list(found.values()))
+
+
+def bounds(name: str, one: Estimate | None) -> dict[str, float | None]:
+    """Return a figure and the bounds of its interval, as three columns of a tidy table."""
+    interval = one.interval if one else None
+    return {
+        name: one.value if one else None,
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
+    }
+
 
 Diseases = Mapping[str, Disease]
 
@@ -20,9 +202,8 @@ def places(diseases: Diseases) -> Iterator[tuple[str, str, Separation]]:
     """Go through disease, place and figures: all films together, then source by source."""
     for name, disease in diseases.items():
         held = [one.films + one.normals for one in disease.within.values()]
-        if held != [
-            disease.whole.films + disease.whole.normals
-        ]:  # one source alone is all there is
+        # One source alone is all there is.
+        if held != [disease.whole.films + disease.whole.normals]:
             yield name, ALL, disease.whole
         for source, one in disease.within.items():
             yield name, source, one
@@ -44,20 +225,59 @@ def separations(diseases: Diseases) -> pd.DataFrame:
         parts += [(by, name, one) for by, of in whole.groups.items() for name, one in of.items()]
         for by, group, one in parts:
             rows.append(
-                {
-                    "disease": disease,
-                    "source": place,
-                    "by": by,
-                    "group": group,
-                    "films": one.films,
-                    "normal_films": one.normals,
-                    "patients": one.patients,
-                    **_bounds("auc", one.auc),
-                    **_bounds("average_precision", one.average_precision),
-                    "unknown": one.unknown,
-                }
+                {"disease": disease, "source": place, "by": by, "group": group}
+                | {"films": one.films, "normal_films": one.normals, "patients": one.patients}
+                | bounds("auc", one.auc)
+                | bounds("average_precision", one.average_precision)
+                | {"unknown": one.unknown}
             )
     return pd.DataFrame(rows)
+
+
+def separations_text(diseases: Diseases) -> pd.DataFrame:
+    """Write for people how far apart a disease and normal are, where that can be known."""
+    table = separations(diseases)
+    if len(table):
+        table = table[table["by"].eq("") & table["unknown"].eq("")]
+    return readable(
+        table, ["disease", "source", "films", "normal_films", "auc", "average_precision"]
+    )
+
+
+def groups_text(diseases: Diseases) -> pd.DataFrame:
+    """Write for people the AUC by view, age and sex within a source; empty where none is known."""
+    table = separations(diseases)
+    if len(table):
+        place = table.groupby(["disease", "source"])["unknown"].transform("first")
+        table = table[table["by"].ne("") & place.eq("")]
+    return readable(table, ["disease", "source", "by", "group", "films", "normal_films", "auc"])
+
+
+def unknown(diseases: Diseases) -> list[str]:
+    """Say where nothing can be known, and why, a sentence a disease and reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for disease, place, one in places(diseases):
+        if one.unknown:
+            reasons.setdefault((disease, one.unknown), []).append(place)
+    return [
+        f"{disease}, {listed(where)}: {reason}." for (disease, reason), where in reasons.items()
+    ]
+
+
+def groups_known(diseases: Diseases) -> str:
+    """Say for which sources views, ages and sexes are known."""
+    found = [(place, one) for _, place, one in places(diseases)]
+    total = {place for place, _ in found} - {ALL}
+    parts = []
+    for by in ("view", "age", "sex"):
+        where = {place for place, one in found if by in one.groups}
+        if not where:
+            parts.append(f"{by} for none")
+        elif ALL in where or where == total:
+            parts.append(f"{by} for all")
+        else:
+            parts.append(f"{by} for {', '.join(sorted(where))} alone")
+    return f"Known of films: {'; '.join(parts)}."
 
 
 def points(diseases: Diseases) -> pd.DataFrame:
@@ -72,112 +292,34 @@ def points(diseases: Diseases) -> pd.DataFrame:
     rows = []
     for disease, place, one in places(diseases):
         for point in one.points:
-            rows.append(
-                {
-                    "disease": disease,
-                    "source": place,
-                    "demand": point.demand,
-                    "at_least": point.at_least,
-                    "chosen_on": point.chosen_on,
-                    "threshold": point.threshold,
-                    **_bounds("sensitivity", point.sensitivity),
-                    **_bounds("specificity", point.specificity),
-                    **_bounds("ppv", point.ppv),
-                    **_bounds("npv", point.npv),
-                    "prevalence": diseases[disease].prevalence,
-                }
-            )
+            row: dict[str, Any] = {"disease": disease, "source": place}
+            row |= {
+                name: getattr(point, name)
+                for name in ("demand", "at_least", "chosen_on", "threshold")
+            }
+            for name in ("sensitivity", "specificity", "ppv", "npv"):
+                row |= bounds(name, getattr(point, name))
+            rows.append(row | {"prevalence": diseases[disease].prevalence})
     return pd.DataFrame(rows)
 
 
-def separations_text(diseases: Diseases) -> pd.DataFrame:
-    """Write for people how far apart a disease and normal are, where that can be known."""
-    return pd.DataFrame(
-        [
-            {
-                "disease": disease,
-                "source": place,
-                "films": one.films,
-                "normal films": one.normals,
-                "AUC": said(one.auc),
-                "average precision": said(one.average_precision),
-            }
-            for disease, place, one in places(diseases)
-            if not one.unknown
-        ],
-        columns=["disease", "source", "films", "normal films", "AUC", "average precision"],
-    )
-
-
-def unknown(diseases: Diseases) -> list[str]:
-    """Say where nothing can be known, and why, a sentence a disease and reason."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for disease, place, one in places(diseases):
-        if one.unknown:
-            reasons.setdefault((disease, one.unknown), []).append(place)
+def _points_of(diseases: Diseases, chosen_on: ChosenOn, one_sided: bool) -> list[dict[str, Any]]:
+    """Return the rows of `points` of places that hold both kinds of film, or one kind alone."""
+    rows = [row for row in records(points(diseases)) if row["chosen_on"] == chosen_on]
     return [
-        f"{disease}, {listed(where)}: {reason}." for (disease, reason), where in reasons.items()
+        row | {"demanded": f"{percent(row['at_least'])} {row['demand']}"}
+        for row in rows
+        if (pd.isna(row["sensitivity"]) or pd.isna(row["specificity"])) == one_sided
     ]
-
-
-def groups_text(diseases: Diseases) -> pd.DataFrame:
-    """Write for people the AUC by view, age and sex within a source; empty where none is known."""
-    return pd.DataFrame(
-        [
-            {
-                "disease": disease,
-                "source": place,
-                "by": by,
-                "group": group,
-                "films": one.films,
-                "normal films": one.normals,
-                "AUC": said(one.auc),
-            }
-            for disease, place, whole in places(diseases)
-            for by, of in whole.groups.items()
-            for group, one in of.items()
-            if not whole.unknown
-        ]
-    )
-
-
-def groups_known(diseases: Diseases) -> str:
-    """Say for which sources views, ages and sexes are known."""
-    known: dict[str, list[str]] = {by: [] for by in ("view", "age", "sex")}
-    total = set()
-    for _, place, whole in places(diseases):
-        if place != ALL:
-            total.add(place)
-        for by in whole.groups:
-            if place not in known[by]:
-                known[by].append(place)
-    parts = []
-    for by, where in known.items():
-        if not where:
-            parts.append(f"{by} for none")
-        elif ALL in where or set(where) == total:
-            parts.append(f"{by} for all")
-        else:
-            parts.append(f"{by} for {', '.join(sorted(where))} alone")
-    return f"Known of films: {'; '.join(parts)}."
 
 
 def own_points_text(diseases: Diseases) -> pd.DataFrame:
     """Write for people what the ROC curve's own thresholds give: a place a row, a demand a column."""
-    rows = []
-    for disease, place, one in places(diseases):
-        found = {(p.demand, p.at_least): p for p in one.points if p.chosen_on == OWN}
-        if not found:
-            continue
-        row = {"disease": disease, "source": place}
-        for demand, of in DEMANDS:
-            point, other = found[demand, of], "sensitivity"
-            gives = point.sensitivity
-            if demand == "sensitivity":
-                other, gives = "specificity", point.specificity
-            row[f"{other} at {percent(of)} {demand}"] = said(gives)
-        rows.append(row)
-    return pd.DataFrame(rows)
+    rows = _points_of(diseases, OWN, one_sided=False)
+    for row in rows:
+        other = "specificity" if row["demand"] == "sensitivity" else "sensitivity"
+        row |= {"head": f"{other} at {row['demanded']}", "said": cell(row, other)}
+    return spread(rows, ("disease", "source"), "head", "said")
 
 
 def points_text(diseases: Diseases, chosen_on: ChosenOn) -> pd.DataFrame:
@@ -190,58 +332,36 @@ def points_text(diseases: Diseases, chosen_on: ChosenOn) -> pd.DataFrame:
     chosen_on
         Whose thresholds.
     """
-    rows = []
-    for disease, place, one in places(diseases):
-        for point in one.points if not one.unknown else ():
-            if point.chosen_on != chosen_on:
-                continue
-            row = {
-                "disease": disease,
-                "source": place,
-                "demanded": f"{percent(point.at_least)} {point.demand}",
-                "sensitivity": said(point.sensitivity),
-                "specificity": said(point.specificity),
-            }
-            if diseases[disease].prevalence is not None:
-                row |= {"PPV": said(point.ppv), "NPV": said(point.npv)}
-            rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(_points_of(diseases, chosen_on, one_sided=False))
+    stated = any(one.prevalence is not None for one in diseases.values())
+    columns = ["disease", "source", "demanded", "sensitivity", "specificity"]
+    return readable(table, [*columns, *(["ppv", "npv"] if stated else [])])
 
 
 def one_sided_text(diseases: Diseases) -> pd.DataFrame:
     """Write for people what validation films' thresholds give at sources of one class, a source a row."""
-    rows = []
-    for disease, place, one in places(diseases):
-        if one.unknown and one.points:
-            kind = "sensitivity" if one.films else "specificity"
-            row = {"disease": disease, "source": place, "figure": kind}
-            for point in one.points:
-                head = f"threshold for {percent(point.at_least)} {point.demand}"
-                row[head] = said(getattr(point, kind))
-            rows.append(row)
-    return pd.DataFrame(rows)
+    rows = _points_of(diseases, VALIDATED, one_sided=True)
+    for row in rows:
+        kind = "specificity" if pd.isna(row["sensitivity"]) else "sensitivity"
+        row |= {"head": f"threshold for {row['demanded']}", "figure": kind, "said": cell(row, kind)}
+    return spread(rows, ("disease", "source", "figure"), "head", "said")
 
 
 def who_text(diseases: Diseases) -> pd.DataFrame:
     """Write for people whether WHO's target is met, a place and threshold a row."""
-    return pd.DataFrame(
-        [
-            {
-                "disease": disease,
-                "source": place,
-                "threshold of": target.chosen_on,
-                "sensitivity": said(target.sensitivity),
-                "specificity": said(target.specificity),
-                "target": verdict(target),
-            }
-            for disease, place, one in places(diseases)
-            for target in one.who
-        ]
-    )
+    rows = [
+        {"disease": disease, "source": place, "threshold_of": target.chosen_on}
+        | bounds("sensitivity", target.sensitivity)
+        | bounds("specificity", target.specificity)
+        | {"target": _verdict(target)}
+        for disease, place, one in places(diseases)
+        for target in one.who
+    ]
+    columns = ["disease", "source", "threshold_of", "sensitivity", "specificity", "target"]
+    return readable(pd.DataFrame(rows), columns)
 
 
-def verdict(target: Target) -> str:
-    """Say whether WHO's target is met, and whether the interval agrees."""
+def _verdict(target: Target) -> str:
     if target.met:
         return "met" if target.sure else "met, but the interval reaches below"
     return "not met" if target.sure else "not met, but the interval reaches above"
@@ -259,58 +379,28 @@ def beside_text(inside: Diseases, outside: Diseases) -> pd.DataFrame:
     """
     rows = []
     for disease in dict.fromkeys([*outside, *inside]):
-        parts = [of[disease].within if disease in of else {} for of in (inside, outside)]
-        for source in sorted(set(parts[0]) | set(parts[1])):
-            seen, unseen = (part.get(source) for part in parts)
-            if all(one is None or one.unknown for one in (seen, unseen)):
+        parts = {
+            name: of[disease].within if disease in of else {}
+            for name, of in (("inside", inside), ("outside", outside))
+        }
+        for source in sorted({source for part in parts.values() for source in part}):
+            found = {name: part.get(source) for name, part in parts.items()}
+            if all(one is None or one.unknown for one in found.values()):
                 continue
-            rows.append(
-                {"disease": disease, "source": source}
-                | {
-                    "inside: films / normal": _counts(seen),
-                    "AUC inside": said(seen.auc) if seen else MISSING,
-                    "outside: films / normal": _counts(unseen),
-                    "AUC outside": said(unseen.auc) if unseen else MISSING,
-                }
-            )
+            row = {"disease": disease, "source": source}
+            for name, one in found.items():
+                row[f"{name}: films / normal"] = _both(one.films, one.normals) if one else MISSING
+                row[f"AUC {name}"] = estimate(one.auc.value, one.auc.interval) if one else MISSING
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def said(one: Estimate | None) -> str:
-    """Write an estimate with its interval; a dash where it cannot be known."""
-    return estimate(one.value, one.interval) if one else MISSING
+def _both(films: int, normals: int) -> str:
+    return f"{films:,} / {normals:,}"
 
 
-def _counts(one: Separation | None) -> str:
-    return f"{one.films:,} / {one.normals:,}" if one else MISSING
-
-
-def _bounds(name: str, one: Estimate | None) -> dict[str, float | None]:
-    interval = one.interval if one else None
-    return {
-        name: one.value if one else None,
-        f"{name}_low": interval.low if interval else None,
-        f"{name}_high": interval.high if interval else None,
-    }
-
-
-WORDS: tuple[str, ...] = ("models", "disease", "source")
-"""Columns of `paired_text` that hold words."""
-
-
-class Two(Protocol):
-    """Two models and what parts them."""
-
-    @property
-    def first(self) -> str: ...  # noqa: D102
-    @property
-    def second(self) -> str: ...  # noqa: D102
-    @property
-    def diseases(self) -> Sequence[DiseaseDifference]: ...  # noqa: D102
-
-
-def paired(pairs: Iterable[Two]) -> pd.DataFrame:
-    """Tabulate every difference, a place a row.
+def paired(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Tabulate every difference between two models, a disease and place a row.
 
     Returns
     -------
@@ -319,57 +409,37 @@ def paired(pairs: Iterable[Two]) -> pd.DataFrame:
         ``normal_films``, ``patients``, ``auc_first``, ``auc_second``, ``difference`` with ``_low`` and
         ``_high``, ``p``, and ``p_holm``, adjusted for all rows.
     """
-    rows = _rows(pairs)
-    return pd.DataFrame(rows)
-
-
-def paired_text(pairs: Iterable[Two]) -> pd.DataFrame:
-    """Write `paired` for people."""
-    return pd.DataFrame(
-        [
-            {
-                "models": f"{row['first']} − {row['second']}",
-                "disease": row["disease"],
-                "source": row["source"],
-                "films / normal": f"{row['films']:,} / {row['normal_films']:,}",
-                "AUC of both": f"{estimate(row['auc_first'])}, {estimate(row['auc_second'])}",
-                "difference": _signed(row),
-                "p": p_text(row["p"]),
-                "p, Holm": p_text(row["p_holm"]),
-            }
-            for row in _rows(pairs)
-        ]
-    )
-
-
-def _rows(pairs: Iterable[Two]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    rows = []
     for pair in pairs:
         for one in pair.diseases:
-            interval = one.difference.interval
             rows.append(
-                {
-                    "first": pair.first,
-                    "second": pair.second,
-                    "disease": one.disease,
-                    "source": one.source or ALL,
-                    "films": one.films,
-                    "normal_films": one.normals,
-                    "patients": one.patients,
-                    "auc_first": one.first,
-                    "auc_second": one.second,
-                    "difference": one.difference.value,
-                    "difference_low": interval.low if interval else None,
-                    "difference_high": interval.high if interval else None,
-                    "p": one.difference.p,
-                }
+                {"first": pair.first, "second": pair.second}
+                | {"disease": one.disease, "source": one.source or ALL}
+                | {"films": one.films, "normal_films": one.normals, "patients": one.patients}
+                | {"auc_first": one.first, "auc_second": one.second}
+                | bounds("difference", one.difference)
+                | {"p": one.difference.p}
             )
-    adjusted = iter(holm([row["p"] for row in rows if row["p"] is not None]))
-    return [row | {"p_holm": None if row["p"] is None else next(adjusted)} for row in rows]
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=adjusted(table["p"])) if rows else table
 
 
-def _signed(row: Mapping[str, Any]) -> str:
-    said = f"{row['difference']:+.3f}"
-    if row["difference_low"] is not None:
-        said += f" ({row['difference_low']:+.3f} to {row['difference_high']:+.3f})"
-    return said.replace("-", "−")
+def adjusted(values: pd.Series) -> pd.Series:
+    """Adjust a column of p for the number of those that are known; see `cxrlens.evaluation.paired.holm`."""
+    known = values.dropna()
+    return pd.Series(holm(known.tolist()), index=known.index, dtype=float).reindex(values.index)
+
+
+def paired_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Write rows of `paired` for people."""
+    rows = [
+        row
+        | {
+            "models": f"{row['first']} − {row['second']}",
+            "films / normal": _both(row["films"], row["normal_films"]),
+            "AUC of both": f"{show(row['auc_first'])}, {show(row['auc_second'])}",
+        }
+        for row in records(table)
+    ]
+    columns = ["models", "disease", "source", "films / normal", "AUC of both"]
+    return readable(pd.DataFrame(rows), [*columns, "difference", "p", "p_holm"])

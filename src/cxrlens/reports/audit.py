@@ -14,9 +14,9 @@ from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Relied
 from cxrlens.audit.verdict import SERIOUS, SLIGHT
 from cxrlens.audit.views import CORNERS, VIEWS
-from cxrlens.evaluation.sources import listed
-from cxrlens.reports import FilmCard, Page, Plot, Tile, figure
-from cxrlens.reports.figures import HUES, INK, QUIET, REFERENCE
+from cxrlens.evaluation.tables import listed
+from cxrlens.reports.figures import HUES, INK, QUIET, REFERENCE, Plot, figure
+from cxrlens.reports.page import FilmCard, Page, Tile
 
 _PAIRS = 12  # shown
 _MAPS = 8

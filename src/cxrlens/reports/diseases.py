@@ -9,16 +9,14 @@ from matplotlib.axes import Axes
 from cxrlens.collections.collection import OUTSIDE, Collection
 from cxrlens.evaluation import tables
 from cxrlens.evaluation.against_normal import disease_score
-from cxrlens.evaluation.diseases import NORMAL, OWN, VALIDATED, ChosenOn, Disease
+from cxrlens.evaluation.intervals import steps
+from cxrlens.evaluation.measured import NORMAL, OWN, VALIDATED, Disease
 from cxrlens.evaluation.metrics import roc_curve
-from cxrlens.evaluation.operating import steps
-from cxrlens.evaluation.sources import percent
+from cxrlens.evaluation.tables import estimate, percent, show
 from cxrlens.recipes.leave_out import staying
-from cxrlens.reports.figures import HUES, INK, REFERENCE, figure
-from cxrlens.reports.page import Page, Plot
+from cxrlens.reports.figures import DASHES, HUES, INK, Plot, figure, square
+from cxrlens.reports.page import Page
 from cxrlens.runs.run import Run
-
-_DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
 
 
 def disease_section(page: Page, diseases: tables.Diseases, predictions: pd.DataFrame) -> None:
@@ -42,11 +40,11 @@ def disease_section(page: Page, diseases: tables.Diseases, predictions: pd.DataF
         + "; ".join(dict.fromkeys(one.score for one in diseases.values()))
         + "."
     )
-    page.table(
+    _table(
+        page,
         tables.separations_text(diseases),
         "How far films of a disease stand above normal ones, with 95\u00a0% intervals by patient. AUC 0.5 is "
         "guessing; average precision by guessing is the disease's share of the films.",
-        dict.fromkeys(("AUC", "average precision"), str),
     )
     page.points(tables.unknown(diseases))
     page.figures(
@@ -57,15 +55,18 @@ def disease_section(page: Page, diseases: tables.Diseases, predictions: pd.DataF
             for plot in _curves(name, one, predictions)
         ]
     )
-    groups = tables.groups_text(diseases)
-    if len(groups):
-        page.table(
-            groups,
-            "The same by view, age and sex, within a source.",
-            {"AUC": str},
-            tables.groups_known(diseases),
-        )
+    _table(
+        page,
+        tables.groups_text(diseases),
+        "The same by view, age and sex, within a source.",
+        tables.groups_known(diseases),
+    )
     _operating_points(page, diseases)
+
+
+def _table(page: Page, table: pd.DataFrame, caption: str, note: str = "") -> None:
+    if len(table):
+        page.table(table, caption, note=note)
 
 
 def outside_section(
@@ -91,15 +92,13 @@ def outside_section(
         f"Left out of training: {_left(run, films)}. A place that training did not see cannot be recognised: "
         "these figures count, and those inside stand beside them."
     )
-    beside = tables.beside_text(inside, outside)
-    if len(beside):
-        page.table(
-            beside,
-            "AUC of a disease against the normal films of the same source, with 95\u00a0% intervals by "
-            "patient: inside, on test films of sources that training saw; outside, on all films of "
-            "sources that it did not see.",
-            _right(beside, "disease", "source"),
-        )
+    _table(
+        page,
+        tables.beside_text(inside, outside),
+        "AUC of a disease against the normal films of the same source, with 95\u00a0% intervals by "
+        "patient: inside, on test films of sources that training saw; outside, on all films of "
+        "sources that it did not see.",
+    )
     page.points([*tables.unknown(outside), *staying(run.recipe, Collection(films)).values()])
     _validated(
         page,
@@ -107,7 +106,6 @@ def outside_section(
         "Outside, at the thresholds that validation films of the places inside gave: what is left of each "
         "demand where the model has never been.",
     )
-    _who(page, outside)
 
 
 def _left(run: Run, films: pd.DataFrame) -> str:
@@ -125,11 +123,6 @@ def _left(run: Run, films: pd.DataFrame) -> str:
     return "; ".join(said)
 
 
-def _right(table: pd.DataFrame, *words: str) -> dict[str, Any]:
-    """Set all columns right, like numbers, but for those that hold words."""
-    return {str(name): str for name in table if name not in words}
-
-
 def _operating_points(page: Page, diseases: tables.Diseases) -> None:
     page.subsection("Operating points")
     page.text(
@@ -142,120 +135,80 @@ def _operating_points(page: Page, diseases: tables.Diseases) -> None:
         if prevalence is not None
         else ""
     )
-    own = tables.own_points_text(diseases)
-    if len(own):
-        caption = "At the ROC curve's own thresholds, chosen on these films."
-        page.table(own, caption, _right(own, "disease", "source"))
+    caption = "At the ROC curve's own thresholds, chosen on these films."
+    _table(page, tables.own_points_text(diseases), caption)
     if stated:
-        _points(page, diseases, OWN, f"The same thresholds.{stated}")
+        _table(page, tables.points_text(diseases, OWN), f"The same thresholds.{stated}")
     _validated(page, diseases, f"At the thresholds that the validation films gave.{stated}")
-    _who(page, diseases)
 
 
 def _validated(page: Page, diseases: tables.Diseases, caption: str) -> None:
+    """Add what thresholds of validation films give, if there are any, and WHO's target."""
     found = [point for _, _, one in tables.places(diseases) for point in one.points]
     if found and not any(point.chosen_on == VALIDATED for point in found):
         page.text("There were no validation films of both kinds to choose thresholds by.")
-        return
-    _points(page, diseases, VALIDATED, caption)
-    alone = tables.one_sided_text(diseases)
-    if len(alone):
-        page.table(
-            alone,
-            "The same thresholds at sources of one class.",
-            _right(alone, "disease", "source", "figure"),
-        )
-
-
-def _points(page: Page, diseases: tables.Diseases, chosen_on: ChosenOn, caption: str) -> None:
-    table = tables.points_text(diseases, chosen_on)
-    if len(table):
-        page.table(table, caption, _right(table, "disease", "source", "demanded"))
-
-
-def _who(page: Page, diseases: tables.Diseases) -> None:
-    table = tables.who_text(diseases)
-    if len(table):
-        page.table(
-            table,
-            "WHO's minimal target for a triage test of tuberculosis (2014): a sensitivity of at least "
-            "90\u00a0% at a specificity of at least 70\u00a0%. These films' own threshold is the best one "
-            "with that specificity; of the validation films it is the one that found 90\u00a0% there.",
-            dict.fromkeys(("sensitivity", "specificity"), str),
-        )
+    _table(page, tables.points_text(diseases, VALIDATED), caption)
+    alone = "The same thresholds at sources of one class."
+    _table(page, tables.one_sided_text(diseases), alone)
+    _table(
+        page,
+        tables.who_text(diseases),
+        "WHO's minimal target for a triage test of tuberculosis (2014): a sensitivity of at least "
+        "90\u00a0% at a specificity of at least 70\u00a0%. These films' own threshold is the best one "
+        "with that specificity; of the validation films it is the one that found 90\u00a0% there.",
+    )
 
 
 def _curves(name: str, disease: Disease, predictions: pd.DataFrame) -> list[Plot]:
-    """ROC and precision-recall of a disease, over all films and within the sources that hold both."""
+    """Plot ROC and precision-recall of a disease, over all films and within sources that hold both."""
     films = predictions[predictions["label"].isin([NORMAL, name])]
     held = [source for source, one in disease.within.items() if not one.unknown]
     held = sorted(held, key=lambda source: -disease.within[source].films)[: len(HUES)]
-    parts = [(source, films[films["source"].astype(str) == source]) for source in held]
-    said = f"Over all films AUC {tables.said(disease.whole.auc)}"
-    said += "".join(f"; {source} {tables.said(disease.within[source].auc)}" for source in held)
+    lines: list[tuple[str, pd.DataFrame, dict[str, Any]]] = [("all films", films, {"color": INK})]
+    for place, source in enumerate(held):
+        line = {"color": HUES[place], "linestyle": DASHES[place % len(DASHES)]}
+        lines.append((source, films[films["source"].astype(str) == source], line))
+    found = [disease.whole, *(disease.within[source] for source in held)]
     with figure(5.0, 4.4) as (roc, (axes,)):
-        axes.plot([0, 1], [0, 1], color=REFERENCE, linewidth=1, label="chance")
-        _draw_roc(axes, films, name, f"all films, AUC {_short(disease.whole.auc.value)}", INK, "-")
-        for place, (source, part) in enumerate(parts):
-            label = f"{source}, AUC {_short(disease.within[source].auc.value)}"
-            _draw_roc(axes, part, name, label, HUES[place], _DASHES[place % len(_DASHES)])
+        square(axes, "chance")
+        for (where, part, line), one in zip(lines, found, strict=True):
+            wrongly, rightly = roc_curve(
+                part["label"].eq(name).to_numpy(bool), disease_score(part, name)
+            )
+            axes.plot(wrongly, rightly, label=f"{where}, AUC {show(one.auc.value)}", **line)
         axes.set(xlabel="1 − specificity (normal films called so)", ylabel="sensitivity (found)")
         axes.set_title(f"ROC, {name} against normal")
-        _square(axes)
         axes.legend(loc="lower right")
     with figure(5.0, 4.4) as (precision, (axes,)):
-        whole = disease.whole.average_precision.value
-        _draw_precision(axes, films, name, f"all films, average {_short(whole)}", INK, "-")
-        for place, (source, part) in enumerate(parts):
-            value = disease.within[source].average_precision.value
-            label = f"{source}, average {_short(value)}"
-            _draw_precision(axes, part, name, label, HUES[place], _DASHES[place % len(_DASHES)])
+        square(axes)
+        for (where, part, line), one in zip(lines, found, strict=True):
+            label = f"{where}, average {show(one.average_precision.value)}"
+            _draw_precision(axes, part, name, line | {"label": label})
         axes.set(xlabel="sensitivity (found)", ylabel="precision (of those called so)")
         axes.set_title(f"Precision and recall, {name} against normal")
-        _square(axes)
         axes.legend(loc="lower left")
+    said = "; ".join(
+        f"{place} {estimate(one.auc.value, one.auc.interval)}"
+        for (place, *_), one in zip(lines, found, strict=True)
+    )
     return [
         Plot(
             roc,
-            f"ROC curves of {name} against normal. {said}.",
+            f"ROC curves of {name} against normal. AUC: {said}.",
             f"ROC curves of {name} against normal films, over all thresholds.",
         ),
         Plot(
             precision,
             f"Precision-recall curves of {name} against normal; average precision "
-            f"over all films {_short(whole)}.",
+            f"over all films {show(disease.whole.average_precision.value)}.",
             f"Precision and recall of {name} against normal films. Precision holds for the share of the "
             "disease among these films alone.",
         ),
     ]
 
 
-def _draw_roc(
-    axes: Axes, films: pd.DataFrame, name: str, label: str, colour: str, dash: Any
-) -> None:
-    wrongly, rightly = roc_curve(films["label"].eq(name).to_numpy(bool), disease_score(films, name))
-    axes.plot(wrongly, rightly, label=label, color=colour, linestyle=dash)
-
-
-def _draw_precision(
-    axes: Axes, films: pd.DataFrame, name: str, label: str, colour: str, dash: Any
-) -> None:
+def _draw_precision(axes: Axes, films: pd.DataFrame, name: str, line: dict[str, Any]) -> None:
     positive = films["label"].eq(name).to_numpy(bool)
     curve = steps(np.ones((1, len(films))), positive, disease_score(films, name))
     hits, alarms = curve.hits[0, 1:], curve.alarms[0, 1:]
-    axes.step(
-        hits / positive.sum(),
-        hits / (hits + alarms),
-        where="post",
-        label=label,
-        color=colour,
-        linestyle=dash,
-    )
-
-
-def _square(axes: Axes) -> None:
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    axes.step(hits / positive.sum(), hits / (hits + alarms), where="post", **line)

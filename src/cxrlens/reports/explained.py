@@ -17,8 +17,8 @@ from cxrlens.explanation.methods import method_named
 from cxrlens.files import refuse_existing, short_stem
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.progress import Progress
-from cxrlens.reports.figures import style
-from cxrlens.reports.page import FilmCard, Page, Plot
+from cxrlens.reports.figures import Plot, style
+from cxrlens.reports.page import FilmCard, Page
 
 _TILE = 320
 

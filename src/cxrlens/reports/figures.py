@@ -1,4 +1,4 @@
-"""Plots and pictures inside a page: one palette, light and dark, and the way into HTML.
+"""Plots and pictures inside a page: one palette, the way into HTML, and the curves of a model.
 
 Plots are drawn with matplotlib in the light colours of `PALETTE`. When a plot becomes inline SVG,
 each of these colours turns into the CSS variable of its name, so that one drawing serves light and
@@ -12,16 +12,24 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
+
+from cxrlens.evaluation.measured import Metrics
+from cxrlens.evaluation.metrics import certainty, probabilities, roc_curve
+from cxrlens.evaluation.tables import percent
 
 PALETTE: dict[str, tuple[str, str]] = {
     "page": ("#ffffff", "#14181d"),
@@ -47,9 +55,12 @@ _NAMES = {light: name for name, (light, _) in PALETTE.items()}
 INK, QUIET, LINE = PALETTE["ink"][0], PALETTE["quiet"][0], PALETTE["line"][0]
 CELL, REFERENCE = PALETTE["cell"][0], PALETTE["reference"][0]
 
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
+"""Lines of series that are no classes, in order of use."""
+
 _CLASS_HUES = {"normal": "green", "pneumonia": "blue", "tuberculosis": "vermillion"}
 _OTHER_HUES = ("purple", "amber", "slate")
-_DASHES = {"normal": "-", "pneumonia": (0, (5, 1.6)), "tuberculosis": (0, (1.2, 1.4))}
+_CLASS_DASHES = dict(zip(_CLASS_HUES, DASHES, strict=False))
 _MARKERS = {"normal": "o", "pneumonia": "s", "tuberculosis": "^"}
 
 HUES: tuple[str, ...] = tuple(
@@ -80,7 +91,7 @@ def class_line(label: str) -> dict[str, Any]:
     """Colour, dash and marker of a class, as keyword arguments for ``Axes.plot``."""
     return {
         "color": class_colour(label),
-        "linestyle": _DASHES.get(label, "-"),
+        "linestyle": _CLASS_DASHES.get(label, "-"),
         "marker": _MARKERS.get(label, "D"),
     }
 
@@ -241,3 +252,198 @@ def picture_uri(picture: NDArray[np.uint8], longest: int = 512) -> str:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot or picture with its words.
+
+    Attributes
+    ----------
+    picture
+        A matplotlib figure (becomes inline SVG), or a uint8 array (H, W) or (H, W, 3) (PNG).
+    alt
+        What it shows, for those who do not see it; may not be empty.
+    caption
+        Printed under it, after its number.
+    """
+
+    picture: Figure | NDArray[np.uint8]
+    alt: str
+    caption: str
+
+
+def training_plots(history: pd.DataFrame, name: str = "") -> list[Plot]:
+    """Plot loss and accuracy of training and validation over the epochs; the epoch kept is marked.
+
+    Parameters
+    ----------
+    history
+        An epoch a row: ``epoch``, and ``train_`` and ``validation_`` of ``loss`` and ``accuracy``.
+    name
+        Of the run, where the page has several.
+    """
+    epochs, last = history["epoch"], history.iloc[-1]
+    kept = int(epochs.iloc[history["validation_accuracy"].argmax()])
+    plots = []
+    for quantity in ("loss", "accuracy"):
+        with figure() as (drawing, (axes,)):
+            for part, words, line in (
+                ("train", "training", {"color": HUES[0], "marker": "o"}),
+                (
+                    "validation",
+                    "validation",
+                    {"color": HUES[1], "linestyle": DASHES[1], "marker": "s"},
+                ),
+            ):
+                line |= {} if len(history) < 40 else {"marker": ""}
+                axes.plot(epochs, history[f"{part}_{quantity}"], label=words, **line)
+            axes.axvline(kept, color=REFERENCE, linewidth=1, linestyle=":", label="weights kept")
+            history_axes(axes, quantity.capitalize(), quantity)
+            axes.legend()
+        of = f" of {name}" if name else ""
+        plots.append(
+            Plot(
+                drawing,
+                f"{quantity.capitalize()}{of} over {len(history)} epochs; at the end "
+                f"{last[f'train_{quantity}']:.3f} in training and "
+                f"{last[f'validation_{quantity}']:.3f} in validation.",
+                f"{name}: {quantity} of training and validation by epoch."
+                if name
+                else f"{quantity.capitalize()} of training and validation by epoch.",
+            )
+        )
+    return plots
+
+
+def history_axes(axes: Axes, title: str, quantity: str, xlabel: str = "epoch") -> None:
+    """Set the axes of a plot over whole numbers, such as epochs: shares in percent, others from 0."""
+    axes.set_xlabel(xlabel)
+    axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if quantity == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="\u00a0%"))
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def square(axes: Axes, diagonal: str = "", end: float = 1.01) -> None:
+    """Set the axes of two shares, and draw what lies between them where it has a name."""
+    if diagonal:
+        axes.plot([0, 1], [0, 1], color=REFERENCE, linewidth=1, label=diagonal)
+    axes.set(xlim=(-0.01, end), ylim=(-0.01, end), aspect="equal")
+
+
+def roc_curves(predictions: pd.DataFrame, metrics: Metrics) -> Figure:
+    """Plot each class's one-vs-rest ROC curve, with its AUC in the legend.
+
+    A class without films, or without films of another class, has no curve.
+    """
+    scores = probabilities(predictions, metrics.classes)
+    label = predictions["label"].astype(str).to_numpy()
+    with figure(5.0, 4.4) as (drawing, (axes,)):
+        square(axes, "chance")
+        for i, name in enumerate(metrics.classes):
+            auc = metrics.by_class[name].auc
+            if auc is None:
+                continue
+            wrongly, rightly = roc_curve(label == name, scores[:, i])
+            line = class_line(name) | {"marker": ""}
+            axes.plot(wrongly, rightly, label=f"{name}, AUC {auc:.3f}", **line)
+        axes.set(xlabel="1 − specificity (others called so)", ylabel="sensitivity (found)")
+        axes.set_title("ROC, each class against the rest")
+        axes.legend(loc="lower right")
+    return drawing
+
+
+def reliability(
+    predictions: pd.DataFrame, classes: Sequence[str], bins: int = 10
+) -> tuple[Figure, pd.DataFrame]:
+    """Plot how often the model is right where it claims a certain probability.
+
+    Parameters
+    ----------
+    predictions, classes
+        As for `cxrlens.evaluation.metrics.measure`.
+    bins
+        Number of equally wide bins of the predicted class's probability, from 0 to 1.
+
+    Returns
+    -------
+    tuple of Figure and DataFrame
+        The plot, and what it shows: ``claimed`` (mean probability), ``right`` (share), ``films``
+        of each bin that has films.
+    """
+    claimed = certainty(predictions, classes)
+    right = (predictions["label"].astype(str) == predictions["predicted"].astype(str)).to_numpy()
+    place = np.minimum((claimed * bins).astype(int), bins - 1)
+    table = (
+        pd.DataFrame({"place": place, "claimed": claimed, "right": right})
+        .groupby("place")
+        .agg(claimed=("claimed", "mean"), right=("right", "mean"), films=("right", "size"))
+        .reset_index(drop=True)
+    )
+    with figure(5.0, 4.4) as (drawing, (axes,)):
+        square(axes, "as often right as claimed", 1.03)
+        axes.plot(
+            table["claimed"],
+            table["right"],
+            color=HUES[0],
+            marker="o",
+            label="films, by claimed probability",
+        )
+        for x, y, films in zip(table["claimed"], table["right"], table["films"], strict=True):
+            axes.annotate(
+                f"{films:,}",
+                (x, y),
+                textcoords="offset points",
+                xytext=(6, -9),
+                ha="left",
+                fontsize=8,
+                color=QUIET,
+            )
+        axes.set(xlabel="claimed probability of the predicted class", ylabel="share that is right")
+        axes.set_title("Reliability")
+        axes.legend(loc="upper left")
+    return drawing, table
+
+
+def confusion_plot(metrics: Metrics) -> Figure:
+    """Plot the confusion matrix: films, and the share of each label's films, in shaded cells."""
+    counts = np.array(metrics.confusion)
+    films = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, films, out=np.zeros(counts.shape), where=films > 0)
+    count = len(metrics.classes)
+    with figure(5.0, 4.4) as (drawing, (axes,)):
+        for row in range(count):
+            for column in range(count):
+                # Opacity, not a colour scale, so that the cell follows the page's colours; the lightest tint
+                # still shows that a cell is there.
+                tint = {
+                    "facecolor": CELL,
+                    "edgecolor": "none",
+                    "alpha": 0.08 + 0.92 * shares[row, column],
+                }
+                axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, **tint))
+                axes.text(
+                    column,
+                    row - 0.08,
+                    f"{counts[row, column]:,}",
+                    ha="center",
+                    va="center",
+                    fontsize=13,
+                    fontweight="bold" if row == column else "normal",
+                )
+                share = percent(shares[row, column], 1) if films[row, 0] else "no films"
+                axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=9)
+        names = [name if len(name) <= 16 else f"{name[:15]}…" for name in metrics.classes]
+        axes.set_xticks(range(count), names)
+        axes.set_yticks(range(count), names)
+        axes.set(
+            xlabel="predicted", ylabel="label", xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5)
+        )
+        axes.set_title("Films by label and prediction")
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    return drawing

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cxrlens.errors import visible
-from cxrlens.evaluation.sources import MISSING
+from cxrlens.evaluation.tables import show
 from cxrlens.files import refuse_existing, write_text
-from cxrlens.reports.figures import PALETTE, hue_name, picture_uri, svg
+from cxrlens.reports.figures import PALETTE, Plot, hue_name, picture_uri, svg
 
 NOTICE = "Research use only: decision support for research, not a medical device, not a diagnosis."
 """Stands on every page, on screen and on every printed sheet."""
@@ -30,24 +30,7 @@ NOTICE = "Research use only: decision support for research, not a medical device
 
 Format = Callable[[Any], str]
 
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot or picture with its words.
-
-    Attributes
-    ----------
-    picture
-        A matplotlib figure (becomes inline SVG), or a uint8 array (H, W) or (H, W, 3) (PNG).
-    alt
-        What it shows, for those who do not see it; may not be empty.
-    caption
-        Printed under it, after its number.
-    """
-
-    picture: Figure | NDArray[np.uint8]
-    alt: str
-    caption: str
+_FIGURE = re.compile(r"[<+−-]?\.?\d|–$")
 
 
 @dataclass(frozen=True)
@@ -173,22 +156,14 @@ class Page:
         caption
             Printed above it, after its number.
         formats
-            By column, how a value becomes text; such columns are set right, like numbers. Others:
-            whole numbers with separators, fractions with three decimals, yes and no, and a dash
-            for what is missing.
+            By column, how a value becomes text. Others: whole numbers with separators, fractions with three
+            decimals, yes and no, and a dash for what is missing. A column whose every cell begins like a
+            number is set right.
         note
             A line under the table.
         """
         self._tables += 1
         formats = formats or {}
-        right = [
-            name in formats
-            or (
-                pd.api.types.is_numeric_dtype(frame[name])
-                and not pd.api.types.is_bool_dtype(frame[name])
-            )
-            for name in frame.columns
-        ]
         # Column by column: a row of whole numbers and fractions would turn into fractions.
         columns = [[formats.get(name, show)(v) for v in frame[name]] for name in frame.columns]
         self._add(
@@ -197,7 +172,7 @@ class Page:
             caption=caption,
             note=note,
             names=[str(name) for name in frame.columns],
-            right=right,
+            right=[all(map(_FIGURE.match, column)) for column in columns],
             rows=list(zip(*columns, strict=True)),
         )
 
@@ -293,23 +268,7 @@ class Page:
         write_text(path, self.render())
         return path
 
-    def _add(
-        self,
-        kind: Literal[
-            "section",
-            "subsection",
-            "text",
-            "points",
-            "warning",
-            "facts",
-            "tiles",
-            "table",
-            "figures",
-            "films",
-            "code",
-        ],
-        **content: Any,
-    ) -> None:
+    def _add(self, kind: str, **content: Any) -> None:
         self._blocks.append(_Block(kind, content))
 
     def _anchor(self, wanted: str) -> str:
@@ -320,25 +279,6 @@ class Page:
             anchor = f"{stem}-{copy}"
         self._anchors.add(anchor)
         return anchor
-
-
-def show(value: object) -> str:
-    """Write a value the way our tables do.
-
-    Examples
-    --------
-    >>> show(12086), show(0.94712), show(True), show(None), show(float("nan")), show("AP")
-    ('12,086', '0.947', 'yes', '–', '–', 'AP')
-    """
-    if value is None or value is pd.NA or value is pd.NaT:
-        return MISSING
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return f"{int(value):,}"
-    if isinstance(value, float | np.floating):
-        return MISSING if np.isnan(value) else f"{float(value):.3f}"
-    return str(value)
 
 
 def _unacting(value: object) -> object:

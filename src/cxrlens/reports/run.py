@@ -2,224 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import OUTSIDE
 from cxrlens.errors import FilmError, RunError
-from cxrlens.evaluation import sources as population
 from cxrlens.evaluation.assess import assess_run
-from cxrlens.evaluation.diseases import Judged
-from cxrlens.evaluation.metrics import Metrics, probabilities
+from cxrlens.evaluation.measured import NORMAL, Judged, Metrics
+from cxrlens.evaluation.metrics import certainty
 from cxrlens.evaluation.scores import Scores
-from cxrlens.evaluation.sources import (
-    estimate,
+from cxrlens.evaluation.sources import KNOWN_SOURCES, by_class, counts, describe, source_warning
+from cxrlens.evaluation.tables import (
+    MISSING,
+    bounds,
     listed,
-    outcomes,
     percent,
     range_in_words,
-    source_warning,
+    readable,
+    show,
+    spread,
 )
 from cxrlens.quality.step import DEFECTS
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.reports.curves import confusion_plot, learning_curve, reliability, roc_curves
 from cxrlens.reports.diseases import disease_section, outside_section
-from cxrlens.reports.page import FilmCard, Page, Plot, Tile
+from cxrlens.reports.figures import Plot, confusion_plot, reliability, roc_curves, training_plots
+from cxrlens.reports.page import FilmCard, Page, Tile
 from cxrlens.runs.run import Run
 from cxrlens.runs.saved import SavedModel
 
-SHOWN_SKIPPED = 8
-"""How many of the films that could not be read are named."""
-
-
-def collection_section(page: Page, run: Run, films: pd.DataFrame) -> None:
-    """Add who was trained on: counts by class, split and source, with ages, sexes and views."""
-    page.section("Who and what it was trained on", "collection")
-    _skipped(page, run)
-    if "label" in films:
-        page.table(
-            population.by_class(films, run.classes),
-            "All films of the run by class.",
-            note="Age: median (5th to 95th percentile) in years, and for how many films it is known. "
-            "Female: of the films whose sex is known."
-            if {"age", "sex"} & set(films.columns)
-            else "",
-        )
-        for column in ("split", "source"):
-            if column in films and films[column].notna().any():
-                page.table(
-                    population.counts(films, column, run.classes), f"Films by {column} and class."
-                )
-
-
-def _skipped(page: Page, run: Run) -> None:
-    skipped = run.skipped()
-    if not skipped:
-        return
-    page.warning(
-        f"{len(skipped):,} of the films below could not be read: they were neither learnt from "
-        "nor tested."
-    )
-    shown = ["/".join(Path(image).parts[-2:]) for image in list(skipped)[:SHOWN_SKIPPED]]
-    more = len(skipped) - len(shown)
-    page.text(f"They are {listed([*shown, f'{more:,} more'] if more else shown)}.")
-
-
-def training_section(page: Page, run: Run) -> None:
-    """Add how training went: epochs, time, curves."""
-    page.section("How training went", "training")
-    history = run.history()
-    if history.empty:
-        page.text("The run keeps no history of its epochs.")
-        return
-    best = int(history["epoch"].to_numpy()[history["validation_accuracy"].argmax()])
-    last = history.iloc[-1]
-    page.facts(
-        {
-            "Epochs": len(history),
-            "Weights kept of epoch": best,
-            "Best validation accuracy": float(history["validation_accuracy"].max()),
-            "Time": _duration(float(history["seconds"].sum())),
-        }
-    )
-    page.figures(
-        [
-            Plot(
-                learning_curve(history, quantity, best),
-                f"{quantity.capitalize()} over {len(history)} epochs; at the end "
-                f"{last[f'train_{quantity}']:.3f} in training and "
-                f"{last[f'validation_{quantity}']:.3f} in validation.",
-                f"{quantity.capitalize()} of training and validation by epoch.",
-            )
-            for quantity in ("loss", "accuracy")
-        ]
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def recipe_section(page: Page, run: Run) -> None:
-    """Add the recipe, where the weights came from, and the versions."""
-    page.section("Recipe and versions", "recipe")
-    recipe = run.recipe
-    if recipe.about:
-        page.text(recipe.about)
-    versions = run.versions()
-    page.facts(
-        {
-            "Network": recipe.backbone,
-            "Starting weights": versions.get("weights", "not known"),
-            "Quality chain": recipe.quality,
-        }
-    )
-    page.code(recipe.to_yaml(), "The whole recipe, defaults included:")
-    page.subsection("What it ran with")
-    page.facts({key: _plain(value) for key, value in versions.items()})
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_plain(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        return ", ".join(str(_plain(part)) for part in value)
-    return value
-
-
-HEALTHY = "normal"
-
-KINDS = {
-    "missed": "Missed: films with a disease that were called normal",
-    "alarm": "False alarms: normal films that were called a disease",
-    "confused": "One disease taken for the other",
-}
-"""The ways to be wrong, the gravest first, with their headings."""
-
-
-def kind_of(label: str, predicted: str) -> str | None:
-    """Name in `KINDS` of a mistake, or None if the prediction is right."""
-    if label == predicted:
-        return None
-    if predicted == HEALTHY:
-        return "missed"
-    return "alarm" if label == HEALTHY else "confused"
-
-
-def mistakes(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the wrong films, the most certain first.
-
-    Parameters
-    ----------
-    predictions, classes
-        As for `cxrlens.evaluation.metrics.measure`.
-
-    Returns
-    -------
-    DataFrame
-        The wrong rows with two more columns: ``kind`` (see `KINDS`) and ``certainty``, the
-        probability of the class that was predicted.
-    """
-    wrong = predictions[predictions["label"] != predictions["predicted"]]
-    scores = probabilities(wrong, classes)
-    numbers = {name: i for i, name in enumerate(classes)}
-    chosen = np.array([numbers[str(name)] for name in wrong["predicted"]], dtype=np.intp)
-    pairs = zip(wrong["label"].astype(str), wrong["predicted"].astype(str), strict=True)
-    kinds = pd.array([kind_of(label, predicted) for label, predicted in pairs], dtype="string")
-    return wrong.assign(kind=kinds, certainty=scores[np.arange(len(wrong)), chosen]).sort_values(
-        "certainty", ascending=False, kind="stable"
-    )
-
-
-def film_card(row: pd.Series, classes: Sequence[str], folder: Path) -> FilmCard:
-    """Show a film with its label, what it was called, and the probability of each class.
-
-    Parameters
-    ----------
-    row
-        A row of predictions; ``source`` and findings are shown where they are known.
-    classes
-        The classes, in order.
-    folder
-        What a relative ``image`` starts from.
-
-    Returns
-    -------
-    FilmCard
-        Without a film, but with the reason, if it can no longer be read.
-    """
-    path = folder / str(row["image"])
-    source = row.get("source")
-    details = [f"source: {source}"] if pd.notna(source) else []
-    found = [name for name in DEFECTS if pd.notna(row.get(name)) and bool(row.get(name))]
-    if found:
-        details.append(f"quality: {', '.join(found)}")
-    name = "/".join(path.parts[-2:])  # the rest is of no use to whoever reads the page elsewhere
-    try:
-        film = read_radiograph(path)
-    except FilmError as error:
-        film = None
-        details.append(str(error).replace(str(path), name))
-    else:
-        details.append(name)
-    origin = f" from {source}" if pd.notna(source) else ""
-    return FilmCard(
-        film=film,
-        caption=f"{row['label']} called {row['predicted']}",
-        alt=f"Radiograph{origin} with the label {row['label']}, called {row['predicted']}"
-        + ("" if film is not None else "; the film cannot be read"),
-        details=details,
-        shares={name: float(row[name]) for name in classes},
-    )
-
-
 SHOWN = 8
-"""How many films of each kind of mistake are shown."""
+"""How many films of each kind of mistake, and of those that could not be read, are shown."""
 
 FEW = 50
 """A class or source with fewer films than this gets a word of caution."""
@@ -265,27 +78,22 @@ def write_report(
     metrics = metrics or assess_run(run)
     if split not in metrics:
         raise RunError(f"{run.path} has no predictions for {split}, only for {listed([*metrics])}")
-    tested = metrics[split]
-    predictions = run.predictions(split)
-    films = run.films()
+    tested, predictions, films = metrics[split], run.predictions(split), run.films()
     page = Page(
         f"{run.recipe.name}: report of the run “{run.path.resolve().name}”",
         f"Measured on {tested.films:,} {split} films of {tested.patients:,} patients",
-        population=population.describe(films, run.classes),
+        population=describe(films, run.classes),
         date=date,
     )
-    headline(page, tested, split, predictions)
+    _headline(page, tested, split, predictions)
     if OUTSIDE in metrics and split != OUTSIDE:
         outside_section(page, run, films, metrics[split].diseases, metrics[OUTSIDE].diseases)
-    results(page, tested, predictions, metrics)
-    disease_section(page, tested.diseases, predictions)
-    if tested.by_source:
-        sources(page, tested)
+    _results(page, tested, predictions, metrics)
     _mistakes(page, run, predictions)
-    collection_section(page, run, films)
-    training_section(page, run)
-    recipe_section(page, run)
-    reading(page, tested)
+    _collection(page, run, films)
+    _training(page, run)
+    _recipe(page, run)
+    _reading(page, tested)
     return page.write(path, force)
 
 
@@ -320,9 +128,9 @@ def write_films_report(
         f"{run.recipe.name} on other films",
         f"The {run.kind} “{run.path.resolve().name}”, measured on {tested.films:,} films "
         f"of {tested.patients:,} patients from another table",
-        population=population.describe(predictions, run.classes),
+        population=describe(predictions, run.classes),
     )
-    headline(page, tested, "other", predictions)
+    _headline(page, tested, "other", predictions)
     seen = _learnt_from(run, predictions)
     if seen:
         page.warning(
@@ -331,12 +139,9 @@ def write_films_report(
         )
     if run.cannot_recognise:
         page.text(run.cannot_recognise)
-    results(page, tested, predictions, {"other": tested})
-    disease_section(page, tested.diseases, predictions)
-    if tested.by_source:
-        sources(page, tested)
+    _results(page, tested, predictions, {"other": tested})
     _mistakes(page, run, predictions)
-    reading(page, tested)
+    _reading(page, tested)
     return page.write(path, force)
 
 
@@ -346,249 +151,6 @@ def _learnt_from(model: SavedModel, predictions: pd.DataFrame) -> int:
     if "patient" in predictions:
         seen |= predictions["patient"].isin(model.patients_learnt)
     return int(seen.sum())
-
-
-def headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame) -> None:
-    """Add the figures that come first, and what forbids trusting them."""
-    page.section("In short", "in-short")
-    tiles = [
-        Tile("Accuracy", percent(tested.accuracy, 1), _range(tested, "accuracy", True)),
-        Tile("Macro F1", estimate(tested.macro_f1), _range(tested, "macro_f1")),
-        Tile("Macro AUC", estimate(tested.macro_auc), _range(tested, "macro_auc")),
-    ]
-    for name, one in tested.by_class.items():
-        if one.recall is not None:
-            tiles.append(
-                Tile(
-                    f"Recall of {name}",
-                    percent(one.recall, 1),
-                    _range(tested, f"{name}.recall", True),
-                )
-            )
-    page.tiles(tiles)
-    page.points(outcomes(tested))
-    warning = source_warning(predictions, tested.classes)
-    if warning:
-        page.warning(warning)
-    few = [f"{name} ({one.films})" for name, one in tested.by_class.items() if one.films < FEW]
-    if few:
-        page.warning(
-            f"Few or no {split} films of {listed(few)}: what is said of them can be chance."
-        )
-    if tested.accuracy == 1:
-        page.warning(
-            "No film was wrong, so that the intervals have no width. That is no certainty: with "
-            f"{tested.patients:,} patients an error rate of up to about "
-            f"{percent(min(1.0, 3 / tested.patients), 1)} is compatible with it."
-        )
-
-
-def _range(metrics: Metrics, name: str, as_percent: bool = False) -> str:
-    return range_in_words(metrics.interval(name), as_percent)
-
-
-def results(
-    page: Page, tested: Metrics, predictions: pd.DataFrame, metrics: Mapping[str, Metrics]
-) -> None:
-    """Add the classes' figures, confusion, ROC, reliability, and the splits beside each other."""
-    page.section("How well it does", "results")
-    page.table(
-        _class_table(tested),
-        "Each class against the rest, and the plain mean of the classes; in brackets the "
-        f"95\u00a0% interval{_drawn(tested)}.",
-        dict.fromkeys(("precision", "recall", "specificity", "F1", "AUC"), str),
-    )
-    drawing, table = reliability(predictions, tested.classes)
-    sure = table.iloc[-1]
-    page.figures(
-        [
-            Plot(
-                confusion_plot(tested),
-                "Confusion matrix. " + " ".join(outcomes(tested)),
-                "Confusion matrix: films, and their share of all films with that label.",
-            ),
-            Plot(
-                roc_curves(predictions, tested),
-                "ROC curves of each class against the rest. Areas under the curves: "
-                + "; ".join(f"{n} {estimate(one.auc)}" for n, one in tested.by_class.items()),
-                "ROC curves: what is found against what is called so wrongly, "
-                "over all thresholds of the class's probability.",
-            ),
-            Plot(
-                drawing,
-                f"Reliability diagram. Where the model claims most, {sure['claimed']:.2f} on "
-                f"average, {sure['right']:.2f} of {sure['films']:.0f} films are right.",
-                "Reliability: how often the predicted class is right where the model claims a "
-                "certain probability for it, with the number of films. Points under the line: it "
-                "claims too much.",
-            ),
-        ]
-    )
-    if "calibrated" in predictions and not predictions["calibrated"].all():
-        page.text(
-            "The probabilities are the model's own scores, not calibrated: read them in their "
-            "order, not as frequencies."
-        )
-    if len(metrics) > 1:
-        rows = [
-            {
-                "split": name,
-                "films": one.films,
-                "patients": one.patients,
-                "accuracy": _estimate(one, "accuracy"),
-                "macro F1": _estimate(one, "macro_f1"),
-                "macro AUC": _estimate(one, "macro_auc"),
-            }
-            for name, one in metrics.items()
-        ]
-        page.table(
-            pd.DataFrame(rows),
-            "The splits beside each other. Training films were learnt from, and validation films "
-            "chose the epoch: both flatter.",
-            dict.fromkeys(("accuracy", "macro F1", "macro AUC"), str),
-        )
-
-
-def _estimate(metrics: Metrics, name: str) -> str:
-    return estimate(metrics.flat()[name], metrics.interval(name))
-
-
-def _drawn(metrics: Metrics) -> str:
-    drawn = metrics.intervals
-    if drawn is None:
-        return ""
-    return f" ({drawn.resamples:,} bootstrap samples of {drawn.patients:,} patients)"
-
-
-def _class_table(tested: Metrics) -> pd.DataFrame:
-    rows: list[dict[str, object]] = [
-        {
-            "class": name,
-            "films": one.films,
-            "precision": _estimate(tested, f"{name}.precision"),
-            "recall": _estimate(tested, f"{name}.recall"),
-            "specificity": _estimate(tested, f"{name}.specificity"),
-            "F1": _estimate(tested, f"{name}.f1"),
-            "AUC": _estimate(tested, f"{name}.auc"),
-        }
-        for name, one in tested.by_class.items()
-    ]
-    rows.append(
-        {
-            "class": "mean (macro)",
-            "films": tested.films,
-            "precision": _estimate(tested, "macro_precision"),
-            "recall": _estimate(tested, "macro_recall"),
-            "specificity": estimate(None),
-            "F1": _estimate(tested, "macro_f1"),
-            "AUC": _estimate(tested, "macro_auc"),
-        }
-    )
-    return pd.DataFrame(rows)
-
-
-def sources(page: Page, tested: Metrics) -> None:
-    """Add the figures of each source alone."""
-    page.section("Source by source", "sources")
-    page.text(
-        "Within one source a model cannot tell the classes apart by where a film was taken. Means "
-        "are over the classes that the source has. In a source of one class there is nothing to be "
-        "mistaken for: only its accuracy is given."
-    )
-    page.table(
-        pd.DataFrame(
-            [
-                {
-                    "source": name,
-                    "films": one.films,
-                    "patients": one.patients,
-                    "classes": _classes_in(one),
-                    "accuracy": _estimate(one, "accuracy"),
-                    "macro F1": _estimate(one, "macro_f1")
-                    if _classes_in(one) > 1
-                    else estimate(None),
-                    "macro AUC": _estimate(one, "macro_auc"),
-                }
-                for name, one in tested.by_source.items()
-            ]
-        ),
-        "The films of each source alone, with 95\u00a0% intervals.",
-        dict.fromkeys(("accuracy", "macro F1", "macro AUC"), str),
-        _few_note(tested),
-    )
-    page.table(
-        pd.DataFrame(
-            [
-                {"source": name} | {label: _found(one, label) for label in tested.classes}
-                for name, one in tested.by_source.items()
-            ]
-        ),
-        "How many films of each class were called so, source by source.",
-        dict.fromkeys(tested.classes, str),
-    )
-    known = population.KNOWN_SOURCES
-    told = {name: known[name] for name in tested.by_source if name in known}
-    if told:
-        page.text("What is known of them beyond this table:")
-        page.facts(told)
-
-
-def _classes_in(metrics: Metrics) -> int:
-    return sum(one.films > 0 for one in metrics.by_class.values())
-
-
-def _few_note(tested: Metrics) -> str:
-    few = [f"{name} ({one.films})" for name, one in tested.by_source.items() if one.films < FEW]
-    return f"Few films, so that figures can be chance: {listed(few)}." if few else ""
-
-
-def _found(metrics: Metrics, label: str) -> str:
-    one = metrics.by_class[label]
-    if one.recall is None:
-        return estimate(None)
-    return f"{percent(one.recall, 1)} of {one.films:,}"
-
-
-def _mistakes(page: Page, run: SavedModel, predictions: pd.DataFrame) -> None:
-    page.section("Its worst mistakes", "mistakes")
-    wrong = mistakes(predictions, run.classes)
-    if wrong.empty:
-        page.text("No film was called wrongly.")
-        return
-    page.text(
-        f"{len(wrong):,} films were called wrongly. Shown are those about which the model was most "
-        "certain; a wrong label is among the reasons to look for."
-    )
-    for kind, heading in KINDS.items():
-        of_kind = wrong[wrong["kind"] == kind]
-        if of_kind.empty:
-            continue
-        page.subsection(heading)
-        cards = [film_card(row, run.classes, run.path) for _, row in of_kind.head(SHOWN).iterrows()]
-        page.films(cards, f"{len(cards)} of {len(of_kind):,}, the most certain first.")
-
-
-def reading(page: Page, tested: Metrics) -> None:
-    """Add how to read the figures."""
-    page.section("How to read the figures", "reading")
-    lines = [
-        "Precision: of the films that were called so, the share that are so.",
-        "Recall (sensitivity): of the films that are so, the share that were called so.",
-        "Specificity: of the films that are not so, the share that were not called so.",
-        "F1: the harmonic mean of precision and recall. Macro: the plain mean over the classes that "
-        "occur, as a label or as a prediction, so that a rare class counts as much as a common one.",
-        "AUC: the chance that a film of the class gets a higher probability for it than a film of "
-        "another class; 0.5 is guessing.",
-    ]
-    if tested.intervals:
-        lines.append(
-            "95\u00a0% interval: where the figure would lie with other patients of the same kind, "
-            f"found by drawing {tested.intervals.patients:,} patients with replacement "
-            f"{tested.intervals.resamples:,} times, all films of a patient together. It says "
-            "nothing of films from other places, other machines or other people. Where nothing was "
-            "wrong it has no width: that is what was seen, no certainty."
-        )
-    page.points(lines)
 
 
 def write_table_report(
@@ -618,31 +180,403 @@ def write_table_report(
     page = Page(
         f"Scores of “{Path(scores.name).name}”",
         f"Measured on {measured.films:,} films of {measured.patients:,} patients",
-        population=population.describe(scores.table, scores.classes),
+        population=describe(scores.table, scores.classes),
     )
     if isinstance(measured, Metrics):
-        headline(page, measured, "test", scores.table)
-    else:
-        page.section("In short", "in-short")
-        page.tiles(
-            [
-                Tile(
-                    f"{name} against normal, AUC",
-                    estimate(one.whole.auc.value),
-                    range_in_words(one.whole.auc.interval),
-                )
-                for name, one in measured.diseases.items()
-                if not one.whole.unknown
-            ]
-        )
-        warning = source_warning(scores.table, sorted(scores.table["label"].unique()))
-        if warning:
-            page.warning(warning)
+        _headline(page, measured, "test", scores.table)
+        page.points(scores.notes)
+        _results(page, measured, scores.table, {"test": measured})
+        _reading(page, measured)
+        return page.write(path, force)
+    page.section("In short", "in-short")
+    known = {
+        name: one.whole.auc for name, one in measured.diseases.items() if not one.whole.unknown
+    }
+    page.tiles(
+        [
+            Tile(f"{name} against normal, AUC", show(auc.value), range_in_words(auc.interval))
+            for name, auc in known.items()
+        ]
+    )
+    _warn_of_sources(page, scores.table, sorted(scores.table["label"].unique()))
     page.points(scores.notes)
     disease_section(page, measured.diseases, scores.table)
-    if isinstance(measured, Metrics):
-        results(page, measured, scores.table, {"test": measured})
-        if measured.by_source:
-            sources(page, measured)
-        reading(page, measured)
     return page.write(path, force)
+
+
+def _headline(page: Page, tested: Metrics, split: str, predictions: pd.DataFrame) -> None:
+    """Add the figures that come first, and what forbids trusting them."""
+    page.section("In short", "in-short")
+    shares = {"Accuracy": "accuracy"}
+    shares |= {
+        f"Recall of {name}": f"{name}.recall" for name, one in tested.by_class.items() if one.films
+    }
+    tiles = []
+    for words, name in (shares | {"Macro F1": "macro_f1", "Macro AUC": "macro_auc"}).items():
+        one = tested.estimate(name)
+        share = words in shares and one.value is not None
+        value = percent(one.value, 1) if share and one.value is not None else show(one.value)
+        tiles.append(Tile(words, value, range_in_words(one.interval, share)))
+    page.tiles(tiles)
+    page.points(outcomes(tested))
+    _warn_of_sources(page, predictions, tested.classes)
+    few = [f"{name} ({one.films})" for name, one in tested.by_class.items() if one.films < FEW]
+    if few:
+        page.warning(
+            f"Few or no {split} films of {listed(few)}: what is said of them can be chance."
+        )
+    if tested.accuracy == 1:
+        page.warning(
+            "No film was wrong, so that the intervals have no width. That is no certainty: with "
+            f"{tested.patients:,} patients an error rate of up to about "
+            f"{percent(min(1.0, 3 / tested.patients), 1)} is compatible with it."
+        )
+
+
+def _warn_of_sources(page: Page, films: pd.DataFrame, classes: Sequence[str]) -> None:
+    warning = source_warning(films, classes)
+    if warning:
+        page.warning(warning)
+
+
+def outcomes(metrics: Metrics) -> list[str]:
+    """Say for each class that has films what they were called."""
+    lines = []
+    for name, row in zip(metrics.classes, metrics.confusion, strict=True):
+        films = sum(row)
+        if not films:
+            lines.append(f"There are no {name} films: how many would be found is not known.")
+            continue
+        calls = dict(zip(metrics.classes, row, strict=True))
+        right = calls.pop(name)
+        others = [f"{count:,} {other}" for other, count in calls.items() if count]
+        line = (
+            f"Of {films:,} {name} films, {right:,} were called {name} ({percent(right / films, 1)})"
+        )
+        lines.append(line + (f", {listed(others)}." if others else "."))
+    return lines
+
+
+def _results(
+    page: Page, tested: Metrics, predictions: pd.DataFrame, metrics: Mapping[str, Metrics]
+) -> None:
+    """Add the classes' figures and curves, the splits beside each other, each disease, each source."""
+    page.section("How well it does", "results")
+    drawn = tested.intervals
+    samples = (
+        f" ({drawn.resamples:,} bootstrap samples of {drawn.patients:,} patients)" if drawn else ""
+    )
+    quantities = ("precision", "recall", "specificity", "f1", "auc")
+    rows = [
+        {"class": name, "films": one.films} | _row(tested, quantities, f"{name}.")
+        for name, one in tested.by_class.items()
+    ]
+    mean = _row(tested, ("precision", "recall", "f1", "auc"), "macro_")
+    rows.append({"class": "mean (macro)", "films": tested.films} | mean)
+    page.table(
+        readable(pd.DataFrame(rows), ["class", "films", *quantities]),
+        "Each class against the rest, and the plain mean of the classes; in brackets the "
+        f"95\u00a0% interval{samples}.",
+    )
+    drawing, table = reliability(predictions, tested.classes)
+    sure = table.iloc[-1]
+    page.figures(
+        [
+            Plot(
+                confusion_plot(tested),
+                "Confusion matrix. " + " ".join(outcomes(tested)),
+                "Confusion matrix: films, and their share of all films with that label.",
+            ),
+            Plot(
+                roc_curves(predictions, tested),
+                "ROC curves of each class against the rest. Areas under the curves: "
+                + "; ".join(f"{n} {show(one.auc)}" for n, one in tested.by_class.items()),
+                "ROC curves: what is found against what is called so wrongly, "
+                "over all thresholds of the class's probability.",
+            ),
+            Plot(
+                drawing,
+                f"Reliability diagram. Where the model claims most, {sure['claimed']:.2f} on "
+                f"average, {sure['right']:.2f} of {sure['films']:.0f} films are right.",
+                "Reliability: how often the predicted class is right where the model claims a "
+                "certain probability for it, with the number of films. Points under the line: it "
+                "claims too much.",
+            ),
+        ]
+    )
+    if "calibrated" in predictions and not predictions["calibrated"].all():
+        page.text(
+            "The probabilities are the model's own scores, not calibrated: read them in their "
+            "order, not as frequencies."
+        )
+    if len(metrics) > 1:
+        page.table(
+            _beside("split", metrics),
+            "The splits beside each other. Training films were learnt from, and validation films "
+            "chose the epoch: both flatter.",
+        )
+    disease_section(page, tested.diseases, predictions)
+    if tested.by_source:
+        _sources(page, tested)
+
+
+def _row(metrics: Metrics, names: Sequence[str], of: str = "") -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name in names:
+        row |= bounds(name, metrics.estimate(f"{of}{name}"))
+    return row
+
+
+def _beside(what: str, metrics: Mapping[str, Metrics]) -> pd.DataFrame:
+    """Set the averages of splits or sources beside each other."""
+    rows = []
+    for name, one in metrics.items():
+        there = sum(part.films > 0 for part in one.by_class.values())
+        # Of one class alone there is nothing to be mistaken for.
+        names = ("accuracy", *(("macro_f1",) if there > 1 else ()), "macro_auc")
+        rows.append(
+            {what: name, "films": one.films, "patients": one.patients, "classes": there}
+            | _row(one, names)
+        )
+    columns = [what, "films", "patients", "classes", "accuracy", "macro_f1", "macro_auc"]
+    return readable(pd.DataFrame(rows), columns)
+
+
+def _sources(page: Page, tested: Metrics) -> None:
+    """Add the figures of each source alone."""
+    page.section("Source by source", "sources")
+    page.text(
+        "Within one source a model cannot tell the classes apart by where a film was taken. Means "
+        "are over the classes that the source has. In a source of one class there is nothing to be "
+        "mistaken for: only its accuracy is given."
+    )
+    few = [f"{name} ({one.films})" for name, one in tested.by_source.items() if one.films < FEW]
+    page.table(
+        _beside("source", tested.by_source),
+        "The films of each source alone, with 95\u00a0% intervals.",
+        note=f"Few films, so that figures can be chance: {listed(few)}." if few else "",
+    )
+    rows = [
+        {"source": name, "class": label}
+        | {"said": f"{percent(of.recall, 1)} of {of.films:,}" if of.recall is not None else MISSING}
+        for name, one in tested.by_source.items()
+        for label, of in one.by_class.items()
+    ]
+    page.table(
+        spread(rows, ("source",), "class", "said"),
+        "How many films of each class were called so, source by source.",
+    )
+    told = {name: KNOWN_SOURCES[name] for name in tested.by_source if name in KNOWN_SOURCES}
+    if told:
+        page.text("What is known of them beyond this table:")
+        page.facts(told)
+
+
+KINDS = {
+    "missed": "Missed: films with a disease that were called normal",
+    "alarm": "False alarms: normal films that were called a disease",
+    "confused": "One disease taken for the other",
+}
+"""The ways to be wrong, the gravest first, with their headings."""
+
+
+def kind_of(label: str, predicted: str) -> str | None:
+    """Name in `KINDS` of a mistake, or None if the prediction is right."""
+    if label == predicted:
+        return None
+    if predicted == NORMAL:
+        return "missed"
+    return "alarm" if label == NORMAL else "confused"
+
+
+def mistakes(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the wrong films, the most certain first.
+
+    Parameters
+    ----------
+    predictions, classes
+        As for `cxrlens.evaluation.metrics.measure`.
+
+    Returns
+    -------
+    DataFrame
+        The wrong rows with two more columns: ``kind`` (see `KINDS`) and ``certainty``, the
+        probability of the class that was predicted.
+    """
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    pairs = zip(wrong["label"].astype(str), wrong["predicted"].astype(str), strict=True)
+    kinds = pd.array([kind_of(label, predicted) for label, predicted in pairs], dtype="string")
+    return wrong.assign(kind=kinds, certainty=certainty(wrong, classes)).sort_values(
+        "certainty", ascending=False, kind="stable"
+    )
+
+
+def _mistakes(page: Page, run: SavedModel, predictions: pd.DataFrame) -> None:
+    page.section("Its worst mistakes", "mistakes")
+    wrong = mistakes(predictions, run.classes)
+    if wrong.empty:
+        page.text("No film was called wrongly.")
+        return
+    page.text(
+        f"{len(wrong):,} films were called wrongly. Shown are those about which the model was most "
+        "certain; a wrong label is among the reasons to look for."
+    )
+    for kind, heading in KINDS.items():
+        of_kind = wrong[wrong["kind"] == kind]
+        if of_kind.empty:
+            continue
+        page.subsection(heading)
+        cards = [
+            _film_card(row, run.classes, run.path) for _, row in of_kind.head(SHOWN).iterrows()
+        ]
+        page.films(cards, f"{len(cards)} of {len(of_kind):,}, the most certain first.")
+
+
+def _film_card(row: pd.Series, classes: Sequence[str], folder: Path) -> FilmCard:
+    """Show a film with its label, what it was called, and the probability of each class.
+
+    Parameters
+    ----------
+    row
+        A row of predictions; ``source`` and findings are shown where they are known.
+    classes
+        The classes, in order.
+    folder
+        What a relative ``image`` starts from.
+
+    Returns
+    -------
+    FilmCard
+        Without a film, but with the reason, if it can no longer be read.
+    """
+    path = folder / str(row["image"])
+    source = row.get("source")
+    details = [f"source: {source}"] if pd.notna(source) else []
+    found = [name for name in DEFECTS if pd.notna(row.get(name)) and bool(row.get(name))]
+    if found:
+        details.append(f"quality: {', '.join(found)}")
+    name = "/".join(path.parts[-2:])  # the rest is of no use to whoever reads the page elsewhere
+    try:
+        film = read_radiograph(path)
+    except FilmError as error:
+        film = None
+        details.append(str(error).replace(str(path), name))
+    else:
+        details.append(name)
+    origin = f" from {source}" if pd.notna(source) else ""
+    return FilmCard(
+        film=film,
+        caption=f"{row['label']} called {row['predicted']}",
+        alt=f"Radiograph{origin} with the label {row['label']}, called {row['predicted']}"
+        + ("" if film is not None else "; the film cannot be read"),
+        details=details,
+        shares={name: float(row[name]) for name in classes},
+    )
+
+
+def _collection(page: Page, run: Run, films: pd.DataFrame) -> None:
+    """Add who was trained on: counts by class, split and source, with ages, sexes and views."""
+    page.section("Who and what it was trained on", "collection")
+    _skipped(page, run)
+    if "label" in films:
+        page.table(
+            by_class(films, run.classes),
+            "All films of the run by class.",
+            note="Age: median (5th to 95th percentile) in years, and for how many films it is known. "
+            "Female: of the films whose sex is known."
+            if {"age", "sex"} & set(films.columns)
+            else "",
+        )
+        for column in ("split", "source"):
+            if column in films and films[column].notna().any():
+                page.table(counts(films, column, run.classes), f"Films by {column} and class.")
+
+
+def _skipped(page: Page, run: Run) -> None:
+    skipped = run.skipped()
+    if not skipped:
+        return
+    page.warning(
+        f"{len(skipped):,} of the films below could not be read: they were neither learnt from "
+        "nor tested."
+    )
+    shown = ["/".join(Path(image).parts[-2:]) for image in list(skipped)[:SHOWN]]
+    more = len(skipped) - len(shown)
+    page.text(f"They are {listed([*shown, f'{more:,} more'] if more else shown)}.")
+
+
+def _training(page: Page, run: Run) -> None:
+    """Add how training went: epochs, time, curves."""
+    page.section("How training went", "training")
+    history = run.history()
+    if history.empty:
+        page.text("The run keeps no history of its epochs.")
+        return
+    best = history.iloc[history["validation_accuracy"].argmax()]
+    page.facts(
+        {
+            "Epochs": len(history),
+            "Weights kept of epoch": int(best["epoch"]),
+            "Best validation accuracy": float(best["validation_accuracy"]),
+            "Time": _duration(float(history["seconds"].sum())),
+        }
+    )
+    page.figures(training_plots(history))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _recipe(page: Page, run: Run) -> None:
+    """Add the recipe, where the weights came from, and the versions."""
+    page.section("Recipe and versions", "recipe")
+    recipe = run.recipe
+    if recipe.about:
+        page.text(recipe.about)
+    versions = run.versions()
+    page.facts(
+        {
+            "Network": recipe.backbone,
+            "Starting weights": versions.get("weights", "not known"),
+            "Quality chain": recipe.quality,
+        }
+    )
+    page.code(recipe.to_yaml(), "The whole recipe, defaults included:")
+    page.subsection("What it ran with")
+    page.facts({key: _plain(value) for key, value in versions.items()})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_plain(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(_plain(part)) for part in value)
+    return value
+
+
+def _reading(page: Page, tested: Metrics) -> None:
+    """Add how to read the figures."""
+    page.section("How to read the figures", "reading")
+    lines = [
+        "Precision: of the films that were called so, the share that are so.",
+        "Recall (sensitivity): of the films that are so, the share that were called so.",
+        "Specificity: of the films that are not so, the share that were not called so.",
+        "F1: the harmonic mean of precision and recall. Macro: the plain mean over the classes that "
+        "occur, as a label or as a prediction, so that a rare class counts as much as a common one.",
+        "AUC: the chance that a film of the class gets a higher probability for it than a film of "
+        "another class; 0.5 is guessing.",
+    ]
+    if tested.intervals:
+        lines.append(
+            "95\u00a0% interval: where the figure would lie with other patients of the same kind, "
+            f"found by drawing {tested.intervals.patients:,} patients with replacement "
+            f"{tested.intervals.resamples:,} times, all films of a patient together. It says "
+            "nothing of films from other places, other machines or other people. Where nothing was "
+            "wrong it has no width: that is what was seen, no certainty."
+        )
+    page.points(lines)

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from cxrlens.evaluation.sources import MISSING
-from cxrlens.reports.figures import HUES, REFERENCE, figure
-from cxrlens.reports.page import Page, Plot, Tile
+from cxrlens.evaluation.tables import MISSING
+from cxrlens.reports.figures import HUES, REFERENCE, Plot, figure
+from cxrlens.reports.page import Page, Tile
 from cxrlens.training.tuning import TrialRow, Tuned
 
 _LOGARITHMIC = {"learning_rate_low", "learning_rate_high", "width"}

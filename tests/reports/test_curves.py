@@ -4,10 +4,10 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc
 
 from cxrlens.evaluation.metrics import measure, probabilities
-from cxrlens.reports.curves import confusion_plot, learning_curve, reliability, roc_curves
+from cxrlens.reports.figures import confusion_plot, reliability, roc_curves, training_plots
 
+from ..evaluation.drawn_predictions import CLASSES, draw
 from .conftest import HISTORY
-from .drawn_predictions import CLASSES, draw
 
 
 def lines(drawing):
@@ -15,16 +15,19 @@ def lines(drawing):
 
 
 def test_learning_curves_show_both_sets_and_the_epoch_that_was_kept():
-    drawn = lines(learning_curve(HISTORY, "loss", best=2))
+    loss, accuracy = training_plots(HISTORY)
+    drawn = lines(loss.picture)
     assert list(drawn["training"].get_ydata()) == [1.0, 0.5, 0.2]
     assert list(drawn["validation"].get_ydata()) == [0.9, 0.6, 0.7]
     assert list(drawn["weights kept"].get_xdata()) == [2, 2]
-    assert "weights kept" not in lines(learning_curve(HISTORY, "accuracy"))
+    assert list(lines(accuracy.picture)["training"].get_ydata()) == [0.6, 0.8, 0.95]
+    assert "at the end 0.950 in training and 0.800 in validation" in accuracy.alt
 
 
 def test_a_single_epoch_can_be_drawn():
-    drawing = learning_curve(HISTORY.iloc[:1], "accuracy", best=1)
-    drawing.draw_without_rendering()
+    for plot in training_plots(HISTORY.iloc[:1]):
+        plot.picture.draw_without_rendering()
+        assert len(lines(plot.picture)["training"].get_ydata()) == 1
 
 
 def test_roc_curves_enclose_their_area():

@@ -8,12 +8,12 @@ import pytest
 
 from cxrlens.errors import OutputError, RunError
 from cxrlens.evaluation.assess import assess, assess_run
-from cxrlens.evaluation.metrics import read_metrics
+from cxrlens.evaluation.measured import read_metrics
 from cxrlens.reports.page import NOTICE
 from cxrlens.reports.run import kind_of, mistakes, write_films_report, write_report
 from cxrlens.runs.run import Run
 
-from .drawn_predictions import CLASSES, draw
+from ..evaluation.drawn_predictions import CLASSES, draw
 
 
 def written(run, **options):

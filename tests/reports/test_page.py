@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.reports.figures import figure
-from cxrlens.reports.page import NOTICE, FilmCard, Page, Plot, Tile, show
+from cxrlens.evaluation.tables import show
+from cxrlens.reports.figures import Plot, figure
+from cxrlens.reports.page import NOTICE, FilmCard, Page, Tile
 
 from .decoding import picture_of
 
@@ -168,17 +169,18 @@ def test_a_table_shows_values_the_way_they_are_meant():
             "count": [12086, 3],
             "share": [0.12345, float("nan")],
             "flag": [True, False],
-            "own": ["0.9 (0.8–1.0)", "x"],
+            "word": ["0.9", "x"],
+            "own": ["0.9 (0.8–1.0)", "–"],
         }
     )
     page = Page("x")
-    page.table(frame, "what it is", {"own": str.upper})
+    page.table(frame, "what it is", {"word": str.upper})
     html = page.render()
     cells = re.findall(r"<t[dh](?: [^>]*)?>(.*?)</t[dh]>", html)
     assert cells == [
-        *("name", "count", "share", "flag", "own"),
-        *("a", "12,086", "0.123", "yes", "0.9 (0.8–1.0)"),
-        *("–", "3", "–", "no", "X"),
+        *("name", "count", "share", "flag", "word", "own"),
+        *("a", "12,086", "0.123", "yes", "0.9", "0.9 (0.8–1.0)"),
+        *("–", "3", "–", "no", "X", "–"),
     ]
     right = re.findall(r'<th scope="col" class="right">(.*?)</th>', html)
     assert right == ["count", "share", "own"]

@@ -4,12 +4,18 @@ import pandas as pd
 import pytest
 
 from cxrlens.errors import OutputError, RunError
-from cxrlens.evaluation import published as numbers
-from cxrlens.evaluation.comparison import compare
+from cxrlens.evaluation import comparison as tables
+from cxrlens.evaluation.comparison import CAUTION, compare
 from cxrlens.evaluation.metrics import measure
 from cxrlens.evaluation.paired import compare_paired
-from cxrlens.reports import comparison as tables
-from cxrlens.reports.comparison import FILES, as_markdown, as_page, write_comparison
+from cxrlens.reports.comparison import (
+    FILES,
+    as_markdown,
+    as_page,
+    markdown,
+    sections,
+    write_comparison,
+)
 
 QUICK = 100
 
@@ -43,7 +49,7 @@ def test_the_best_validation_macro_f1_is_marked_whatever_the_test_says(good, poo
     poor.write_predictions("validation", validation.assign(predicted=validation["label"]))
     found = compare([good.path, poor.path], resamples=QUICK)
     assert found.chosen == "poor-one"
-    assert list(tables.overall_text(found)["run"]) == ["good", "★ poor-one"]
+    assert list(sections(found)[0].table["run"]) == ["good", "★ poor-one"]
 
 
 def test_runs_of_the_same_films_are_paired(good, poor):
@@ -110,9 +116,9 @@ def test_published_numbers_stand_beside_ours_with_a_word_of_caution(good, tmp_pa
     write_comparison(found, tmp_path / "out")
     for name in ("comparison.md", "comparison.html"):
         said = (tmp_path / "out" / name).read_text("utf-8").replace("&#39;", "'")
-        assert numbers.CAUTION in said
+        assert CAUTION in said
         assert "0.9662" in said
-    assert numbers.CAUTION not in as_markdown(compare([good.path], resamples=QUICK))
+    assert CAUTION not in as_markdown(compare([good.path], resamples=QUICK))
 
 
 def test_how_a_run_was_made_is_read_from_its_files(good):
@@ -184,4 +190,4 @@ def test_what_cannot_be_compared_is_refused(good, make_run, tmp_path):
 
 def test_markdown_escapes_what_would_break_a_table():
     table = pd.DataFrame({"run": ["a|b"], "F1": ["0.9"]})
-    assert tables.markdown(table) == "| run | F1 |\n| --- | --- |\n| a\\|b | 0.9 |\n"
+    assert markdown(table) == "| run | F1 |\n| --- | --- |\n| a\\|b | 0.9 |\n"
