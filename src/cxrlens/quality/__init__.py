@@ -1,4 +1,4 @@
-"""What is wrong with the pixels of a film, and what can be mended: one file a defect, one chain.
+"""Defects of a film's pixels and their repairs: one file a kind of defect, one chain.
 
 `Chain.named` gives the chain; `Chain.examine` finds and repairs, `Chain.check` only finds.
 """

@@ -1,4 +1,4 @@
-"""What lies round a film or over it: padding and collimation, spots and rectangles of black or white."""
+"""Things round a film or over it: padding and collimation, spots and rectangles of black or white."""
 
 from __future__ import annotations
 

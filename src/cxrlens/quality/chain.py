@@ -55,7 +55,7 @@ ONLOOKER = "robust"
 """The chain whose detectors look at a film where a chain has none of its own; it repairs nothing then."""
 
 LUNGS = ("none", "crop", "mask")
-"""What a chain does with the lungs: nothing, cut out their box, fill what lies outside of them."""
+"""Ways of a chain with the lungs: nothing, cut out their box, fill what lies outside of them."""
 
 LOOKING_SIDE = 224
 """Thresholds hold for films of this side, whatever the side that a chain gives."""

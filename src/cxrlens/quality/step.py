@@ -32,7 +32,7 @@ DEFECTS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether a defect is there, and how clearly.
+    """Presence of a defect, and how clear it is.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a chain found on one film, and the film afterwards.
+    """Findings of a chain on one film, and the film afterwards.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ LENGTHS = struct.Struct("<II")
 
 _BYTES_PER_PIXEL = 24
 _BYTES_BESIDE = 512 * 2**20
-"""What decoders, tables and a film's own file need beside its pixels."""
+"""Bytes that decoders, tables and a film's own file need beside its pixels."""
 
 
 def receive(stream: BinaryIO, body: bool = True) -> tuple[dict[str, Any], bytes] | None:

@@ -199,7 +199,7 @@ _DECODERS = {
 }
 
 _ITEM = b"\xfe\xff\x00\xe0"
-"""What encapsulated, that is compressed, pixels start with."""
+"""Start of encapsulated, that is compressed, pixels."""
 
 _LOSSLESS_JPEG = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 
@@ -301,7 +301,7 @@ def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def _options(tags: PixelTags) -> dict[str, Any]:
-    """Tell pydicom how to decode samples as they lie, whatever their bits mean."""
+    """Return pydicom's options to decode samples as they lie, whatever their bits mean."""
     return {
         "rows": tags.rows,
         "columns": tags.columns,
@@ -317,7 +317,7 @@ def _options(tags: PixelTags) -> dict[str, Any]:
 
 
 def _planar(pixels: bytes, tags: PixelTags) -> int:
-    """Tell planes from triples where no tag does: rows of the right ones differ less from the next."""
+    """Return 1 for planes, 0 for triples, where no tag says: rows differ less in the right one."""
     dtype = f"<u{max(tags.container // 8, 1)}"
     count = tags.rows * tags.columns * 3
     samples = np.frombuffer(pixels, dtype=dtype, count=count).astype(np.int32)

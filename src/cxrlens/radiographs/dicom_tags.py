@@ -1,4 +1,4 @@
-"""What a DICOM film's tags say: how its pixels are stored (PS3.3, C.7.6.3), body part and view."""
+"""Tags of a DICOM film: how its pixels are stored (PS3.3, C.7.6.3), its body part and view."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ PIXEL_TAGS = (
     "PixelRepresentation",
     "PresentationLUTShape",
 )
-"""What `read_pixel_tags` reads."""
+"""Tags that `read_pixel_tags` reads."""
 
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -233,7 +233,7 @@ VIEW_TAGS = (
     "ImageType",
     *_DESCRIPTIONS,
 )
-"""What `unsuitable` and `view_of` read."""
+"""Tags that `unsuitable` and `view_of` read."""
 
 _NOT_FRONTAL = re.compile(
     # Lateral, in any spelling; but neither "bilateral" nor "laterality".

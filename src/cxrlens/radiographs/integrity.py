@@ -56,7 +56,7 @@ def ends_well(data: bytes, start: int = 0) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CodedForm:
-    """What the header of a JPEG, JPEG-LS or JPEG 2000 stream says of its pixels.
+    """Form of the pixels of a JPEG, JPEG-LS or JPEG 2000 stream, as its header has it.
 
     Attributes
     ----------

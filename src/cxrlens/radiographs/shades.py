@@ -26,7 +26,7 @@ SHADE_TAGS = (
     "WindowCenter",
     "WindowWidth",
 )
-"""What `shades` reads."""
+"""Tags that `shades` reads."""
 
 
 def shades(
