@@ -46,9 +46,9 @@ from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import read_recipe
+from cxrlens.runs import open_model
 from cxrlens.runs.bundle import manifest_digest
 from cxrlens.runs.run import Run
-from cxrlens.runs.saved import open_model
 from cxrlens.runs.stored import read_weights
 
 FIRST = Path(__file__).parents[1] / "tests" / "artefacts" / "first"

@@ -190,7 +190,7 @@ def main() -> None:
                     row = measured(port, clients, films, options.seconds)
                     found.setdefault((clients, batch), []).append(row)
     from cxrlens.evaluation.card import card_of
-    from cxrlens.runs.saved import open_model
+    from cxrlens.runs import open_model
 
     card = card_of(open_model(options.run))
     content = {

@@ -20,8 +20,8 @@ from cxrlens.progress import Progress, Stages, stage
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
 from cxrlens.reports.run import write_films_report, write_report, write_table_report
+from cxrlens.runs import open_model
 from cxrlens.runs.run import Run, write_predictions
-from cxrlens.runs.saved import open_model
 
 
 def train(

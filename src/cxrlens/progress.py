@@ -1,6 +1,6 @@
 """How long work says how far it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Progress = Callable[[int, int], object]
 """Called with how much is done and how much there is; what it raises ends the work."""
@@ -35,3 +35,18 @@ def within(stages: Stages | None, name: str) -> Stages | None:
     if stages is None:
         return None
     return lambda what, done, of: stages(f"{name}: {what}", done, of)
+
+
+def in_batches(count: int, size: int, progress: Progress | None = None) -> Iterator[slice]:
+    """Yield slices of at most `size` of `count` things, and say of each when it is worked off.
+
+    Examples
+    --------
+    >>> [(part.start, part.stop) for part in in_batches(5, 2)]
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        yield slice(start, stop)
+        if progress:
+            progress(stop, count)

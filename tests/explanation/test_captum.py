@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxrlens.explanation.gradcam import gradcam
+from cxrlens.explanation.network_maps import gradcam
 from cxrlens.models.backbones import build_backbone
 from cxrlens.models.classifier import FilmClassifier, feed_forward
 from cxrlens.prediction.torch_network import TorchNetwork

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cxrlens.errors import CxrlensError, OutputError
+from cxrlens.explanation import METHODS
 from cxrlens.explanation.heatmap import PALETTES, HeatMap, normalised, to_film
-from cxrlens.explanation.methods import METHODS
 from cxrlens.reports.explained import SheetRow, sheet
 
 VALUES = np.zeros((60, 60), np.float32)
@@ -57,7 +57,7 @@ def test_default_colours_stay_apart_without_red_or_green() -> None:
     """For and against in the colours that deuteranopes and protanopes see (Viénot et al. 1999)."""
     for against, support in [
         (PALETTES["ember"].against, PALETTES["ember"].support),
-        [tuple(255 * np.array(PALETTES["ember"].diverging(end)[:3])) for end in (0.0, 1.0)],
+        [tuple(255 * PALETTES["ember"].colours(end, signed=True)[:3]) for end in (-1.0, 1.0)],
     ]:
         linear = (np.array([against, support]) / 255) ** 2.2
         lms = (

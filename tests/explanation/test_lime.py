@@ -5,7 +5,14 @@ import pytest
 from scipy.stats import spearmanr
 
 from cxrlens.errors import CxrlensError
-from cxrlens.explanation.lime import draw_masks, fit_surrogate, lime, proximity, weighted_ridge
+from cxrlens.explanation.lime import (
+    draw_masks,
+    fit_surrogate,
+    lime,
+    proximity,
+    superpixels,
+    weighted_ridge,
+)
 
 SIDE, GRID = 64, 6
 RNG = np.random.default_rng(2)
@@ -102,7 +109,7 @@ def test_masks_come_with_their_complements() -> None:
     assert len(draw_masks(100, 9, 3)) == 100
 
 
-def test_hidden_regions_show_their_mean_or_a_blur() -> None:
+def test_hidden_regions_show_their_mean() -> None:
     asked: list[np.ndarray] = []
 
     def watch(films: np.ndarray) -> np.ndarray:
@@ -116,9 +123,6 @@ def test_hidden_regions_show_their_mean_or_a_blur() -> None:
             part = region == SEGMENTS
             expected = FILM[part] if mask[region] else np.uint8(FILM[part].mean())
             assert (film[part] == expected).all()
-    explain(watch, samples=40, hidden="blur")
-    assert (asked[1][0] == FILM).all()
-    assert asked[1][1].std() > asked[0][1].std() * 0.1
 
 
 def test_progress_tells_and_stops() -> None:
@@ -142,8 +146,9 @@ def test_a_model_that_never_changes_its_mind_gets_no_weights() -> None:
 
 
 def test_without_segments_there_are_superpixels() -> None:
-    found = lime(lambda f: np.stack([f.mean((1, 2)) / 255] * 2, 1), FILM, 0, samples=50, regions=16)
-    assert len(found.weights) == found.segments.max() + 1 > 8
+    found = lime(lambda f: np.stack([f.mean((1, 2)) / 255] * 2, 1), FILM, 0, samples=50)
+    assert len(found.weights) == found.segments.max() + 1
+    assert (found.segments == superpixels(FILM)).all()
 
 
 def test_the_surrogate_guesses_masks_it_has_not_seen() -> None:

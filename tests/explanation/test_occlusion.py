@@ -16,20 +16,20 @@ def bright(films: np.ndarray) -> np.ndarray:
 
 def test_hiding_what_counts_drops_the_score() -> None:
     found = occlusion(bright, FILM, 0)
-    assert (found.patch, found.side) == (8, 56)
+    assert found.patch == 8
     assert found.reference == pytest.approx(bright(FILM[None])[0, 0])
-    heat = found.map()
+    heat = found.values
     assert heat.shape == (56, 56)
     assert heat[16, 40] == pytest.approx(64 / 56**2 * 8, rel=1e-5)
     assert heat[50, 5] == 0
-    assert occlusion(bright, FILM, 1).map() == pytest.approx(-heat, abs=1e-6)
+    assert occlusion(bright, FILM, 1).values == pytest.approx(-heat, abs=1e-6)
 
 
 def test_showing_only_what_counts_leaves_the_score() -> None:
     found = occlusion(bright, FILM, 0, inverted=True)
     assert found.reference == 0
-    assert found.map()[16, 40] > 0.1
-    assert found.map()[50, 5] == 0
+    assert found.values[16, 40] > 0.1
+    assert found.values[50, 5] == 0
 
 
 def test_the_films_that_are_asked() -> None:

@@ -17,7 +17,7 @@ from cxrlens.pacs.courier import Destination, StoreNode, StowServer
 from cxrlens.pacs.node import Node, identify
 from cxrlens.pacs.spool import Spool, key_of
 from cxrlens.prediction import Predictor
-from cxrlens.runs.saved import open_model
+from cxrlens.runs import open_model
 
 from .dicom_film import CR, film_bytes, film_dataset
 from .node_process import NodeProcess

@@ -14,7 +14,7 @@ from cxrlens.prediction import Predictor
 from cxrlens.prediction.onnx_network import BundleNetwork, LayerNorm, Linear, Relu, gradient
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import manifest_digest, open_bundle
-from tests.prediction.bundles import shaken
+from tests.export.shaken import shaken
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_gradient_of_the_layers_is_the_numerical_one() -> None:
 
     def score(of: np.ndarray, output: int) -> float:
         for layer in layers:
-            of = layer.forward(of)
+            of, _ = layer.forward(of)
         return float(of[output])
 
     for output in range(3):

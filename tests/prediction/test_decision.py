@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from cxrlens.errors import CxrlensError
-from cxrlens.prediction.decision import Decision, OneVsAll, Single, Voting, decision_from_json
+from cxrlens.errors import BundleError
+from cxrlens.prediction.decision import (
+    Decision,
+    OneVsAll,
+    Single,
+    Voting,
+    answers,
+    decision_from_json,
+    decision_to_json,
+)
 
 RANDOM = np.random.default_rng(2)
 
@@ -52,17 +60,53 @@ def test_votes_count_and_a_tie_goes_to_the_higher_mean() -> None:
     assert voting.leaves_for(1) == [(leaf, 1) for leaf in range(5)]
 
 
+def test_answers_are_the_first_columns_of_the_predictions_table() -> None:
+    logits = [np.array([[0.0, 5.0]], np.float32), np.array([[0.0, 1.0]], np.float32)]
+    (row,) = answers(Voting((Single(0, 2), Single(1, 2))), logits, ["a", "b"]).to_dict("records")
+    assert list(row) == ["predicted", "a", "b", "votes_a", "votes_b", "calibrated"]
+    assert (row["predicted"], row["votes_a"], row["votes_b"]) == ("b", 0, 2)
+    assert "votes_a" not in answers(Single(0, 2), logits, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("decision", "classes"),
+    [
+        (Single(0), 3),
+        (Single(2, 1), 2),
+        (Voting((OneVsAll((0, 1, 2)), OneVsAll((3, 4, 5)), Single(6))), 3),
+    ],
+)
+def test_json_there_and_back(decision: Decision, classes: int) -> None:
+    assert decision_from_json(decision_to_json(decision), 7, classes) == decision
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"kind": "oracle"},
+        {"kind": "single"},
+        {"kind": "single", "leaf": -1, "outputs": 3},
+        {"kind": "voting", "members": 3},
+        {"kind": "voting", "members": []},
+        [],
+    ],
+)
+def test_what_is_no_decision_is_refused(content: object) -> None:
+    with pytest.raises(BundleError, match="no decision of a model"):
+        decision_from_json(content, 1, 3)
+
+
 @pytest.mark.parametrize(
     "decision",
-    [Single(0), Single(2, 1), Voting((OneVsAll((0, 1, 2)), OneVsAll((3, 4, 5)), Single(6)))],
+    [
+        Single(1),
+        Single(0, 2),
+        OneVsAll((0, 0)),
+        OneVsAll((0, 0, 1)),
+        Voting((Single(0), Single(1))),
+    ],
 )
-def test_json_there_and_back(decision: Decision) -> None:
-    assert decision_from_json(decision.to_json()) == decision
-
-
-@pytest.mark.parametrize(
-    "content", [{}, {"kind": "oracle"}, {"kind": "single"}, {"kind": "voting", "members": 3}]
-)
-def test_what_is_no_decision_is_refused(content: dict[str, object]) -> None:
-    with pytest.raises(CxrlensError, match="no decision of a model"):
-        decision_from_json(content)
+def test_a_decision_of_another_model_is_refused(decision: Decision) -> None:
+    with pytest.raises(BundleError, match="does not fit the leaves and the classes"):
+        decision_from_json(decision_to_json(decision), 1, 3)

@@ -6,7 +6,7 @@ import pytest
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CxrlensError, OutputError
-from cxrlens.explanation.methods import methods_for
+from cxrlens.explanation import methods_for
 from cxrlens.prediction.decision import Single, Voting
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.reports.explained import explain_films

@@ -16,8 +16,8 @@ from cxrlens.errors import BundleError, CxrlensError, RunError
 from cxrlens.prediction import Predictor, load
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
+from cxrlens.runs import is_model, open_model
 from cxrlens.runs.run import Run
-from cxrlens.runs.saved import is_model, open_model
 
 FIRST = Path(__file__).parents[1] / "artefacts" / "first"
 """What the first layout left: each kind once, drawn and small."""

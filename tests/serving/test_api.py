@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection
 from cxrlens.evaluation.card import ModelCard, card_of
 from cxrlens.prediction import Predictor
-from cxrlens.runs import Run
-from cxrlens.runs.saved import open_model
+from cxrlens.runs import Run, open_model
 from cxrlens.serving.api import create_app
 from cxrlens.serving.limits import Limits
 from tests.radiographs.dicom_films import native

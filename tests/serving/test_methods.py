@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from cxrlens.cli import app
 from cxrlens.evaluation.card import ModelCard
+from cxrlens.explanation import METHODS
 from cxrlens.explanation.method import Answer, Method, Question
-from cxrlens.explanation.methods import METHODS
 from cxrlens.prediction import Predictor
 from cxrlens.serving.api import create_app
 from tests.serving.live_server import live

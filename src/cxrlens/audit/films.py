@@ -2,10 +2,11 @@
 
 import hashlib
 import io
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, product
-from typing import Any
+from functools import cached_property
+from itertools import product
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import CollectionError, FilmError
-from cxrlens.progress import Progress
+from cxrlens.evaluation.metrics import patient_codes
+from cxrlens.progress import Progress, in_batches
 from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 
@@ -54,6 +56,28 @@ class Films:
     def __len__(self) -> int:
         return len(self.table)
 
+    @cached_property
+    def labels(self) -> NDArray[np.str_]:
+        """Classes (N,), empty where not known."""
+        return known(self.table, "label")
+
+    @cached_property
+    def sources(self) -> NDArray[np.str_]:
+        """Sources (N,), empty where not known."""
+        return known(self.table, "source")
+
+    @cached_property
+    def patients(self) -> NDArray[np.intp]:
+        """A number for each film's patient (N,); one of its own where the patient is not known."""
+        return patient_codes(self.table)
+
+
+def known(table: pd.DataFrame, column: str) -> NDArray[np.str_]:
+    """Return a column as text (N,), empty where it is not known or not there."""
+    if column not in table:
+        return np.full(len(table), "")
+    return table[column].fillna("").to_numpy(str)
+
 
 def read_films(collection: Collection, progress: Progress | None = None) -> Films:
     """Read every film once, in threads.
@@ -82,25 +106,20 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
         }
         return facts, resize(film, SIDE)
 
+    images = list(collection.films["image"])
+    kept: list[int] = []
     rows: list[dict[str, object]] = []
     squares: list[NDArray[np.uint8]] = []
-    kept: list[int] = []
     failures: dict[str, str] = dict(collection.missing)
-    queue = enumerate(collection.films["image"])
-    done = 0
     with ThreadPoolExecutor() as pool:
-        while batch := list(islice(queue, _AHEAD)):
-            outcomes = pool.map(look, [image for _, image in batch])
-            for (place, image), outcome in zip(batch, outcomes, strict=True):
+        for part in in_batches(len(images), _AHEAD, progress):
+            for place, outcome in enumerate(pool.map(look, images[part]), part.start):
                 if isinstance(outcome, FilmError):
-                    failures[image] = str(outcome)
-                else:
-                    rows.append(outcome[0])
-                    squares.append(outcome[1])
-                    kept.append(place)
-            done += len(batch)
-            if progress:
-                progress(done, len(collection))
+                    failures[images[place]] = str(outcome)
+                    continue
+                kept.append(place)
+                rows.append(outcome[0])
+                squares.append(outcome[1])
     if not rows:
         raise CollectionError(
             f"none of the {len(collection)} films can be read: {next(iter(failures.values()))}"
@@ -108,16 +127,12 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
     files = pd.DataFrame(rows)
     digests = files[["film_digest", "pixel_digest"]]
     table = collection.films.iloc[kept].reset_index(drop=True)
-    return Films(
-        table.assign(**digests),
-        np.stack(squares),
-        files.drop(columns=list(digests)),
-        failures,
-    )
+    files = files.drop(columns=list(digests))
+    return Films(table.assign(**digests), np.stack(squares), files, failures)
 
 
 def _file_facts(data: bytes) -> dict[str, object]:
-    """Give format, mode (Pillow's words) and JPEG quality from a file's header alone."""
+    """Read format, mode (Pillow's words) and JPEG quality from a file's header alone."""
     try:
         with Image.open(io.BytesIO(data)) as header:
             tables = getattr(header, "quantization", None) or {}
@@ -168,7 +183,7 @@ def find_copies(films: Films, progress: Progress | None = None) -> pd.DataFrame:
     Parameters
     ----------
     films
-        As read by `cxrlens.audit.films.read_films`.
+        As `read_films` reads them.
     progress
         Called with steps done and steps in all.
 
@@ -180,9 +195,7 @@ def find_copies(films: Films, progress: Progress | None = None) -> pd.DataFrame:
         [0, 1]), ``negative`` (whether one is the negative of the other). Of films of equal
         pixels each is paired with the first of them alone, and the first stands for all of them.
     """
-    rows = [
-        (int(first), int(place), kind, 1.0, False) for first, place, kind in _exact(films.table)
-    ]
+    rows = [(first, place, kind, 1.0, False) for first, place, kind in _exact(films.table)]
     equal = {row[1] for row in rows}
     # Of equal films one is enough, and an even film has no detail to be compared by.
     apart = films.pixels.reshape(len(films), -1).std(axis=1) >= 1
@@ -202,10 +215,9 @@ def _exact(table: pd.DataFrame) -> list[tuple[int, int, str]]:
     for _, same in table.groupby("pixel_digest", sort=False):
         first, *others = same.index
         files = same["film_digest"]
-        pairs += [
-            (first, place, "same file" if files[place] == files[first] else "same pixels")
-            for place in others
-        ]
+        for place in others:
+            kind = "same file" if files[place] == files[first] else "same pixels"
+            pairs.append((int(first), int(place), kind))
     return pairs
 
 
@@ -236,7 +248,7 @@ def _unit(rows: Levels) -> Levels:
 
 
 def _whitening(described: Levels) -> Levels:
-    """Give the map (400, 150) after which what all films share counts little."""
+    """Compute the map (400, 150) after which what all films share counts little."""
     moments = described.T.astype(np.float64) @ described / len(described)
     values, vectors = np.linalg.eigh(moments)
     values, vectors = values[::-1][:_DIMENSIONS], vectors[:, ::-1][:, :_DIMENSIONS]
@@ -266,18 +278,17 @@ def _candidates(squares: NDArray[np.uint8], progress: Progress | None) -> list[_
                     best[pair] = _Candidate(value, one, other, cut)
         if progress:
             progress(done, len(cuts))
-    looked: dict[int, int] = {}
+    looked: Counter[int] = Counter()
     chosen = []
     for found in sorted(best.values(), key=lambda c: (-abs(c.alike), c.one, c.other)):
-        if min(looked.get(found.one, 0), looked.get(found.other, 0)) < _MOST:
+        if min(looked[found.one], looked[found.other]) < _MOST:
             chosen.append(found)
-            for film in (found.one, found.other):
-                looked[film] = looked.get(film, 0) + 1
+            looked.update((found.one, found.other))
     return chosen
 
 
 def _confirmed(one: Square, other: Square, found: _Candidate) -> float | None:
-    """Give how far the fine detail of two films agrees once aligned; None if they are no copies."""
+    """Measure how far the fine detail of two films agrees once aligned; None if they are no copies."""
     top, bottom, left, right = found.cut
     start = np.array(
         [[1 - left - right, 0, left * SIDE], [0, 1 - top - bottom, top * SIDE]], np.float32
@@ -292,16 +303,14 @@ def _confirmed(one: Square, other: Square, found: _Candidate) -> float | None:
         )
     except cv2.error:  # it does not converge: nothing fits
         return None
-    move: NDArray[Any] = np.asarray(found_map)
+    move = np.asarray(found_map)
     if abs(move[0, 1]) + abs(move[1, 0]) > _SHEAR:
         return None
-    flags = cv2.WARP_INVERSE_MAP
-    how = flags | cv2.INTER_LINEAR
-    size = (SIDE, SIDE)
-    moved = np.asarray(
-        cv2.warpAffine(first, move, size, flags=how, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
-    inside = np.asarray(cv2.warpAffine(_EVERYWHERE, move, size, flags=flags)) > 0
+    nearest, size = cv2.WARP_INVERSE_MAP, (SIDE, SIDE)
+    linear = nearest | cv2.INTER_LINEAR
+    warped = cv2.warpAffine(first, move, size, flags=linear, borderMode=cv2.BORDER_REPLICATE)
+    moved = np.asarray(warped, np.float32)
+    inside = np.asarray(cv2.warpAffine(_EVERYWHERE, move, size, flags=nearest)) > 0
     if inside.mean() < 0.5:
         return None
     a, b = _band(moved, 2.5, 8), _band(second, 2.5, 8)
@@ -338,12 +347,12 @@ _OTHER = ("split", "label", "patient", "source")
 
 @dataclass(frozen=True)
 class Leaks:
-    """Copies and what they contradict.
+    """Copies and the columns that they contradict.
 
     Attributes
     ----------
     pairs
-        As `cxrlens.audit.films.find_copies` gives them, with ``other_split``, ``other_label``,
+        As `find_copies` finds them, with ``other_split``, ``other_label``,
         ``other_patient``, ``other_source``: whether both films have one and it differs.
     groups
         Sets of films that are copies of each other, directly or by way of others.
@@ -377,24 +386,19 @@ def find_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> Leaks:
             other = table[column].iloc[pairs["other"]].reset_index(drop=True)
             differs = (one != other).fillna(False).astype(bool)
         told[f"other_{column}"] = differs
-    root = list(range(len(table)))
-
-    def find(film: int) -> int:
-        while root[film] != film:
-            root[film] = root[root[film]]
-            film = root[film]
-        return film
-
-    for one, other in zip(pairs["one"], pairs["other"], strict=True):
-        root[find(int(other))] = find(int(one))
-    members = pd.Series([find(film) for film in range(len(table))]).value_counts()
+    # Each film takes the lowest number among its copies, until none changes any more.
+    group, ends = np.arange(len(table)), pairs[["one", "other"]].to_numpy(np.intp)
+    before = group - 1
+    while (group != before).any():
+        before = group.copy()
+        np.minimum.at(group, ends[:, ::-1], before[ends])
+    members = pd.Series(group).value_counts()
     together = members[members > 1]
     return Leaks(told, len(together), int((together - 1).sum()), _split_patients(table))
 
 
 def _split_patients(table: pd.DataFrame) -> list[str] | None:
-    known = "patient" in table and table["patient"].notna().any()
-    if not known or "split" not in table or table["split"].isna().all():
+    if not {"patient", "split"} <= {*table.columns[table.notna().any()]}:
         return None
     places = table.dropna(subset=["patient", "split"]).groupby("patient")["split"].nunique()
     return sorted(map(str, places[places > 1].index))

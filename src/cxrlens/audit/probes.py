@@ -1,12 +1,13 @@
-"""Shortcut probes: what tells label and source without a look at the lungs, and where on the film."""
+"""Shortcut probes: how well label and source are told without a look at the lungs, and where on the film."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.films import SIDE, Films
+from cxrlens.audit.films import SIDE, Films, known
 from cxrlens.audit.ridge import FOLDS, Array, Told, cross_validated, fit_ridge, folds_of, measured
 from cxrlens.audit.views import View
 from cxrlens.collections.collection import LABELS
@@ -18,12 +19,12 @@ LEAST_PATIENTS = 10
 """Patients a class needs in a place to be asked for there."""
 
 EVERYWHERE = "all films"
-"""What the place is called where sources are pooled, or not known."""
+"""Name of the place where sources are pooled, or not known."""
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What one view tells.
+    """How well one view tells one thing.
 
     Attributes
     ----------
@@ -83,31 +84,33 @@ class Seen:
     usable: NDArray[np.bool_]
 
 
-def scopes(films: Films) -> tuple[list[Scope], list[str]]:
-    """Say where classes can be told apart, and in words where they cannot, and why.
+def scopes(table: pd.DataFrame, among: Sequence[str] = LABELS) -> tuple[list[Scope], list[str]]:
+    """Find where classes can be told apart, and word where they cannot, and why.
+
+    Parameters
+    ----------
+    table
+        Films.
+    among
+        The classes that count.
 
     Returns
     -------
     tuple
         Scopes, `EVERYWHERE` first if it is more than one source, and sentences.
     """
-    if "label" not in films.table or films.table["label"].isna().all():
+    labels, sources, codes = known(table, "label"), known(table, "source"), patient_codes(table)
+    if not (labels != "").any():
         return [], ["The films have no labels: nothing can be said of what gives a label away."]
-    labels = films.table["label"].fillna("").to_numpy(str)
-    codes = patient_codes(films.table)
-    everything = np.ones(len(films), bool)
-    places = [(EVERYWHERE, everything)]
-    sources = _sources(films)
-    names = sorted(set(sources) - {""})
-    if len(names) == 1 and (sources == names[0]).all():
-        places = [(names[0], everything)]
-    elif names:
-        places += [(name, sources == name) for name in names]
+    names = sorted({*sources.tolist()} - {""})
+    places = {EVERYWHERE: np.ones(len(table), bool)} | {name: sources == name for name in names}
+    if len(names) == 1 and places[names[0]].all():
+        del places[EVERYWHERE]
     found, unknown = [], []
-    for place, rows in places:
-        people = {label: len(np.unique(codes[rows & (labels == label)])) for label in LABELS}
-        classes = tuple(label for label in LABELS if people[label] >= LEAST_PATIENTS)
-        few = [f"{people[c]} of {c}" for c in LABELS if 0 < people[c] < LEAST_PATIENTS]
+    for place, rows in places.items():
+        people = {label: len(np.unique(codes[rows & (labels == label)])) for label in among}
+        classes = tuple(label for label in among if people[label] >= LEAST_PATIENTS)
+        few = [f"{people[c]} of {c}" for c in among if 0 < people[c] < LEAST_PATIENTS]
         if few:
             unknown.append(
                 f"{place}: too few patients to probe ({', '.join(few)}; {LEAST_PATIENTS} are needed)."
@@ -119,12 +122,6 @@ def scopes(films: Films) -> tuple[list[Scope], list[str]]:
         aims = classes if len(classes) > 2 else classes[1:]
         found.append(Scope(place, rows & np.isin(labels, classes), aims, classes))
     return found, unknown
-
-
-def _sources(films: Films) -> NDArray[np.str_]:
-    if "source" not in films.table:
-        return np.full(len(films), "")
-    return films.table["source"].fillna("").to_numpy(str)
 
 
 def probe(
@@ -146,7 +143,7 @@ def probe(
     columns
         Views of the table's columns, asked for the label only.
     places
-        What `scopes` found.
+        As `scopes` finds them.
     seed
         Of folds and resampling.
     progress
@@ -157,18 +154,17 @@ def probe(
         for place in places:
             if one.view.name != "source" or place.place == EVERYWHERE:
                 found += _labels(films, one, place, seed)
-        if one in seen:
-            found += _across(films, one, places, seed)
+        if done <= len(seen):
+            for place in places:
+                found += _across(films, one, place, seed)
             found += _source(films, one, seed)
         if progress:
             progress(done, len(seen) + len(columns))
     return found
 
 
-def _targets(
-    films: Films, rows: NDArray[np.bool_], names: Sequence[str], column: str = "label"
-) -> NDArray[np.bool_]:
-    values = films.table[column].to_numpy(str)[rows]
+def _one_by_one(values: NDArray[np.str_], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Mark for each film which of the names it bears, (N, names)."""
     return np.stack([values == name for name in names], axis=1)
 
 
@@ -182,67 +178,48 @@ def _measurable(targets: NDArray[np.bool_], codes: NDArray[np.intp]) -> bool:
 
 def _labels(films: Films, one: Seen, scope: Scope, seed: int) -> Iterator[Probed]:
     rows = scope.rows & one.usable
-    codes, targets = patient_codes(films.table)[rows], _targets(films, rows, scope.aims)
-    if not _measurable(targets, codes) or not one.features[rows].std(axis=0).any():
+    x, codes = one.features[rows], films.patients[rows]
+    targets = _one_by_one(films.labels[rows], scope.aims)
+    if not _measurable(targets, codes) or not x.std(axis=0).any():
         return
-    scores = cross_validated(one.features[rows], targets, codes, seed)
     how = "pooled" if scope.place == EVERYWHERE else "within"
-    for aim, told in zip(scope.aims, measured(scores, targets, codes, seed)[0], strict=True):
-        yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, how, told)
+    told, _ = measured(cross_validated(x, targets, codes, seed), targets, codes, seed)
+    for aim, of in zip(scope.aims, told, strict=True):
+        yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, how, of)
 
 
-def _across(films: Films, one: Seen, places: Sequence[Scope], seed: int) -> Iterator[Probed]:
-    sources = _sources(films)
-    for scope in places:
-        here = scope.rows & one.usable & (sources == scope.place)
-        if scope.place == EVERYWHERE or here.all():
-            continue
-        labels = films.table["label"].fillna("").to_numpy(str)
-        there = one.usable & (sources != scope.place) & np.isin(labels, scope.classes)
-        elsewhere = _targets(films, there, scope.aims)
-        codes, targets = patient_codes(films.table), _targets(films, here, scope.aims)
-        if not (_measurable(targets, codes[here]) and _measurable(elsewhere, codes[there])):
-            continue
-        weight, bias = fit_ridge(one.features[there], elsewhere.astype(np.float64))
-        scores = one.features[here] @ weight + bias
-        for aim, told in zip(
-            scope.aims, measured(scores, targets, codes[here], seed)[0], strict=True
-        ):
-            yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, "across", told)
+def _across(films: Films, one: Seen, scope: Scope, seed: int) -> Iterator[Probed]:
+    inside = films.sources == scope.place
+    here = scope.rows & one.usable & inside
+    there = one.usable & ~inside & np.isin(films.labels, scope.classes)
+    if scope.place == EVERYWHERE or here.all():
+        return
+    aims = _one_by_one(films.labels, scope.aims)
+    targets, codes = aims[here], films.patients[here]
+    if not (_measurable(targets, codes) and _measurable(aims[there], films.patients[there])):
+        return
+    weight, bias = fit_ridge(one.features[there], aims[there].astype(np.float64))
+    told, _ = measured(one.features[here] @ weight + bias, targets, codes, seed)
+    for aim, of in zip(scope.aims, told, strict=True):
+        yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, "across", of)
 
 
 def _source(films: Films, one: Seen, seed: int) -> Iterator[Probed]:
-    if "source" not in films.table:
-        return
-    sources = _sources(films)
-    labels = (
-        films.table["label"].fillna("").to_numpy(str)
-        if "label" in films.table
-        else np.full(len(films), "")
-    )
-    codes = patient_codes(films.table)
-    for label in sorted(set(labels)):
-        rows = one.usable & (labels == label) & (sources != "")
+    for label in sorted({*films.labels.tolist()}):
+        rows = one.usable & (films.labels == label) & (films.sources != "")
         names = [
             name
-            for name in sorted(set(sources[rows]))
-            if len(np.unique(codes[rows & (sources == name)])) >= LEAST_PATIENTS
+            for name in sorted({*films.sources[rows].tolist()})
+            if len(np.unique(films.patients[rows & (films.sources == name)])) >= LEAST_PATIENTS
         ]
         if len(names) < 2:
             continue
-        rows &= np.isin(sources, names)
-        targets = _targets(films, rows, names, "source")
-        scores = cross_validated(one.features[rows], targets, codes[rows], seed)
-        told = measured(scores, targets, codes[rows], seed)[1]
-        yield Probed(
-            one.view.name,
-            one.view.lungs,
-            "source",
-            "each from the others",
-            label or EVERYWHERE,
-            "within",
-            told,
-        )
+        rows &= np.isin(films.sources, names)
+        targets, codes = _one_by_one(films.sources[rows], names), films.patients[rows]
+        scores = cross_validated(one.features[rows], targets, codes, seed)
+        _, told = measured(scores, targets, codes, seed)
+        aim, place = "each from the others", label or EVERYWHERE
+        yield Probed(one.view.name, one.view.lungs, "source", aim, place, "within", told)
 
 
 GRID = 16
@@ -279,7 +256,7 @@ class PlaceMap:
 
 def place_maps(
     films: Films,
-    places: list[Scope],
+    places: Sequence[Scope],
     masks: NDArray[np.bool_] | None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -289,7 +266,7 @@ def place_maps(
     Parameters
     ----------
     films, places
-        As read, and as `cxrlens.audit.probes.scopes` found.
+        As read, and as `scopes` finds them.
     masks
         (N, 128, 128) lungs, or None where they are not known.
     seed
@@ -304,14 +281,11 @@ def place_maps(
         rows = np.flatnonzero(scope.rows)
         if len(rows) > _MOST:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
-        hits = films.table["label"].to_numpy(str)[rows] == aim
-        auc = _patch_aucs(films.pixels[rows], hits, patient_codes(films.table)[rows], seed)
-        lungs = np.zeros((GRID, GRID))
+        auc = _patch_aucs(films.pixels[rows], films.labels[rows] == aim, films.patients[rows], seed)
+        outside = auc
         if masks is not None:
-            lungs = _cells(masks[rows].mean(axis=0))
-        outside = np.where(lungs < 0.5, auc, -1.0)
-        row, column = np.unravel_index(int(outside.argmax()), outside.shape)
-        strongest = (int(row), int(column))
+            outside = np.where(_cells(masks[rows].mean(axis=0)) < 0.5, auc, -1.0)
+        strongest = divmod(int(outside.argmax()), GRID)
         found.append(PlaceMap(scope.place, aim, auc, strongest, place_name(*strongest)))
         if progress:
             progress(done, len(wanted))
@@ -339,8 +313,7 @@ def place_name(row: int, column: int) -> str:
 
 def _cells(levels: NDArray[np.floating]) -> NDArray[np.float64]:
     """Average a (128, 128) picture over the patches, (16, 16)."""
-    means = levels.reshape(GRID, _CELL, GRID, _CELL).mean(axis=(1, 3))
-    return np.asarray(means, np.float64)
+    return np.asarray(levels.reshape(GRID, _CELL, GRID, _CELL).mean(axis=(1, 3)), np.float64)
 
 
 def _patch_aucs(
@@ -357,17 +330,16 @@ def _patch_aucs(
         held = folds == fold
         if not held.any():
             continue
-        mean, spread = (
-            x[:, ~held].mean(axis=1, keepdims=True),
-            x[:, ~held].std(axis=1, keepdims=True),
-        )
-        learnt = (x[:, ~held] - mean) / (spread + 1)  # one grey level more: black corners are even
+        learnt = x[:, ~held]
+        mean = learnt.mean(axis=1, keepdims=True)
+        scale = learnt.std(axis=1, keepdims=True) + 1  # one grey level more: black corners are even
+        learnt = (learnt - mean) / scale
         goal = y[~held] - y[~held].mean()
         moments = learnt.transpose(0, 2, 1) @ learnt / len(goal)
         moments += _PENALTY * np.eye(moments.shape[1], dtype=np.float32)
         along = learnt.transpose(0, 2, 1) @ goal / len(goal)
         weights = np.linalg.solve(moments, along[..., None])
-        scores[:, held] = (((x[:, held] - mean) / (spread + 1)) @ weights)[..., 0]
+        scores[:, held] = (((x[:, held] - mean) / scale) @ weights)[..., 0]
     ones = np.ones((1, len(y)))
     aucs = [float(weighted_auc(ones, hits, one)[0]) for one in scores]
     return np.array(aucs).reshape(GRID, GRID)

@@ -1,29 +1,31 @@
-"""What a model makes of films without lungs, and of lungs without the film around them.
+"""How a model answers films without lungs, and lungs without the film around them.
 
 Films go through the model's own quality chain; then the lungs are filled in four ways that no
 training has seen, or everything but the lungs is. A model that reads the lungs falls to chance
 without them. (Blanked lungs: Maguolo and Nanni, 2021, among others.)
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.probes import EVERYWHERE, LEAST_PATIENTS
+from cxrlens.audit.films import known
+from cxrlens.audit.probes import scopes
 from cxrlens.audit.ridge import Told, measured
 from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
 from cxrlens.collections.collection import LABELS
 from cxrlens.errors import FilmError
 from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.prediction import Predictor
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, in_batches
 from cxrlens.radiographs.read import read_radiograph
 
 VARIANTS = ("whole films", *(f"lungs filled: {fill}" for fill in FILLS), "lungs alone")
-"""What the model is shown, in the order of tables."""
+"""Variants of a film that the model is shown, in the order of tables."""
 
 MOST = 2000
 """Films that the model is asked about; of more, so many are drawn, equally from sources and classes."""
@@ -55,7 +57,7 @@ class Relied:
 
 @dataclass(frozen=True)
 class Reliance:
-    """What the model was asked, and what it told.
+    """How well a model does without lungs, and with lungs alone.
 
     Attributes
     ----------
@@ -64,9 +66,11 @@ class Reliance:
     split
         The split whose films were asked about; None if all.
     films
-        How many films, and how many more were left out because no lungs were found on them.
+        How many films were asked about.
     without_lungs
-        Those left out.
+        How many more were left out because no lungs were found on them.
+    examples
+        By variant, the first film as it was shown, (S, S) uint8.
     """
 
     rows: list[Relied]
@@ -74,6 +78,15 @@ class Reliance:
     films: int
     without_lungs: int
     examples: dict[str, NDArray[np.uint8]]
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything but pictures as plain values for JSON."""
+        return {
+            "split": self.split,
+            "films": self.films,
+            "without_lungs": self.without_lungs,
+            "rows": [asdict(row) for row in self.rows],
+        }
 
 
 def rely(
@@ -97,7 +110,7 @@ def rely(
     seed
         Of the draw of films, the noise and the lot.
     progress
-        Called with films asked and films in all.
+        Called with variants asked and variants in all.
     """
     table, split = _asked(table, seed)
     pixels, masks, kept = [], [], []
@@ -125,13 +138,12 @@ def rely(
         elif number:
             shown = filled(films, fields, FILLS[number - 1], seed)
         examples[variant] = shown[0]
-        parts = []
-        for start in range(0, len(shown), _BATCH):
-            parts.append(model.probabilities(shown[start : start + _BATCH]))
-            if progress:
-                done = number * len(shown) + min(start + _BATCH, len(shown))
-                progress(done, len(VARIANTS) * len(shown))
-        found += _measured(table, variant, np.concatenate(parts), model.classes, seed)
+        probabilities = [
+            model.probabilities(shown[part]) for part in in_batches(len(shown), _BATCH)
+        ]
+        found += _measured(table, variant, np.concatenate(probabilities), model.classes, seed)
+        if progress:
+            progress(number + 1, len(VARIANTS))
     return Reliance(found, split, len(table), missing, examples)
 
 
@@ -155,30 +167,13 @@ def _measured(
     probabilities: NDArray[np.float64],
     classes: Sequence[str],
     seed: int,
-) -> list[Relied]:
-    labels, codes = table["label"].to_numpy(str), patient_codes(table)
-    places = {EVERYWHERE: np.ones(len(table), bool)}
-    if "source" in table:
-        names = table["source"].fillna("").to_numpy(str)
-        places |= {name: names == name for name in sorted(set(names) - {""})}
-        if len(places) == 2:
-            del places[EVERYWHERE]
-    rows = []
-    for place, here in places.items():
-        there = [
-            label
-            for label in LABELS
-            if label in classes
-            and len(np.unique(codes[here & (labels == label)])) >= LEAST_PATIENTS
-        ]
-        if len(there) < 2:
-            continue
-        asked = here & np.isin(labels, there)
-        for aim in there if len(there) > 2 else there[1:]:
-            hits = (labels[asked] == aim)[:, None]
-            # Among the classes that the place has: what goes to a third one says nothing there.
-            among = probabilities[asked][:, [list(classes).index(name) for name in there]]
-            share = among[:, there.index(aim)] / np.maximum(among.sum(axis=1), 1e-12)
-            told = measured(share[:, None], hits, codes[asked], seed)[0][0]
-            rows.append(Relied(variant, place, aim, told))
-    return rows
+) -> Iterator[Relied]:
+    labels, codes = known(table, "label"), patient_codes(table)
+    for scope in scopes(table, [label for label in LABELS if label in classes])[0]:
+        # Among the classes that the place has: what goes to a third one says nothing there.
+        among = probabilities[scope.rows][:, [list(classes).index(c) for c in scope.classes]]
+        for aim in scope.aims:
+            share = among[:, scope.classes.index(aim)] / np.maximum(among.sum(axis=1), 1e-12)
+            hits = (labels[scope.rows] == aim)[:, None]
+            (told,), _ = measured(share[:, None], hits, codes[scope.rows], seed)
+            yield Relied(variant, scope.place, aim, told)

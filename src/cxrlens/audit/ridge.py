@@ -70,7 +70,7 @@ def fit_ridge(features: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def _axes(x: Array) -> tuple[Array, Array]:
-    """Give the principal axes of features (N, D) as columns, and their variances."""
+    """Compute the principal axes of features (N, D) as columns, and their variances."""
     if len(x) >= x.shape[1]:
         values, vectors = np.linalg.eigh(x.T @ x / len(x))
         return values, vectors
@@ -123,7 +123,7 @@ def folds_of(targets: NDArray[np.bool_], patients: NDArray[np.intp], seed: int) 
 def measured(
     scores: Array, targets: NDArray[np.bool_], patients: NDArray[np.intp], seed: int = 0
 ) -> tuple[list[Told], Told]:
-    """Give the AUC of each of T columns, and of their mean, with intervals by patient.
+    """Compute the AUC of each of T columns, and of their mean, with intervals by patient.
 
     Parameters
     ----------

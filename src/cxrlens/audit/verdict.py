@@ -1,4 +1,4 @@
-"""The verdict: what was found, in sentences that carry their number.
+"""The verdict: findings in sentences that carry their number.
 
 A finding is serious (it makes figures on this collection untrue, and the exit status 1) or a note.
 """
@@ -24,9 +24,28 @@ SLIGHT = 0.60
 _STANDS_OUT = 0.08  # AUC by which a mark's corner leads the others
 
 
+_CONTRADICTED = {
+    "split": "stand in different splits: what is tested on was trained on",
+    "label": "have different labels: at least one is wrong",
+    "patient": "are said to be of different patients: a split by patient parts them",
+    "source": "stand in two sources: leave one out where sources are held apart",
+}
+"""By column, what is said of copies that differ in it."""
+
+_SHOWN = {
+    "border": "the film's border",
+    "file": "the file's own properties (size, format, mode, JPEG quality)",
+    "lungs filled": "the film with its lungs filled",
+    "age": "the patient's age",
+    "sex": "the patient's sex",
+    "view": "the view (PA, AP)",
+}
+"""Views whose names say too little in a sentence."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One finding.
 
     Attributes
     ----------
@@ -35,7 +54,7 @@ class Finding:
     serious
         Whether it makes figures untrue.
     sentence
-        What was found, with the number behind it.
+        With the number behind it.
     """
 
     kind: str
@@ -50,14 +69,14 @@ def verdict(
     maps: Sequence[PlaceMap],
     reliance: Reliance | None,
 ) -> list[Finding]:
-    """Put into sentences what matters, serious findings first.
+    """Put findings that matter into sentences, serious ones first.
 
     Parameters
     ----------
     table
         The films that could be read.
     leaks, probed, maps, reliance
-        What the parts of the audit found; `reliance` is None without a model.
+        From the parts of the audit; `reliance` is None without a model.
     """
     found = [
         *_of_leaks(leaks),
@@ -85,18 +104,9 @@ def _of_leaks(leaks: Leaks) -> Iterator[Finding]:
     pairs = leaks.pairs
     if pairs.empty:
         return
-    for column, serious, words in (
-        ("other_split", True, "stand in different splits: what is tested on was trained on"),
-        ("other_label", True, "have different labels: at least one is wrong"),
-        (
-            "other_patient",
-            False,
-            "are said to be of different patients: a split by patient parts them",
-        ),
-        ("other_source", False, "stand in two sources: leave one out where sources are held apart"),
-    ):
-        count = int(pairs[column].sum())
-        if count:
+    for column, words in _CONTRADICTED.items():
+        if count := int(pairs[f"other_{column}"].sum()):
+            serious = column in ("split", "label")
             yield Finding("leak", serious, f"{_plural(count, 'pair')} of copies {words}.")
     kinds = pairs["kind"].value_counts()
     said = listed([f"{count:,} {kind}" for kind, count in kinds.items()])
@@ -134,11 +144,9 @@ def _of_shortcuts(probed: Sequence[Probed], maps: Sequence[PlaceMap]) -> Iterato
     pooled = all(one.place == EVERYWHERE for one in asked)
     own = [one for one in asked if one.how != "across" and (pooled or one.place != EVERYWHERE)]
     places = dict.fromkeys((one.place, one.aim) for one in own)
-    corner = {
-        key: _best_corner([one for one in own if (one.place, one.aim) == key]) for key in places
-    }
-    for place, aim in places:
-        here = {one.view: one for one in own if (one.place, one.aim) == (place, aim)}
+    views = {key: {one.view: one for one in own if (one.place, one.aim) == key} for key in places}
+    corner = {key: _best_corner([*here.values()]) for key, here in views.items()}
+    for (place, aim), here in views.items():
         mark = corner[place, aim]
         # What tells one class tells the others a little, too: the class that it tells best is named.
         best = max((m.told.auc for (p, _), m in corner.items() if p == place and m), default=0.0)
@@ -169,18 +177,11 @@ def _of_shortcuts(probed: Sequence[Probed], maps: Sequence[PlaceMap]) -> Iterato
 
 
 def _shown(view: str) -> str:
-    return {
-        "border": "the film's border",
-        "file": "the file's own properties (size, format, mode, JPEG quality)",
-        "lungs filled": "the film with its lungs filled",
-        "age": "the patient's age",
-        "sex": "the patient's sex",
-        "view": "the view (PA, AP)",
-    }.get(view, f"the {view}")
+    return _SHOWN.get(view, f"the {view}")
 
 
 def _best_corner(here: Sequence[Probed]) -> Probed | None:
-    """Give the corner that alone tells more than the others, if there is one: a mark, a letter."""
+    """Find the corner that alone tells more than the others, if there is one: a mark, a letter."""
     corners = sorted((p for p in here if p.view in CORNERS), key=lambda one: -one.told.auc)
     if len(corners) < 2 or _bound(corners[0]) < SLIGHT:
         return None
@@ -209,22 +210,13 @@ def _mark(best: Probed, here: Mapping[str, Probed], maps: Sequence[PlaceMap]) ->
 
 
 def _elsewhere(one: Probed, asked: Sequence[Probed]) -> str:
-    for other in asked:
-        if other.how == "across" and (other.view, other.place, other.aim) == (
-            one.view,
-            one.place,
-            one.aim,
-        ):
-            return f"; learnt at other sources, {other.told.auc:.2f}"
-    return ""
+    key = (one.view, one.place, one.aim)
+    across = [o for o in asked if o.how == "across" and (o.view, o.place, o.aim) == key]
+    return f"; learnt at other sources, {across[0].told.auc:.2f}" if across else ""
 
 
 def _of_sources_told(probed: Sequence[Probed]) -> Iterator[Finding]:
-    told = [
-        one
-        for one in probed
-        if one.target == "source" and not one.lungs and one.view not in CORNERS
-    ]
+    told = [p for p in probed if p.target == "source" and not p.lungs and p.view not in CORNERS]
     for label in dict.fromkeys(one.place for one in told):
         best = max((one for one in told if one.place == label), key=lambda one: one.told.auc)
         if _bound(best) >= SERIOUS:

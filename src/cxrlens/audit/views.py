@@ -1,4 +1,4 @@
-"""What a shortcut probe is shown of a film: its edges, its frame, its lungs taken out, or all but them."""
+"""Parts of a film that a shortcut probe is shown: its edges, its frame, all but its lungs, or they alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,120 +14,17 @@ from cxrlens.lungs import find_lungs
 Lungs = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
 """Where the lungs are: films (N, S, S) uint8 to masks (N, S, S)."""
 
-FILLS = ("mean", "noise", "blur", "another film's lungs")
-"""Names of the fills, in the order in which they are shown."""
-
-LEAST = 0.02
-"""Share of a film that a mask must cover to count as lungs."""
-
-
-def filled(
-    films: NDArray[np.uint8], masks: NDArray[np.bool_], fill: str, seed: int = 0
-) -> NDArray[np.uint8]:
-    """Take the lungs out of films.
-
-    Parameters
-    ----------
-    films
-        (N, S, S) uint8.
-    masks
-        (N, S, S), true in the lungs.
-    fill
-        One of `FILLS`. The mean and the spread are those of the film outside its lungs; the blur has
-        a sigma of a tenth of the side; another film's lungs are drawn by lot, brought to the place
-        and size of those that they replace, and what they leave open is filled with the mean.
-    seed
-        Of the noise and the lot.
-
-    Returns
-    -------
-    ndarray of uint8
-        (N, S, S), equal to `films` outside the masks.
-    """
-    random = np.random.default_rng(seed)
-    givers = _other(len(films), random)
-    out = films.copy()
-    for row, (film, mask) in enumerate(zip(films, masks, strict=True)):
-        if not mask.any() or mask.all():
-            continue
-        around = film[~mask]
-        if fill == "mean":
-            out[row][mask] = round(float(around.mean()))
-        elif fill == "noise":
-            noise = random.normal(around.mean(), around.std(), int(mask.sum()))
-            out[row][mask] = np.clip(noise, 0, 255).astype(np.uint8)
-        elif fill == "blur":
-            out[row][mask] = cv2.GaussianBlur(film, (0, 0), film.shape[0] / 10)[mask]
-        elif fill == FILLS[3]:
-            giver = givers[row]
-            out[row][mask] = _given(films[giver], masks[giver], mask, around)
-        else:
-            raise ValueError(f"there is no fill {fill!r}: choose one of {', '.join(FILLS)}")
-    return out
-
-
-def network_lungs(films: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find lungs by the lung network, generously; see `Lungs`.
-
-    A lung that is missing or half hidden counts where the other's mirror image lies, and all reach 3 % of
-    the side beyond what was found, so that no white lung and no edge of one is left on a filled film.
-    """
-    side = films.shape[1]
-    reach = 2 * max(1, round(0.03 * side)) + 1
-    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    masks = np.zeros(films.shape, np.bool_)
-    for mask, film in zip(masks, films, strict=True):
-        fields = find_lungs(film).completed().astype(np.uint8) * 255
-        if fields.any():
-            mask[:] = cv2.dilate(cv2.resize(fields, (side, side)), around) > 127
-    return masks
-
-
-def lungs_alone(films: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Leave nothing but the lungs: all around them gets their own mean, a film a film, (N, S, S)."""
-    out = films.copy()
-    for row, (film, mask) in enumerate(zip(films, masks, strict=True)):
-        out[row][~mask] = round(float(film[mask].mean())) if mask.any() else 0
-    return out
-
-
-def _other(count: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """Deal every film another one's place: a random cycle, so that no film gets its own."""
-    order = random.permutation(count)
-    givers = np.empty(count, np.intp)
-    givers[order] = np.roll(order, 1)
-    return givers
-
-
-def _given(
-    film: NDArray[np.uint8],
-    lungs: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    around: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
-    mean = np.uint8(round(float(around.mean())))
-    if not lungs.any():
-        return np.full(int(mask.sum()), mean)
-    (top, bottom, left, right), theirs = _box(mask), _box(lungs)
-    size = (right - left, bottom - top)
-    place = np.s_[theirs[0] : theirs[1], theirs[2] : theirs[3]]
-    brought = np.full(mask.shape, mean)
-    shape = cv2.resize(lungs[place].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    levels = cv2.resize(film[place], size, interpolation=cv2.INTER_AREA)
-    brought[top:bottom, left:right][shape] = levels[shape]
-    return brought[mask]
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
 Features = NDArray[np.float64]
 
 CORNERS = ("top left corner", "top right corner", "bottom left corner", "bottom right corner")
 _CORNER = 24  # of 128 pixels
 _COMMON = 12  # sizes of film that get a column of their own
+
+FILLS = ("mean", "noise", "blur", "another film's lungs")
+"""Names of the fills, in the order in which they are shown."""
+
+LEAST = 0.02
+"""Share of a film that a mask must cover to count as lungs."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +34,7 @@ class View:
     Attributes
     ----------
     name
-        What tables call it.
-    shown
-        What it is shown, for the page.
+        As tables call it.
     lungs
         Whether it holds something of the lungs, so that it may tell the disease itself.
     features
@@ -147,7 +42,6 @@ class View:
     """
 
     name: str
-    shown: str
     lungs: bool
     features: Callable[[Films], Features]
 
@@ -157,18 +51,19 @@ def _shrunk(squares: NDArray[np.uint8], side: int) -> Features:
     return np.stack(small).astype(np.float64) / 255
 
 
-def _thumbnail(films: Films) -> Features:
-    return _shrunk(films.pixels, 16).reshape(len(films), -1)
+def _thumbnails(squares: NDArray[np.uint8]) -> Features:
+    return _shrunk(squares, 16).reshape(len(squares), -1)
 
 
 def _border(films: Films) -> Features:
+    # The outer 9 % of the film on each side.
     frame = np.ones((32, 32), bool)
     frame[3:-3, 3:-3] = False
     return _shrunk(films.pixels, 32)[:, frame]
 
 
 def corner_of(name: str) -> tuple[slice, slice]:
-    """Give rows and columns of the (128, 128) square that the corner of that name takes."""
+    """Return rows and columns of the (128, 128) square that the corner of that name takes."""
     vertical, horizontal, _ = name.split()
     near, far = slice(0, _CORNER), slice(SIDE - _CORNER, SIDE)
     return (near if vertical == "top" else far), (near if horizontal == "left" else far)
@@ -210,42 +105,30 @@ def _file(films: Films) -> Features:
 
 
 VIEWS: tuple[View, ...] = (
-    View("border", "the outer 9 % of the film on each side", False, _border),
-    *(View(name, "a square of 19 % of the side", False, _corner(name)) for name in CORNERS),
-    View("file", "size, aspect, format, mode, JPEG quality", False, _file),
+    View("border", False, _border),
+    *(View(name, False, _corner(name)) for name in CORNERS),
+    View("file", False, _file),
     # How well a film can be packed depends on all that is on it, the lungs included.
-    View("bytes", "bytes a pixel", True, _bytes),
-    View("thumbnail", "16×16 pixels of the whole film", True, _thumbnail),
-    View("histogram", "how many pixels are how bright", True, _histogram),
+    View("bytes", True, _bytes),
+    View("thumbnail", True, lambda films: _thumbnails(films.pixels)),
+    View("histogram", True, _histogram),
 )
 """Views that need nothing but the films, those without lungs first."""
 
 
 def lung_views(masks: NDArray[np.bool_]) -> tuple[View, ...]:
-    """Give the views that need to know where the lungs are, for films of the masks (N, 128, 128)."""
-
-    def without(films: Films) -> Features:
-        return _shrunk(filled(films.pixels, masks, "mean"), 16).reshape(len(films), -1)
-
-    def outline(films: Films) -> Features:
-        return _shrunk(masks.astype(np.uint8) * 255, 16).reshape(len(films), -1)
-
+    """Make the views that need to know where the lungs are, for films of the masks (N, 128, 128)."""
     return (
-        View(
-            "lungs filled", "16×16 pixels of the film, its lungs filled with a mean", False, without
-        ),
+        View("lungs filled", False, lambda films: _thumbnails(filled(films.pixels, masks, "mean"))),
         # A disease can change where lungs seem to end, so their outline may tell it.
-        View("lungs' outline", "16×16 pixels of the lungs' mask alone", True, outline),
+        View("lungs' outline", True, lambda films: _thumbnails(masks.astype(np.uint8) * 255)),
     )
 
 
 def table_views(table: pd.DataFrame) -> tuple[View, ...]:
-    """Give views of a collection's own columns: ``source``, ``view``, ``age``, ``sex``, where known."""
-    found = []
-    for column in ("source", "view", "sex", "age"):
-        if column in table and table[column].notna().any():
-            found.append(View(column, f"the column {column} alone", False, _column(column)))
-    return tuple(found)
+    """Make views of a collection's own columns: ``source``, ``view``, ``age``, ``sex``, where known."""
+    there = (column for column in ("source", "view", "sex", "age") if column in table)
+    return tuple(View(name, False, _column(name)) for name in there if table[name].notna().any())
 
 
 def _column(column: str) -> Callable[[Films], Features]:
@@ -259,3 +142,99 @@ def _column(column: str) -> Callable[[Films], Features]:
         return pd.get_dummies(values.astype("string").fillna("not known")).to_numpy(np.float64)
 
     return features
+
+
+def filled(
+    films: NDArray[np.uint8], masks: NDArray[np.bool_], fill: str, seed: int = 0
+) -> NDArray[np.uint8]:
+    """Take the lungs out of films.
+
+    Parameters
+    ----------
+    films
+        (N, S, S) uint8.
+    masks
+        (N, S, S), true in the lungs.
+    fill
+        One of `FILLS`. The mean and the spread are those of the film outside its lungs; the blur has
+        a sigma of a tenth of the side; another film's lungs are drawn by lot, brought to the place
+        and size of those that they replace, and what they leave open is filled with the mean.
+    seed
+        Of the noise and the lot.
+
+    Returns
+    -------
+    ndarray of uint8
+        (N, S, S), equal to `films` outside the masks.
+    """
+    random = np.random.default_rng(seed)
+    # A random cycle, so that no film gets its own lungs.
+    order = random.permutation(len(films))
+    givers = np.empty(len(films), np.intp)
+    givers[order] = np.roll(order, 1)
+    out = films.copy()
+    for row, (film, mask) in enumerate(zip(films, masks, strict=True)):
+        if not mask.any() or mask.all():
+            continue
+        around = film[~mask]
+        if fill == "mean":
+            out[row][mask] = round(float(around.mean()))
+        elif fill == "noise":
+            noise = random.normal(around.mean(), around.std(), int(mask.sum()))
+            out[row][mask] = np.clip(noise, 0, 255).astype(np.uint8)
+        elif fill == "blur":
+            out[row][mask] = cv2.GaussianBlur(film, (0, 0), film.shape[0] / 10)[mask]
+        elif fill == FILLS[3]:
+            giver = givers[row]
+            out[row][mask] = _transplanted(films[giver], masks[giver], mask, around)
+        else:
+            raise ValueError(f"there is no fill {fill!r}: choose one of {', '.join(FILLS)}")
+    return out
+
+
+def network_lungs(films: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Find lungs by the lung network, generously; see `Lungs`.
+
+    A lung that is missing or half hidden counts where the other's mirror image lies, and all reach 3 % of
+    the side beyond what was found, so that no white lung and no edge of one is left on a filled film.
+    """
+    side = films.shape[1]
+    reach = 2 * max(1, round(0.03 * side)) + 1
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    masks = np.zeros(films.shape, np.bool_)
+    for mask, film in zip(masks, films, strict=True):
+        fields = find_lungs(film).completed().astype(np.uint8) * 255
+        if fields.any():
+            mask[:] = cv2.dilate(cv2.resize(fields, (side, side)), around) > 127
+    return masks
+
+
+def lungs_alone(films: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Leave nothing but the lungs: all around them gets their own mean, a film a film, (N, S, S)."""
+    out = films.copy()
+    for row, (film, mask) in enumerate(zip(films, masks, strict=True)):
+        out[row][~mask] = round(float(film[mask].mean())) if mask.any() else 0
+    return out
+
+
+def _transplanted(
+    film: NDArray[np.uint8],
+    lungs: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+    around: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    mean = np.uint8(round(float(around.mean())))
+    if not lungs.any():
+        return np.full(int(mask.sum()), mean)
+    here, there = _box(mask), _box(lungs)
+    size = mask[here].shape[::-1]
+    brought = np.full(mask.shape, mean)
+    shape = cv2.resize(lungs[there].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    levels = cv2.resize(film[there], size, interpolation=cv2.INTER_AREA)
+    brought[here][shape] = levels[shape]
+    return brought[mask]
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -47,7 +47,7 @@ def the_model(given: Path | None) -> Path:
 
 def refuse_model(path: Path, verb: str, of: str) -> None:
     """Raise `CxrlensError` if what stands where films should is a model; the sentence says how to call it."""
-    from cxrlens.runs.saved import is_model
+    from cxrlens.runs import is_model
 
     if is_model(path):
         raise CxrlensError(f"{path} is a model: cxrlens {verb} {of} --model {path}")
@@ -87,7 +87,7 @@ OPTION = "method"
 
 def complete(incomplete: str) -> list[tuple[str, str]]:
     """Offer a shell the methods whose names begin so, with what they show."""
-    from cxrlens.explanation.methods import METHODS
+    from cxrlens.explanation import METHODS
 
     return [(name, method.about) for name, method in METHODS.items() if name.startswith(incomplete)]
 

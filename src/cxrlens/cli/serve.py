@@ -148,7 +148,7 @@ def dicom_node(
     from cxrlens.pacs.receiver import checked_aet
     from cxrlens.pacs.spool import Spool
     from cxrlens.prediction.predictor import Predictor
-    from cxrlens.runs.saved import open_model
+    from cxrlens.runs import open_model
     from cxrlens.serving.door import calling, listening
 
     tls = outwards = None

@@ -17,8 +17,8 @@ from cxrlens.errors import RunError
 from cxrlens.evaluation import sources as population
 from cxrlens.evaluation.sources import source_warning
 from cxrlens.files import write_text
+from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
-from cxrlens.runs.saved import SavedModel
 
 NOT_CALIBRATED = (
     "The probabilities were not fitted to mean what they say: 0.9 does not mean that nine of ten "

@@ -1,15 +1,18 @@
-"""A heat map over a film: what every explaining method gives, and how it is drawn and saved."""
+"""A heat map over a film: made from a method's answer, drawn, and saved."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
+from cxrlens.explanation.method import Answer, Method
 from cxrlens.files import moved_into_place, refuse_existing
 from cxrlens.lungs import Outline
+from cxrlens.quality.step import Examination
 
 Colour = tuple[int, int, int]
 
@@ -27,43 +30,43 @@ class Palette:
     through
         matplotlib's name of the colours from -1 to 1; without one they run from `against` over a pale
         grey to `support`.
-    fades
-        Whether the film stays as it is where the map is 0.
     """
 
     rising: str
     against: Colour
     support: Colour
-    through: str
-    fades: bool
+    through: str = ""
 
-    def raised(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Colour values in [0, 1]: (…) to (…, 4), red, green, blue and opacity in [0, 1]."""
+    @property
+    def fades(self) -> bool:
+        """True where the film stays as it is where the map is 0."""
+        return not self.through
+
+    def colours(
+        self, values: float | NDArray[np.floating], signed: bool = False
+    ) -> NDArray[np.float64]:
+        """Colour values in [0, 1], or [-1, 1] if `signed`: (…) to (…, 4), RGB and opacity in [0, 1]."""
         # matplotlib takes long to load, and a prediction without a picture needs none of it.
-        from matplotlib import colormaps
-
-        return np.asarray(colormaps[self.rising](values), np.float64)
-
-    def diverging(self, values: float | NDArray[np.floating]) -> NDArray[np.float64]:
-        """Colour values in [0, 1], 0.5 being neither for nor against, as `raised` does."""
         from matplotlib import colormaps
         from matplotlib.colors import LinearSegmentedColormap
 
-        if self.through:
-            return np.asarray(colormaps[self.through](values), np.float64)
-        ends = [[part / 255 for part in rgb] for rgb in (self.against, _PALE, self.support)]
-        return np.asarray(LinearSegmentedColormap.from_list("own", ends)(values), np.float64)
+        if not signed:
+            return np.asarray(colormaps[self.rising](values), np.float64)
+        ends = [np.array(rgb) / 255 for rgb in (self.against, _PALE, self.support)]
+        own = LinearSegmentedColormap.from_list("own", [tuple(end) for end in ends])
+        through = colormaps[self.through] if self.through else own
+        return np.asarray(through(np.asarray(values) / 2 + 0.5), np.float64)
 
 
 _PALE = (246, 246, 246)
 PALETTES = {
-    "ember": Palette("inferno", (235, 110, 0), (0, 125, 240), "", True),
-    "report": Palette("jet", (220, 40, 40), (30, 180, 60), "RdBu", False),
+    "ember": Palette("inferno", (235, 110, 0), (0, 125, 240)),
+    "report": Palette("jet", (220, 40, 40), (30, 180, 60), "RdBu"),
 }
 """Palettes by name.
 
 The default is safe for colour-blind eyes (orange against, blue for) and leaves the film untouched where
-nothing counts. The report's covers the film: from blue to red where nothing is negative, else red against
+nothing counts. The 2023 study's covers the film: from blue to red where nothing is negative, else red against
 and blue for; regions are green for and red against.
 """
 
@@ -108,11 +111,47 @@ class HeatMap:
     regional: bool = False
     lungs: Outline = ()
 
+    @classmethod
+    def of(
+        cls,
+        method: Method,
+        answer: Answer,
+        target: str,
+        film: NDArray[np.uint8],
+        examination: Examination,
+    ) -> Self:
+        """Bring a method's answer into the film's own geometry.
+
+        Parameters
+        ----------
+        method, answer, target
+            Who answered, what, and for which class.
+        film
+            (H, W) uint8, as it was read.
+        examination
+            The film as the network saw it: where borders were cropped the map is 0.
+        """
+        height, width = film.shape
+        top, bottom, left, right = examination.cropped
+        values = answer.values if answer.absolute else normalised(answer.values)
+        seen = to_film(
+            values, (height - top - bottom, width - left - right), smooth=not method.regional
+        )
+        return cls(
+            np.pad(seen, ((top, bottom), (left, right))),
+            film,
+            method.name,
+            target,
+            answer.scale,
+            answer.note,
+            method.signed,
+            method.regional,
+            examination.lungs.outline() if examination.lungs else (),
+        )
+
     def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Draw the map alone, (H, W, 3) RGB."""
-        chosen = PALETTES[palette]
-        signed, values = self.signed, self.values
-        drawn = chosen.diverging(values / 2 + 0.5) if signed else chosen.raised(values)
+        drawn = PALETTES[palette].colours(self.values, self.signed)
         return np.asarray(np.rint(drawn[..., :3] * 255), np.uint8)
 
     def overlay(self, palette: str = "ember", opacity: float = 0.6) -> NDArray[np.uint8]:
@@ -176,7 +215,7 @@ class HeatMap:
         return drawn
 
     def panels(self, palette: str = "ember") -> NDArray[np.uint8]:
-        """Put three pictures side by side, as the report's Figures 14 to 16 do, (H, 3 W, 3) RGB.
+        """Put three pictures side by side, as Figures 14 to 16 of the 2023 study do, (H, 3 W, 3) RGB.
 
         The film; what speaks strongly for the class and against it; every part's weight.
         """

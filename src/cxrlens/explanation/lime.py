@@ -10,169 +10,12 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Question
-from cxrlens.progress import Progress
-
-_LEAST = 1e-5
-"""Probabilities nearer to 0 or 1 count as this: beyond it the log-odds say nothing about the film."""
-_NOISE = 0.05
-"""Share of the variance that no other mask tells of."""
-_RIDGE = 3.0
-
-Guess = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
-"""Masks (N, R) to probabilities (N,)."""
-
-
-def fit_surrogate(masks: NDArray[np.bool_], answers: NDArray[np.float64]) -> Guess:
-    """Learn how probable a class is when some regions are hidden.
-
-    A Gaussian process on the log-odds, where a saturated model is nearer to linear than in its
-    probabilities. Its covariance of two masks is exp(s - 1), s being their agreement (-1 to 1) over the
-    regions, each weighed by its coefficient in a ridge regression of the log-odds: a sum over all
-    orders of interaction, between regions that count, the fewer together the likelier.
-
-    Parameters
-    ----------
-    masks
-        (N, R) bool, N of some hundreds; the cost grows with N² in memory and N³ in time.
-    answers
-        (N,) probabilities in [0, 1].
-
-    Returns
-    -------
-    callable
-        Masks (M, R) to probabilities (M,) float64.
-    """
-    share = np.clip(answers, _LEAST, 1 - _LEAST)
-    odds = np.log(share / (1 - share))
-    mean = odds.mean()
-    # Single precision halves the cost, and is far finer than the process itself.
-    signs = (2 * masks.astype(np.float32)) - 1
-    centred = masks - masks.mean(axis=0)
-    square = centred.T @ centred + _RIDGE * np.eye(masks.shape[1])
-    lean = np.abs(np.linalg.solve(square, centred.T @ (odds - mean)))
-    if lean.max() == 0:
-        constant = float(answers.mean())
-        return lambda others: np.full(len(others), constant)
-    lean += 1e-3 * lean.max()
-    scaled = signs * (lean / lean.sum()).astype(np.float32)
-    covariance = np.exp(scaled @ signs.T - 1)
-    covariance[np.diag_indices_from(covariance)] += _NOISE
-    coefficients = np.linalg.solve(covariance, (odds - mean).astype(np.float32))
-
-    def guess(others: NDArray[np.bool_]) -> NDArray[np.float64]:
-        near = (2 * others.astype(np.float32) - 1) @ scaled.T
-        near -= 1
-        np.exp(near, out=near)
-        return np.asarray(1 / (1 + np.exp(-(near @ coefficients + mean))), np.float64)
-
-    return guess
-
-
-_SMALLEST = 0.25
-"""A region below this share of the mean region's pixels is given to its neighbours."""
-
-
-def superpixels(
-    film: NDArray[np.uint8],
-    count: int = 50,
-    compactness: float = 0.1,
-    blur: float = 1.0,
-    rounds: int = 10,
-) -> NDArray[np.int32]:
-    """Cut a film into connected regions that follow its edges.
-
-    Centres start on a regular grid. In each round a pixel joins the best centre of its own grid cell and
-    the eight around it, by grey and place together, and each centre moves to the mean of its pixels.
-    Parts that hang loose, and regions that came out tiny, go to their neighbours.
-
-    Parameters
-    ----------
-    film
-        (H, W) uint8.
-    count
-        Regions wanted; those that come out are the nearest grid's, less the tiny ones.
-    compactness
-        How much place counts against grey: a grey difference of this share of the film's whole range
-        weighs as much as the distance between two centres. Higher is squarer.
-    blur
-        Standard deviation in pixels of a Gaussian before, against noise; 0 for none.
-    rounds
-        Of joining and moving.
-
-    Returns
-    -------
-    ndarray of int32
-        (H, W), regions numbered from 0 without gaps, each connected by edges.
-    """
-    height, width = film.shape
-    rows = min(height, max(1, round(np.sqrt(count * height / width))))
-    columns = min(width, max(1, round(count / rows)))
-    grey = film.astype(np.float32)
-    if blur > 0:
-        grey = cv2.GaussianBlur(grey, (0, 0), blur).astype(np.float32)
-    grey /= max(float(np.ptp(grey)), 1.0) * compactness
-    step = np.sqrt(height * width / (rows * columns))
-    y, x = (np.indices(film.shape) / step).astype(np.float32)
-
-    home_row = (np.arange(height) * rows // height)[:, None]
-    home_column = (np.arange(width) * columns // width)[None]
-    around = np.stack(
-        [
-            np.clip(home_row + down, 0, rows - 1) * columns
-            + np.clip(home_column + right, 0, columns - 1)
-            for down in (0, -1, 1)
-            for right in (0, -1, 1)
-        ]
-    )
-    labels = around[0]
-    centres = _means(labels, (grey, y, x), np.zeros((rows * columns, 3), np.float32))
-    for _ in range(rounds):
-        distance = sum(
-            (centres[around, axis] - place) ** 2 for axis, place in enumerate((grey, y, x))
-        )
-        best = np.asarray(distance).argmin(0)
-        labels = np.take_along_axis(around, best[None], 0)[0]
-        centres = _means(labels, (grey, y, x), centres)
-    return _connected(labels.astype(np.int32), _SMALLEST * film.size / (rows * columns))
-
-
-def _means(
-    labels: NDArray[np.int64],
-    features: tuple[NDArray[np.float32], ...],
-    before: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Mean features of each region; one that has lost all its pixels stays where it was."""
-    size = len(before)
-    pixels = np.bincount(labels.ravel(), minlength=size)
-    sums = np.stack([np.bincount(labels.ravel(), f.ravel(), size) for f in features], 1)
-    means = sums / np.maximum(pixels, 1)[:, None]
-    return np.where(pixels[:, None] > 0, means, before).astype(np.float32)
-
-
-def _connected(labels: NDArray[np.int32], smallest: float) -> NDArray[np.int32]:
-    """Keep each region's largest connected part if it has `smallest` pixels; neighbours take the rest."""
-    kept = np.full(labels.shape, -1, np.int32)
-    number = 0
-    for label in np.unique(labels):
-        parts, numbered, facts, _ = cv2.connectedComponentsWithStats(
-            (labels == label).astype(np.uint8), connectivity=4
-        )
-        sizes = facts[1:parts, cv2.CC_STAT_AREA]
-        if sizes.max() >= smallest:
-            kept[numbered == 1 + sizes.argmax()] = number
-            number += 1
-    if number == 0:  # never with the grid's own sizes; a film of one pixel must work too
-        return np.zeros_like(labels)
-    while (kept < 0).any():
-        rim = np.pad(kept, 1, constant_values=-1)
-        for near in (rim[:-2, 1:-1], rim[2:, 1:-1], rim[1:-1, :-2], rim[1:-1, 2:]):
-            kept = np.where(kept < 0, near, kept)
-    return kept
-
+from cxrlens.progress import Progress, in_batches
 
 REGIONS = 50
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
+
 _LEARNT = 1000
 """The surrogate learns from this many answers at most; its cost grows with their square."""
 _IMAGINED = 2000
@@ -180,10 +23,26 @@ _IMAGINED = 2000
 _TRUST = 2000
 """Answers beyond `_LEARNT` at which half of what they say against the surrogate is believed."""
 
+_LEAST = 1e-5
+"""Probabilities nearer to 0 or 1 count as this: beyond it the log-odds say nothing about the film."""
+_NOISE = 0.05
+"""Share of the variance of the surrogate that no other mask tells of."""
+_LEAN_RIDGE = 3.0
+"""Of the regression that weighs regions for the surrogate."""
+
+_COMPACTNESS = 0.1
+"""A grey difference of this share of the film's range weighs as much as the distance of two centres."""
+_ROUNDS = 10
+_SMALLEST = 0.25
+"""A region below this share of the mean region's pixels is given to its neighbours."""
+
+Guess = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+"""Masks (N, R) to probabilities (N,)."""
+
 
 @dataclass(frozen=True)
 class Lime:
-    """What `lime` found.
+    """Weights of a film's regions for one class.
 
     Attributes
     ----------
@@ -196,18 +55,15 @@ class Lime:
     r_squared
         Weighted share of the answers' variance that the linear model explains; where it is low, the
         weights tell little of the model.
-    samples
-        Masked films that were asked.
     """
 
     segments: NDArray[np.int32]
     weights: NDArray[np.float64]
     intercept: float
     r_squared: float
-    samples: int
 
     def map(self) -> NDArray[np.float32]:
-        """Each pixel's region's weight, (S, S) float32."""
+        """Spread each region's weight over its pixels, (S, S) float32."""
         return self.weights[self.segments].astype(np.float32)
 
 
@@ -218,8 +74,6 @@ def lime(
     *,
     samples: int = SAMPLES,
     segments: NDArray[np.int32] | None = None,
-    regions: int = REGIONS,
-    hidden: Literal["mean", "blur"] = "mean",
     fit: Literal["assisted", "plain"] = "assisted",
     seed: int = 0,
     batch: int = 32,
@@ -229,9 +83,10 @@ def lime(
 
     The weights estimated are those that a weighted ridge regression of the answers on the masks would
     have after very many random masks (kernel exp(-d² / 2 · 0.25²) of the cosine distance d to the
-    whole film, ridge 1). ``plain`` computes this regression on the masks at hand, which is the `lime`
-    package's arithmetic. ``assisted`` needs several times fewer: a Gaussian process learns the log-odds
-    from the masks asked, answers thousands of others, and the regression is done on its answers;
+    whole film, ridge 1). A hidden region shows its mean. ``plain`` computes this regression on the masks
+    at hand, which is the `lime` package's arithmetic. ``assisted`` needs several times fewer: a Gaussian
+    process learns the log-odds from the masks asked, answers thousands of others, and the regression is
+    done on its answers;
     answers beyond the first thousand correct it where it is wrong. Masks come in pairs, each with its
     complement, so that what two regions do together does not pass for what one does.
 
@@ -246,11 +101,7 @@ def lime(
     samples
         Masked films to ask; the first is the film itself.
     segments
-        (S, S), regions numbered from 0 without gaps; by default `regions` superpixels.
-    regions
-        Superpixels wanted where `segments` is not given.
-    hidden
-        What stands in a hidden region: its ``mean``, or the film's ``blur`` (a Gaussian of S / 16).
+        (S, S), regions numbered from 0 without gaps; by default `superpixels`.
     fit
         ``assisted`` or ``plain``.
     seed
@@ -267,15 +118,13 @@ def lime(
     """
     if samples < 10:
         raise CxrlensError(f"LIME needs 10 samples or more, not {samples}; {SAMPLES} are usual")
-    regions_of = superpixels(film, regions) if segments is None else segments
+    regions_of = superpixels(film) if segments is None else segments
     masks = draw_masks(samples, int(regions_of.max()) + 1, seed)
     answers = np.empty(samples)
-    cover = _cover(film, regions_of, hidden)
-    for start in range(0, samples, batch):
-        part = slice(start, start + batch)
+    sums = np.bincount(regions_of.ravel(), film.ravel())
+    cover = np.asarray(sums / np.bincount(regions_of.ravel()), np.uint8)[regions_of]
+    for part in in_batches(samples, batch, progress):
         answers[part] = probabilities(_hide(film, cover, regions_of, masks[part]))[:, target]
-        if progress:
-            progress(min(start + batch, samples), samples)
     weights = (
         weighted_ridge(masks, answers)
         if fit == "plain"
@@ -288,7 +137,7 @@ def lime(
     missed = near @ (rest - intercept) ** 2
     # Answers that differ by rounding alone are the same answer.
     r_squared = 1 - float(missed / spread) if spread > 1e-18 * near.sum() else 0.0
-    return Lime(regions_of, weights, intercept, r_squared, samples)
+    return Lime(regions_of, weights, intercept, r_squared)
 
 
 def draw_masks(samples: int, regions: int, seed: int) -> NDArray[np.bool_]:
@@ -338,14 +187,50 @@ def _assisted(
     return weights
 
 
-def _cover(
-    film: NDArray[np.uint8], segments: NDArray[np.int32], hidden: Literal["mean", "blur"]
-) -> NDArray[np.uint8]:
-    """Draw the film with all regions hidden."""
-    if hidden == "blur":
-        return np.asarray(cv2.GaussianBlur(film, (0, 0), film.shape[0] / 16), np.uint8)
-    sums = np.bincount(segments.ravel(), film.ravel())
-    return np.asarray(sums / np.bincount(segments.ravel()), np.uint8)[segments]
+def fit_surrogate(masks: NDArray[np.bool_], answers: NDArray[np.float64]) -> Guess:
+    """Learn how probable a class is when some regions are hidden.
+
+    A Gaussian process on the log-odds, where a saturated model is nearer to linear than in its
+    probabilities. Its covariance of two masks is exp(s - 1), s being their agreement (-1 to 1) over the
+    regions, each weighed by its coefficient in a ridge regression of the log-odds: a sum over all
+    orders of interaction, between regions that count, the fewer together the likelier.
+
+    Parameters
+    ----------
+    masks
+        (N, R) bool, N of some hundreds; the cost grows with N² in memory and N³ in time.
+    answers
+        (N,) probabilities in [0, 1].
+
+    Returns
+    -------
+    callable
+        Masks (M, R) to probabilities (M,) float64.
+    """
+    share = np.clip(answers, _LEAST, 1 - _LEAST)
+    odds = np.log(share / (1 - share))
+    mean = odds.mean()
+    # Single precision halves the cost, and is far finer than the process itself.
+    signs = (2 * masks.astype(np.float32)) - 1
+    centred = masks - masks.mean(axis=0)
+    square = centred.T @ centred + _LEAN_RIDGE * np.eye(masks.shape[1])
+    lean = np.abs(np.linalg.solve(square, centred.T @ (odds - mean)))
+    if lean.max() == 0:
+        constant = float(answers.mean())
+        return lambda others: np.full(len(others), constant)
+    lean += 1e-3 * lean.max()
+    scaled = signs * (lean / lean.sum()).astype(np.float32)
+    covariance = np.exp(scaled @ signs.T - 1)
+    covariance[np.diag_indices_from(covariance)] += _NOISE
+    coefficients = np.linalg.solve(covariance, (odds - mean).astype(np.float32))
+
+    def guess(others: NDArray[np.bool_]) -> NDArray[np.float64]:
+        near = (2 * others.astype(np.float32) - 1) @ scaled.T
+        near -= 1
+        np.exp(near, out=near)
+        return np.asarray(1 / (1 + np.exp(-(near @ coefficients + mean))), np.float64)
+
+    return guess
 
 
 def _hide(
@@ -354,12 +239,90 @@ def _hide(
     segments: NDArray[np.int32],
     masks: NDArray[np.bool_],
 ) -> NDArray[np.uint8]:
-    """Films (N, S, S) with each mask's regions shown and the cover elsewhere."""
+    """Draw films (N, S, S) with each mask's regions shown and the cover elsewhere."""
     shown = masks.view(np.uint8)[:, segments.ravel()].reshape(len(masks), *film.shape)
     # In bytes that wrap around: cover + (film - cover) is the film again. Much faster than a choice.
     shown *= film - cover
     shown += cover
     return shown
+
+
+def superpixels(film: NDArray[np.uint8], count: int = REGIONS) -> NDArray[np.int32]:
+    """Cut a film into connected regions that follow its edges (SLIC, Achanta et al. 2012).
+
+    Centres start on a regular grid. In each round a pixel joins the best centre of its own grid cell and
+    the eight around it, by grey and place together, and each centre moves to the mean of its pixels.
+    Parts that hang loose, and regions that came out tiny, go to their neighbours.
+
+    Parameters
+    ----------
+    film
+        (H, W) uint8.
+    count
+        Regions wanted; those that come out are the nearest grid's, less the tiny ones.
+
+    Returns
+    -------
+    ndarray of int32
+        (H, W), regions numbered from 0 without gaps, each connected by edges.
+    """
+    height, width = film.shape
+    rows = min(height, max(1, round(np.sqrt(count * height / width))))
+    columns = min(width, max(1, round(count / rows)))
+    # Against noise, a Gaussian of one pixel.
+    grey = cv2.GaussianBlur(film.astype(np.float32), (0, 0), 1.0).astype(np.float32)
+    grey /= max(float(np.ptp(grey)), 1.0) * _COMPACTNESS
+    step = np.sqrt(height * width / (rows * columns))
+    y, x = (np.indices(film.shape) / step).astype(np.float32)
+
+    home_row = (np.arange(height) * rows // height)[:, None]
+    home_column = (np.arange(width) * columns // width)[None]
+    down, right = np.array([(d, r) for d in (0, -1, 1) for r in (0, -1, 1)]).T[:, :, None, None]
+    around = np.clip(home_row + down, 0, rows - 1) * columns
+    around = around + np.clip(home_column + right, 0, columns - 1)
+    features = (grey, y, x)
+    labels = around[0]
+    centres = _means(labels, features, np.zeros((rows * columns, 3), np.float32))
+    for _ in range(_ROUNDS):
+        distance = sum((centres[around, axis] - of) ** 2 for axis, of in enumerate(features))
+        best = np.asarray(distance).argmin(0)
+        labels = np.take_along_axis(around, best[None], 0)[0]
+        centres = _means(labels, features, centres)
+    return _connected(labels.astype(np.int32), _SMALLEST * film.size / (rows * columns))
+
+
+def _means(
+    labels: NDArray[np.int64],
+    features: tuple[NDArray[np.float32], ...],
+    before: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Average the features of each region; one that has lost all its pixels stays where it was."""
+    size = len(before)
+    pixels = np.bincount(labels.ravel(), minlength=size)
+    sums = np.stack([np.bincount(labels.ravel(), f.ravel(), size) for f in features], 1)
+    means = sums / np.maximum(pixels, 1)[:, None]
+    return np.where(pixels[:, None] > 0, means, before).astype(np.float32)
+
+
+def _connected(labels: NDArray[np.int32], smallest: float) -> NDArray[np.int32]:
+    """Keep each region's largest connected part if it has `smallest` pixels; neighbours take the rest."""
+    kept = np.full(labels.shape, -1, np.int32)
+    number = 0
+    for label in np.unique(labels):
+        parts, numbered, facts, _ = cv2.connectedComponentsWithStats(
+            (labels == label).astype(np.uint8), connectivity=4
+        )
+        sizes = facts[1:parts, cv2.CC_STAT_AREA]
+        if sizes.max() >= smallest:
+            kept[numbered == 1 + sizes.argmax()] = number
+            number += 1
+    if number == 0:  # never with the grid's own sizes; a film of one pixel must work too
+        return np.zeros_like(labels)
+    while (kept < 0).any():
+        rim = np.pad(kept, 1, constant_values=-1)
+        for near in (rim[:-2, 1:-1], rim[2:, 1:-1], rim[1:-1, :-2], rim[1:-1, 2:]):
+            kept = np.where(kept < 0, near, kept)
+    return kept
 
 
 def _explain(question: Question) -> Answer:
@@ -368,14 +331,13 @@ def _explain(question: Question) -> Answer:
         question.pixels,
         question.target,
         samples=question.samples,
-        seed=question.seed,
         progress=question.progress,
     )
     scale = float(np.abs(found.weights).max())
     return Answer(
         found.map(),
         scale,
-        f"LIME over {len(found.weights)} regions and {found.samples} masked films; the linear model's "
+        f"LIME over {len(found.weights)} regions and {question.samples} masked films; the linear model's "
         f"weighted R² is {found.r_squared:.2f}; the strongest region counts {scale:.2g}",
     )
 
@@ -385,7 +347,6 @@ METHOD = Method(
     title="LIME",
     about="regions for and against, from random halves of the film",
     needs="scores",
-    quick=False,
     signed=True,
     explain=_explain,
     regional=True,

@@ -1,4 +1,4 @@
-"""What an explaining method is: a name, what it needs of the network, its words, and one function."""
+"""An explaining method: a name, what it needs of the network, its words, and one function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from cxrlens.progress import Progress
 
 Probabilities = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 """Films (N, S, S) uint8 to probabilities (N, C)."""
-
 
 SAMPLES = 1000
 """Masked films by default, where a method asks some: see docs/explanation.md for how far two seeds agree."""
@@ -45,13 +44,13 @@ class Question:
     probabilities
         Answers films (N, S, S) uint8 with probabilities (N, C).
     slopes
-        Gives the feature maps and slopes of each score that stands for the class.
+        Computes the feature maps and slopes of each score that stands for the class.
     evidence
-        Gives the network's own map (D, h, w) float32 before the sigmoid, a disease a layer.
-    samples, seed
-        Of methods that draw at random.
+        The network's own map (D, h, w) float32 before the sigmoid, a disease a layer; None without one.
+    samples
+        Masked films that methods which draw at random may ask.
     progress
-        Tells how far a slow method is.
+        Called by slow methods.
     """
 
     pixels: NDArray[np.uint8]
@@ -59,9 +58,8 @@ class Question:
     label: str
     probabilities: Probabilities
     slopes: Callable[[], list[Slopes]]
-    evidence: Callable[[], NDArray[np.float32]]
+    evidence: NDArray[np.float32] | None
     samples: int = SAMPLES
-    seed: int = 0
     progress: Progress | None = None
 
 
@@ -90,7 +88,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Method:
-    """An entry of `cxrlens.explanation.methods.METHODS`.
+    """An entry of `cxrlens.explanation.METHODS`.
 
     Attributes
     ----------
@@ -119,8 +117,8 @@ class Method:
     title: str
     about: str
     needs: Literal["scores", "slopes", "map"]
-    quick: bool
-    signed: bool
     explain: Callable[[Question], Answer]
+    quick: bool = False
+    signed: bool = False
     regional: bool = False
     diseases_only: bool = False

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.method import Answer, Method, Probabilities, Question
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, in_batches
 
 GREY = 128
-"""What stands where the film is hidden."""
+"""Level that stands where the film is hidden."""
 
 PATCHES = 7
 """The patch's side is the film's, divided by this: 32 pixels of 224."""
@@ -19,43 +19,26 @@ PATCHES = 7
 
 @dataclass(frozen=True)
 class Occlusion:
-    """What `occlusion` found.
+    """How the score changed with the place of the patch.
 
     Attributes
     ----------
-    scores
-        (P, P) float64, the class's probability for each place of the patch, top left first.
+    values
+        (S, S) float32, by how much each pixel speaks for the class, below 0 against it: the drop of the
+        probability where the patch hides the film, or, inverted, its rise over a grey film's where the
+        patch shows it, the mean over all patches that cover the pixel.
     reference
-        Its probability for the film as it is; inverted: for a film that is grey all over.
+        The probability for the film as it is; inverted: for a film that is grey all over.
     places
         (P,) int64, the patch's first row, or column, at each place.
     patch
         Pixels of its side.
-    side
-        Pixels of the film's side.
-    inverted
-        Whether all but the patch was hidden.
     """
 
-    scores: NDArray[np.float64]
+    values: NDArray[np.float32]
     reference: float
     places: NDArray[np.int64]
     patch: int
-    side: int
-    inverted: bool
-
-    def map(self) -> NDArray[np.float32]:
-        """By how much each pixel speaks for the class, (S, S) float32; below 0 against it.
-
-        The drop of the probability where the patch hides the film, or, inverted, its rise over a grey
-        film's where the patch shows it: the mean over all patches that cover the pixel.
-        """
-        gain = self.scores - self.reference if self.inverted else self.reference - self.scores
-        covers = np.zeros((len(self.places), self.side))
-        for row, place in zip(covers, self.places, strict=True):
-            row[place : place + self.patch] = 1
-        times = covers.sum(axis=0)
-        return (covers.T @ gain @ covers / np.outer(times, times)).astype(np.float32)
 
 
 def occlusion(
@@ -107,19 +90,21 @@ def occlusion(
     places = np.unique(np.append(np.arange(0, side - patch + 1, stride), side - patch))
     grey = np.full_like(film, GREY)
     below, above = (grey, film) if inverted else (film, grey)
-    corners = [(y, x) for y in places for x in places]
+    corners = [np.s_[y : y + patch, x : x + patch] for y in places for x in places]
     scores = np.empty(len(corners))
-    for start in range(0, len(corners), batch):
-        part = corners[start : start + batch]
-        films = np.repeat(below[None], len(part), axis=0)
-        for one, (y, x) in zip(films, part, strict=True):
-            one[y : y + patch, x : x + patch] = above[y : y + patch, x : x + patch]
-        scores[start : start + batch] = probabilities(films)[:, target]
-        if progress:
-            progress(start + len(part), len(corners))
+    for part in in_batches(len(corners), batch, progress):
+        films = np.repeat(below[None], part.stop - part.start, axis=0)
+        for one, place in zip(films, corners[part], strict=True):
+            one[place] = above[place]
+        scores[part] = probabilities(films)[:, target]
     reference = float(probabilities(below[None])[0, target])
-    shape = (len(places), len(places))
-    return Occlusion(scores.reshape(shape), reference, places, patch, side, inverted)
+    gain = (scores - reference) * (1 if inverted else -1)
+    covers = np.zeros((len(places), side))
+    for row, place in zip(covers, places, strict=True):
+        row[place : place + patch] = 1
+    times = covers.sum(axis=0)
+    mean = covers.T @ gain.reshape(len(places), -1) @ covers / np.outer(times, times)
+    return Occlusion(mean.astype(np.float32), reference, places, patch)
 
 
 def _explain(question: Question, inverted: bool = False) -> Answer:
@@ -130,14 +115,13 @@ def _explain(question: Question, inverted: bool = False) -> Answer:
         inverted=inverted,
         progress=question.progress,
     )
-    values = slid.map()
-    scale = float(np.abs(values).max())
+    scale = float(np.abs(slid.values).max())
     change = "the largest rise over a grey film's" if inverted else "the largest drop or rise"
     return Answer(
-        values,
+        slid.values,
         scale,
-        f"A patch of {slid.patch} of {slid.side} pixels; {change} probability ({slid.reference:.2g}) "
-        f"is {scale:.2g}",
+        f"A patch of {slid.patch} of {len(question.pixels)} pixels; {change} probability "
+        f"({slid.reference:.2g}) is {scale:.2g}",
     )
 
 
@@ -146,7 +130,6 @@ METHOD = Method(
     title="Occlusion",
     about="how far the probability falls where a grey patch hides the film",
     needs="scores",
-    quick=False,
     signed=True,
     explain=_explain,
 )
@@ -156,7 +139,6 @@ INVERTED = Method(
     title="Inverted occlusion",
     about="what probability is left where a patch alone is shown",
     needs="scores",
-    quick=False,
     signed=True,
     explain=partial(_explain, inverted=True),
 )

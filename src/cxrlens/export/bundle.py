@@ -1,4 +1,4 @@
-"""Write a run as a bundle that needs no PyTorch; see `cxrlens.prediction.bundle` for what is in one.
+"""Write a run as a bundle that needs no PyTorch; `cxrlens.runs.bundle` knows its files.
 
 Before anything is put in place the bundle is opened and asked: where it would answer otherwise than
 the run, nothing is written.
@@ -16,16 +16,16 @@ from cxrlens import __version__
 from cxrlens.collections.collection import LABELS
 from cxrlens.errors import BundleError, OutputError, need
 from cxrlens.evaluation.card import card_of, write_card
-from cxrlens.explanation.gradcam import gradcam
+from cxrlens.explanation.network_maps import gradcam
 from cxrlens.files import explained, file_digest, moved_into_place, refuse_filled
 from cxrlens.phantoms import draw_phantom
-from cxrlens.prediction.decision import sigmoid
+from cxrlens.prediction.decision import decision_to_json, sigmoid
 from cxrlens.prediction.onnx_network import BundleNetwork, layers_to_json
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.progress import Stages
+from cxrlens.progress import Progress, Stages, in_batches, stage
+from cxrlens.runs import Bundle, Run
 from cxrlens.runs import bundle as layout
-from cxrlens.runs.bundle import Bundle, film_digest, is_bundle
-from cxrlens.runs.run import Run
+from cxrlens.runs.stored import write_weights
 
 TOLERANCE = 1e-4
 """How far probabilities, and Grad-CAM maps as shares of their highest value, may be from the run's."""
@@ -36,7 +36,7 @@ BATCHES = (1, 32)
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote.
+    """A bundle that was written.
 
     Attributes
     ----------
@@ -88,9 +88,9 @@ def export(
     """
     out = Path(out)
     refuse_filled(out, force)
-    if out.exists() and not is_bundle(out) and (out.is_file() or any(out.iterdir())):
+    if out.exists() and not layout.is_bundle(out) and (out.is_file() or any(out.iterdir())):
         raise OutputError(f"{out} exists and is no bundle, so it stays: choose another place")
-    if is_bundle(Path(model)):
+    if layout.is_bundle(Path(model)):
         raise BundleError(f"{model} is a bundle already: name the run that it was exported from")
     run = Run(Path(model))
     run.need_finished()
@@ -103,27 +103,28 @@ def export(
 
     predictor = Predictor.of(run)
     network: Any = predictor.network
-    say = progress or (lambda stage, done, of: None)
     parts = [leaf_layers(leaf, run.recipe.side) for leaf in network.leaves]
     reason = next((part for part in parts if isinstance(part, str)), "")
-    learnt, unknown = _learnt(run, say)
+    learnt, unknown = _learnt(run, stage(progress, "digest the films of training"))
     with moved_into_place(out) as draft:
         draft.mkdir()
-        say("write the graph", 0, 1)
         names = write_graph(network.leaves, run.recipe.side, draft / layout.GRAPH, not reason)
-        say("write the graph", 1, 1)
+        if progress:
+            progress("write the graph", 1, 1)
         leaves: list[dict[str, Any]] = []
         tensors: dict[str, NDArray[np.float32]] = {}
         for place, (part, outputs) in enumerate(zip(parts, names, strict=True)):
             plain, arrays = ([], {}) if isinstance(part, str) else layers_to_json(part, f"{place}")
             leaves.append({**outputs, "layers": plain})
             tensors |= arrays
-        _write_heads(tensors, draft / layout.HEADS)
+        write_weights(draft / layout.HEADS, tensors)
         write_card(card_of(run), draft / layout.CARD)
         (draft / layout.LEARNT).write_text(json.dumps(learnt) + "\n", encoding="utf-8")
         content = _describe(run, predictor) | {"leaves": leaves, "learnt_unknown": unknown}
         written = _write_manifest(draft, content)
-        difference = _compare(predictor, BundleNetwork(written), not reason, say)
+        difference = _compare(
+            predictor, BundleNetwork(written), not reason, stage(progress, "compare with the run")
+        )
     with explained(out):
         size = sum(path.stat().st_size for path in out.iterdir())
     return Exported(out, size, difference, reason, unknown)
@@ -141,7 +142,7 @@ def _describe(run: Run, predictor: Predictor) -> dict[str, Any]:
         "classes": list(run.classes),
         "side": run.recipe.side,
         "input": "films (N, side, side) uint8, as the quality chain gives them; 0 black, 255 white",
-        "decision": predictor.decision.to_json(),
+        "decision": decision_to_json(predictor.decision),
         "chain": {"name": predictor.chain.name, "version": predictor.chain.version},
         "recipe": recipe,
         "weights": str(run.versions().get("weights", "unknown")),
@@ -158,46 +159,43 @@ def _write_manifest(folder: Path, content: dict[str, Any]) -> Bundle:
     return layout.open_bundle(folder)
 
 
-def _write_heads(tensors: dict[str, NDArray[np.float32]], path: Path) -> None:
-    from safetensors.numpy import save
-
-    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
-
-
-def _learnt(run: Run, say: Stages) -> tuple[dict[str, list[str]], int]:
-    """Digest the films that the run learnt from, or that chose its epoch."""
-    films = run.films()
-    gone = 0
+def _learnt(run: Run, progress: Progress | None) -> tuple[dict[str, list[str]], int]:
+    """Digest the films that the run learnt from, or that chose its epoch; count those that are gone."""
+    used = run.films_learnt()
     found: dict[str, list[str]] = {"train": [], "validation": []}
-    used = films[films["split"].isin([*found])]
+    gone = 0
     for done, (image, split) in enumerate(zip(used["image"], used["split"], strict=True), 1):
         try:
-            found[split].append(film_digest(Path(image)))
+            found[split].append(layout.film_digest(Path(image)))
         except OSError:
             gone += 1
-        say("digest the films of training", done, len(used))
+        if progress:
+            progress(done, len(used))
     # In the order of the digests, which tells nothing of the table's.
     return {split: sorted(digests) for split, digests in found.items()}, gone
 
 
-def _compare(predictor: Predictor, network: BundleNetwork, maps: bool, say: Stages) -> float:
+def _compare(
+    predictor: Predictor, network: BundleNetwork, maps: bool, progress: Progress | None
+) -> float:
     """Ask the run and the bundle about drawn films; refuse a bundle that answers otherwise."""
     many = max(BATCHES)
-    drawn = []
-    for seed in range(many):
-        drawn.append(draw_phantom(seed, LABELS[seed % len(LABELS)]).film)
-        say("compare with the run", seed + 1, many)
-    pixels = np.stack([predictor.chain.examine(film).pixels for film in drawn])
-    own = predictor.probabilities(pixels)
+    pixels = np.empty((many, network.side, network.side), np.uint8)
+    for part in in_batches(many, 1, progress):
+        film = draw_phantom(part.start, LABELS[part.start % len(LABELS)]).film
+        pixels[part] = predictor.chain.examine(film).pixels
+    own = predictor.network.run(pixels)
+    its = network.run(pixels)
+    decide = predictor.decision.decide
+    expected = decide(own.scores).probabilities
     worst = 0.0
     for size in BATCHES:
-        batches = [pixels[start : start + size] for start in range(0, many, size)]
-        answers = [predictor.decision.decide(network.run(b).scores).probabilities for b in batches]
-        worst = max(worst, float(np.abs(np.concatenate(answers) - own).max()))
-    own_map, its_map = predictor.network.run(pixels).map, network.run(pixels).map
-    if own_map is not None:
-        apart = sigmoid(own_map.astype(np.float64))
-        apart -= 0 if its_map is None else sigmoid(its_map.astype(np.float64))
+        for part in in_batches(many, size):
+            answered = decide(network.run(pixels[part]).scores).probabilities
+            worst = max(worst, float(np.abs(answered - expected[part]).max()))
+    if own.map is not None:
+        apart = sigmoid(own.map.astype(np.float64))
+        apart -= 0 if its.map is None else sigmoid(its.map.astype(np.float64))
         worst = max(worst, float(np.abs(apart).max()))
     if not worst <= TOLERANCE:
         raise BundleError(

@@ -73,9 +73,16 @@ def write_graph(
     BundleError
         If PyTorch's exporter cannot turn the networks into a graph, or it is too large for one file.
     """
-    scores = [f"scores_{place}" for place in range(len(leaves))]
-    maps = [f"maps_{place}" for place in range(len(leaves))] if with_maps else []
-    evidence = [f"evidence_{place}" for place, leaf in enumerate(leaves) if leaf.brings_map]
+    names = [
+        {
+            "scores": f"scores_{place}",
+            "maps": f"maps_{place}" if with_maps else None,
+            "evidence": f"evidence_{place}" if leaf.brings_map else None,
+        }
+        for place, leaf in enumerate(leaves)
+    ]
+    every = [of[kind] for kind in ("scores", "maps", "evidence") for of in names]
+    ordered = [name for name in every if name]
     # Two different films: the exporter takes a batch of one for a fixed size.
     films = torch.randint(0, 256, (2, side, side), dtype=torch.uint8)
     try:
@@ -85,7 +92,7 @@ def write_graph(
                 (films,),
                 path,
                 input_names=[INPUT],
-                output_names=[*scores, *maps, *evidence],
+                output_names=ordered,
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
                 opset_version=OPSET,
                 external_data=False,
@@ -101,14 +108,7 @@ def write_graph(
         raise BundleError(
             f"this model is too large for a graph in one file (2 GiB): {error}"
         ) from error
-    return [
-        {
-            "scores": scores[place],
-            "maps": maps[place] if maps else None,
-            "evidence": name if (name := f"evidence_{place}") in evidence else None,
-        }
-        for place in range(len(leaves))
-    ]
+    return names
 
 
 def forget_origin(path: Path) -> None:
@@ -123,7 +123,7 @@ def forget_origin(path: Path) -> None:
 
 
 def leaf_layers(leaf: FilmClassifier, side: int) -> tuple[Layer, ...] | str:
-    """Find what turns a network's last maps, averaged, into its scores.
+    """Find the layers that turn a network's last maps, averaged, into its scores.
 
     Whether it is so is tried on random maps, not guessed from the backbone's name.
 
@@ -189,13 +189,9 @@ def _quiet() -> Iterator[None]:
     """Silence what the exporter tells developers on every stream that it knows."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+        logger.setLevel(logging.ERROR)
+        try:
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)

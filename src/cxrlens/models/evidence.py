@@ -1,7 +1,7 @@
 """A network that is its own explanation, and every network from a recipe's model part."""
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional
 from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import Backbone, build_backbone
 from cxrlens.models.classifier import FilmClassifier, Outputs, feed_forward, freeze, linear_svm
+from cxrlens.recipes.recipe import Model
 
 RARE = -2.0
 """Evidence that an untrained map starts from: a lesion covers little of a film."""
@@ -145,30 +146,7 @@ class EvidenceClassifier(FilmClassifier):
         return Outputs(self.head.pooled(evidence), evidence)
 
 
-class ModelSettings(Protocol):
-    """What a recipe says of its model; see `cxrlens.recipes.recipe.Model`."""
-
-    @property
-    def backbone(self) -> str: ...  # noqa: D102
-    @property
-    def weights(self) -> str: ...  # noqa: D102
-    @property
-    def frozen(self) -> str: ...  # noqa: D102
-    @property
-    def blocks(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def head(self) -> str: ...  # noqa: D102
-    @property
-    def standardise(self) -> str: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def sharpness(self) -> float: ...  # noqa: D102
-    @property
-    def dropout(self) -> float: ...  # noqa: D102
-
-
-def build_model(settings: ModelSettings, classes: int) -> FilmClassifier:
+def build_model(settings: Model, classes: int) -> FilmClassifier:
     """Make a classifier: a backbone with its weights, its first layers frozen, and a new head.
 
     Parameters

@@ -17,7 +17,7 @@ from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.spool import Spool
 from cxrlens.pacs.worker import Worker
 from cxrlens.prediction import Predictor
-from cxrlens.runs.saved import SavedModel
+from cxrlens.runs import SavedModel
 
 _log = logging.getLogger("cxrlens.pacs")
 

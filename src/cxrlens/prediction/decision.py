@@ -1,24 +1,29 @@
 """From the scores of single networks, whoever runs them, to one answer: alone, one-vs-all, or by vote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
 
-from cxrlens.errors import CxrlensError
+from cxrlens.errors import BundleError
 from cxrlens.explanation.method import Slopes
+
+Scores = Sequence[NDArray[np.float32]]
+"""For each leaf (N, K): K scores a film, one a class, or a single one for a class against the rest."""
 
 
 class Outputs(NamedTuple):
-    """What networks answer to N films.
+    """The answer of networks to N films.
 
     Attributes
     ----------
     scores
-        For each leaf (N, K) float32, before softmax or sigmoid;
-        `cxrlens.prediction.decision` says what they amount to.
+        For each leaf (N, K) float32, before softmax or sigmoid; a `Decision` makes one answer of them.
     map
         (N, D, h, w) float32: evidence for each of D diseases, place by place, before the sigmoid, the mean
         of the leaves' maps; None where a leaf brings none. The diseases are the classes from the second on.
@@ -37,10 +42,10 @@ class Network(Protocol):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What it has beside scores: ``map``, ``slopes``; see `cxrlens.explanation.method.Method.needs`."""
+        """Abilities beside scores: ``map``, ``slopes``; see `cxrlens.explanation.method.Method.needs`."""
 
     def run(self, films: NDArray[np.uint8]) -> Outputs:
-        """Answer films (N, side, side) uint8, as the quality chain gives them."""
+        """Answer films (N, side, side) uint8, as they come out of the quality chain."""
 
     def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
         """Compute how the last feature maps of a film move one score.
@@ -59,13 +64,9 @@ class Network(Protocol):
         """
 
 
-Logits = Sequence[NDArray[np.float32]]
-"""For each leaf (N, K): K scores a film, one a class, or a single one for a class against the rest."""
-
-
 @dataclass(frozen=True)
 class Shares:
-    """What the scores amount to.
+    """Scores as probabilities.
 
     Attributes
     ----------
@@ -82,46 +83,72 @@ class Shares:
     votes: NDArray[np.int64] | None = None
 
 
-@dataclass(frozen=True)
+def answers(decision: "Decision", scores: Scores, classes: Sequence[str]) -> pd.DataFrame:
+    """Turn scores into answers: the one place where it is decided what is said of a film.
+
+    Parameters
+    ----------
+    decision
+        How the leaves' scores become probabilities.
+    scores
+        Of N films.
+    classes
+        In the order of the probabilities.
+
+    Returns
+    -------
+    DataFrame
+        N rows, the first columns of the predictions table: ``predicted``, a probability a class, where
+        members voted ``votes_CLASS``, and ``calibrated``.
+    """
+    shares = decision.decide(scores)
+    table = pd.DataFrame({"predicted": [classes[best] for best in shares.predicted]})
+    table[list(classes)] = shares.probabilities
+    if shares.votes is not None:
+        table[[f"votes_{label}" for label in classes]] = shares.votes
+    table["calibrated"] = False
+    return table
+
+
+@checked(frozen=True)
 class Single:
     """One leaf: the softmax of its scores, or the sigmoid of a single one and its complement."""
 
-    leaf: int
-    outputs: int = 3
+    leaf: int = Field(ge=0)
+    outputs: int = Field(3, ge=1, le=100)
+    kind: Literal["single"] = "single"
 
-    def decide(self, logits: Logits) -> Shares:
+    def decide(self, scores: Scores) -> Shares:
         """Turn scores into probabilities; the class is the most probable one."""
-        scores = logits[self.leaf].astype(np.float64)
+        own = scores[self.leaf].astype(np.float64)
         if self.outputs == 1:
-            share = sigmoid(scores)
+            share = sigmoid(own)
             probabilities = np.concatenate([share, 1 - share], axis=1)
         else:
-            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            powers = np.exp(own - own.max(axis=1, keepdims=True))
             probabilities = powers / powers.sum(axis=1, keepdims=True)
         return Shares(probabilities, probabilities.argmax(axis=1))
 
     def leaves_for(self, target: int) -> list[tuple[int, int]]:
         """Name the leaves, and the output of each, whose score stands for a class."""
-        if target >= self.outputs:
-            return []
-        return [(self.leaf, target)]
+        return [(self.leaf, target)] if target < self.outputs else []
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that `decision_from_json` reads."""
-        return {"kind": "single", "leaf": self.leaf, "outputs": self.outputs}
+    def fits(self, leaves: int, classes: int) -> bool:
+        """Check that a model of so many leaves and classes can decide so."""
+        return self.leaf < leaves and self.outputs in ((1, 2) if classes == 2 else (classes,))
 
 
-@dataclass(frozen=True)
+@checked(frozen=True)
 class OneVsAll:
     """One leaf a class, each with one score: sigmoids divided by their sum; the largest decides."""
 
-    leaves: tuple[int, ...]
+    leaves: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    kind: Literal["one-vs-all"] = "one-vs-all"
 
-    def decide(self, logits: Logits) -> Shares:
+    def decide(self, scores: Scores) -> Shares:
         """Turn one score a class into probabilities."""
-        share = sigmoid(
-            np.concatenate([logits[leaf] for leaf in self.leaves], axis=1).astype(np.float64)
-        )
+        own = np.concatenate([scores[leaf] for leaf in self.leaves], axis=1)
+        share = sigmoid(own.astype(np.float64))
         probabilities = share / share.sum(axis=1, keepdims=True)
         return Shares(probabilities, probabilities.argmax(axis=1))
 
@@ -129,20 +156,21 @@ class OneVsAll:
         """Name the leaf of a class."""
         return [(self.leaves[target], 0)]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that `decision_from_json` reads."""
-        return {"kind": "one-vs-all", "leaves": list(self.leaves)}
+    def fits(self, leaves: int, classes: int) -> bool:
+        """Check that there is a leaf for each class."""
+        return len(self.leaves) == classes and max(self.leaves) < leaves
 
 
-@dataclass(frozen=True)
+@checked(frozen=True)
 class Voting:
     """Members vote; a tie goes to the class with the higher mean probability."""
 
-    members: tuple["Decision", ...]
+    members: tuple["Decision", ...] = Field(min_length=1, max_length=100)
+    kind: Literal["voting"] = "voting"
 
-    def decide(self, logits: Logits) -> Shares:
+    def decide(self, scores: Scores) -> Shares:
         """Count the members' votes; probabilities are the mean of theirs."""
-        shares = [member.decide(logits) for member in self.members]
+        shares = [member.decide(scores) for member in self.members]
         mean = np.mean([share.probabilities for share in shares], axis=0)
         votes = np.zeros(mean.shape, np.int64)
         for share in shares:
@@ -154,33 +182,41 @@ class Voting:
         """Name every member's leaf for a class."""
         return [pair for member in self.members for pair in member.leaves_for(target)]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that `decision_from_json` reads."""
-        return {"kind": "voting", "members": [member.to_json() for member in self.members]}
+    def fits(self, leaves: int, classes: int) -> bool:
+        """Check every member."""
+        return all(member.fits(leaves, classes) for member in self.members)
 
 
-Decision = Single | OneVsAll | Voting
+Decision = Annotated[Single | OneVsAll | Voting, Field(discriminator="kind")]
+
+_STORED: TypeAdapter[Any] = TypeAdapter(Decision)
 
 
-def decision_from_json(content: Mapping[str, Any]) -> Decision:
-    """Read what a decision's ``to_json`` gave.
+def decision_to_json(decision: Decision) -> dict[str, Any]:
+    """Write a decision as the plain values that `decision_from_json` reads."""
+    plain: dict[str, Any] = _STORED.dump_python(decision, mode="json")
+    return plain
+
+
+def decision_from_json(content: Any, leaves: int, classes: int) -> Decision:
+    """Read a decision as a bundle keeps it.
 
     Raises
     ------
-    CxrlensError
-        If it is no decision.
+    BundleError
+        If it is none, or not one of a model with so many leaves and classes.
     """
     try:
-        match content["kind"]:
-            case "single":
-                return Single(int(content["leaf"]), int(content["outputs"]))
-            case "one-vs-all":
-                return OneVsAll(tuple(int(leaf) for leaf in content["leaves"]))
-            case "voting":
-                return Voting(tuple(decision_from_json(inner) for inner in content["members"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CxrlensError(f"this is no decision of a model: {content!r}") from error
-    raise CxrlensError(f"this is no decision of a model: {content!r}")
+        decision: Decision = _STORED.validate_python(content)
+    except ValidationError as error:
+        raise BundleError(
+            f"this is no decision of a model: {str(content)[:200]}; export the run again"
+        ) from error
+    if not decision.fits(leaves, classes):
+        raise BundleError(
+            "the decision does not fit the leaves and the classes: export the run again"
+        )
+    return decision
 
 
 def sigmoid(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,8 +4,6 @@ Three kinds: grey thumbnails, the film's pixels (for principal components, which
 scores' weights), and histograms of oriented gradients (Dalal and Triggs 2005; needs scikit-image).
 """
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,30 +11,18 @@ from cxrlens.errors import CxrlensError, RunError, need
 from cxrlens.explanation.method import Slopes
 from cxrlens.prediction.decision import Outputs, Single
 from cxrlens.radiographs.grey import resize
+from cxrlens.recipes.recipe import Baseline
 from cxrlens.runs.run import Run
 from cxrlens.runs.stored import read_weights
 
 
-class FeatureSettings(Protocol):
-    """What a recipe says of its features; see `cxrlens.recipes.recipe.Baseline`."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def thumbnail(self) -> int: ...  # noqa: D102
-    @property
-    def orientations(self) -> int: ...  # noqa: D102
-    @property
-    def cell(self) -> int: ...  # noqa: D102
-
-
-def film_features(film: NDArray[np.uint8], settings: FeatureSettings) -> NDArray[np.float32]:
+def film_features(film: NDArray[np.uint8], settings: Baseline) -> NDArray[np.float32]:
     """Describe one film by numbers.
 
     Parameters
     ----------
     film
-        (S, S) uint8, as the quality chain gives it.
+        (S, S) uint8, as it comes out of the quality chain.
     settings
         A recipe's baseline part.
 
@@ -86,7 +72,7 @@ class LinearNetwork:
         self,
         weight: NDArray[np.float32],
         bias: NDArray[np.float32],
-        settings: FeatureSettings,
+        settings: Baseline,
         side: int,
     ) -> None:
         self.weight, self.bias, self.settings, self.side = weight, bias, settings, side

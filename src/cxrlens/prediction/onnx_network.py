@@ -1,7 +1,7 @@
 """The graph of an exported bundle, run by onnxruntime, and the small layers after it in NumPy."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ from cxrlens.runs.stored import read_weights
 Vector = NDArray[np.float32]
 
 
+Backward = Callable[[Vector], Vector]
+"""From the slope of a score over a layer's output to that over its input."""
+
+
 @dataclass(frozen=True)
 class Linear:
     """``weight @ x + bias``, `weight` (outputs, inputs)."""
@@ -24,28 +28,20 @@ class Linear:
     weight: NDArray[np.float32]
     bias: Vector | None = None
 
-    def forward(self, x: Vector) -> Vector:
-        """Apply it to a vector."""
+    def forward(self, x: Vector) -> tuple[Vector, Backward]:
+        """Apply it to a vector, and return the way back."""
         y: Vector = self.weight @ x
-        return y if self.bias is None else y + self.bias
-
-    def backward(self, x: Vector, slope: Vector) -> Vector:
-        """Turn the slope of a score over the output into that over the input `x`."""
-        down: Vector = slope @ self.weight
-        return down
+        return y if self.bias is None else y + self.bias, lambda slope: slope @ self.weight
 
 
 @dataclass(frozen=True)
 class Relu:
     """``max(x, 0)``."""
 
-    def forward(self, x: Vector) -> Vector:
-        """Apply it to a vector."""
-        return np.maximum(x, np.float32(0))
-
-    def backward(self, x: Vector, slope: Vector) -> Vector:
-        """Turn the slope of a score over the output into that over the input `x`."""
-        return np.where(x > 0, slope, np.float32(0))
+    def forward(self, x: Vector) -> tuple[Vector, Backward]:
+        """Apply it to a vector, and return the way back."""
+        zero = np.float32(0)
+        return np.maximum(x, zero), lambda slope: np.where(x > 0, slope, zero)
 
 
 @dataclass(frozen=True)
@@ -56,22 +52,17 @@ class LayerNorm:
     bias: Vector
     epsilon: float
 
-    def forward(self, x: Vector) -> Vector:
-        """Apply it to a vector."""
-        even, _ = self._even(x)
-        y: Vector = even * self.weight + self.bias
-        return y
-
-    def backward(self, x: Vector, slope: Vector) -> Vector:
-        """Turn the slope of a score over the output into that over the input `x`."""
-        even, spread = self._even(x)
-        inner = slope * self.weight
-        down: Vector = (inner - inner.mean() - even * (inner * even).mean()) / spread
-        return down
-
-    def _even(self, x: Vector) -> tuple[Vector, np.float32]:
+    def forward(self, x: Vector) -> tuple[Vector, Backward]:
+        """Apply it to a vector, and return the way back."""
         spread = np.sqrt(x.var() + np.float32(self.epsilon))
-        return (x - x.mean()) / spread, spread
+        even: Vector = (x - x.mean()) / spread
+
+        def backward(slope: Vector) -> Vector:
+            inner = slope * self.weight
+            down: Vector = (inner - inner.mean() - even * (inner * even).mean()) / spread
+            return down
+
+        return even * self.weight + self.bias, backward
 
 
 Layer = Linear | Relu | LayerNorm
@@ -94,14 +85,14 @@ def gradient(layers: Sequence[Layer], x: Vector, output: int) -> Vector:
     ndarray of float32
         (C,).
     """
-    inputs = []
+    ways_back = []
     for layer in layers:
-        inputs.append(x)
-        x = layer.forward(x)
+        x, backward = layer.forward(x)
+        ways_back.append(backward)
     slope = np.zeros(x.shape, np.float32)
     slope[output] = 1
-    for layer, came_in in zip(reversed(layers), reversed(inputs), strict=True):
-        slope = layer.backward(came_in, slope)
+    for backward in reversed(ways_back):
+        slope = backward(slope)
     return slope
 
 
@@ -126,7 +117,7 @@ def layers_to_json(
 def layers_from_json(
     plain: Sequence[Mapping[str, Any]], tensors: Mapping[str, NDArray[np.float32]]
 ) -> tuple[Layer, ...]:
-    """Read what `layers_to_json` gave.
+    """Read what `layers_to_json` wrote.
 
     Raises
     ------
@@ -134,42 +125,19 @@ def layers_from_json(
         If a kind is unknown or an array is missing.
     """
     kinds: dict[str, Any] = {name: kind for kind, name in _NAMES.items()}
+    layers = []
     try:
-        return tuple(
-            kinds[values["kind"]](
-                **{
-                    key: tensors[value] if isinstance(value, str) else value
-                    for key, value in values.items()
-                    if key != "kind"
-                }
-            )
-            for values in plain
-        )
+        for values in plain:
+            kind = kinds[values["kind"]]
+            named = {key: value for key, value in values.items() if key != "kind"}
+            arrays = {key: tensors[name] for key, name in named.items() if isinstance(name, str)}
+            layers.append(kind(**named | arrays))
     except (KeyError, TypeError) as error:
         raise BundleError(f"the bundle's heads do not fit its description at {error}") from error
+    return tuple(layers)
 
 
 _NAMES: dict[type[Layer], str] = {Linear: "linear", Relu: "relu", LayerNorm: "layer-norm"}
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One network of the graph.
-
-    Attributes
-    ----------
-    scores, maps
-        Names of the graph's outputs; without `maps` there is no Grad-CAM.
-    layers
-        What turns pooled maps into scores.
-    evidence
-        Name of the output with its own map of evidence; None where it brings none.
-    """
-
-    scores: str
-    maps: str | None
-    layers: tuple[Layer, ...]
-    evidence: str | None = None
 
 
 class BundleNetwork:
@@ -212,16 +180,9 @@ class BundleNetwork:
                 f"{str(error).splitlines()[0]}"
             ) from error
         tensors = read_weights(bundle.path / HEADS)
-        self._leaves: Sequence[Leaf] = [
-            Leaf(
-                leaf["scores"],
-                leaf["maps"],
-                layers_from_json(leaf["layers"], tensors),
-                leaf.get("evidence"),
-            )
-            for leaf in bundle.content["leaves"]
-        ]
         self.side = bundle.side
+        self._leaves = bundle.manifest.leaves
+        self._layers = [layers_from_json(leaf.layers, tensors) for leaf in self._leaves]
         told = [name for leaf in self._leaves for name in (leaf.scores, leaf.maps, leaf.evidence)]
         lacking = {*filter(None, told)} - {output.name for output in self._session.get_outputs()}
         inputs = [(one.name, *one.shape[1:]) for one in self._session.get_inputs()]
@@ -233,10 +194,11 @@ class BundleNetwork:
     @property
     def gives(self) -> frozenset[str]:
         """Slopes where feature maps go out of the graph, a map where every network brings one."""
-        found = {"slopes"} if all(leaf.maps for leaf in self._leaves) else set()
-        return frozenset(
-            found | ({"map"} if all(leaf.evidence for leaf in self._leaves) else set())
-        )
+        has = {
+            "slopes": all(leaf.maps for leaf in self._leaves),
+            "map": all(leaf.evidence for leaf in self._leaves),
+        }
+        return frozenset(name for name, given in has.items() if given)
 
     def run(self, films: NDArray[np.uint8]) -> Outputs:
         """Answer films (N, side, side) uint8."""
@@ -253,15 +215,15 @@ class BundleNetwork:
         All of them average each map before anything else, so the slope is the same at each place of a
         map, and a few matrix products give it.
         """
-        of = self._leaves[leaf]
-        if of.maps is None:
+        name = self._leaves[leaf].maps
+        if name is None:
             raise CxrlensError(
                 "this bundle has no feature maps, as was said when it was exported: explain the run "
                 "itself, or take another method"
             )
-        (maps,) = self._run([of.maps], film[None])
-        weights = gradient(of.layers, maps[0].mean((1, 2)), output) / np.float32(maps[0, 0].size)
-        return Slopes(maps[0], np.broadcast_to(weights[:, None, None], maps[0].shape))
+        ((maps,),) = self._run([name], film[None])
+        slope = gradient(self._layers[leaf], maps.mean((1, 2)), output) / np.float32(maps[0].size)
+        return Slopes(maps, np.broadcast_to(slope[:, None, None], maps.shape))
 
     def _run(self, names: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         try:
@@ -276,7 +238,7 @@ class BundleNetwork:
 
 
 def _threads() -> int:
-    """As many as the process may use; onnxruntime alone would take all of the machine."""
+    """Count the processors that the process may use; onnxruntime alone would take all of the machine."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told):
         return int(told)

@@ -1,4 +1,4 @@
-"""The Predictor: the one way from a film to a prediction.
+"""The Predictor: the one way from a film to a prediction, and from there to a heat map.
 
 It stands behind predict, evaluate and explain alike, so that a film is treated the same everywhere:
 decode, resize and quality chain as in training, then the network in float32.
@@ -7,7 +7,7 @@ decode, resize and quality chain as in training, then the network in float32.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,33 +16,31 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError, FilmError, ModelError, need
+from cxrlens.explanation import method_named, methods_for
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.explanation.method import SAMPLES, Method
-from cxrlens.explanation.methods import method_named, methods_for
+from cxrlens.explanation.method import SAMPLES, Method, Question
 from cxrlens.prediction.decision import (
     Decision,
     Network,
     Outputs,
-    Shares,
     Voting,
+    answers,
     decision_from_json,
 )
-from cxrlens.prediction.explaining import explain
 from cxrlens.prediction.onnx_network import BundleNetwork
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import Examination
 from cxrlens.radiographs.read import Film, grey_of, name_of
-from cxrlens.runs.bundle import Bundle
-from cxrlens.runs.run import Run
-from cxrlens.runs.saved import SavedModel, open_model
+from cxrlens.runs import Bundle, Run, SavedModel, open_model
 
+_NEEDS = {"slopes": "feature maps", "map": "a map of its own"}
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one film. Research use: no diagnosis.
+    """The answer of a model to one film. Research use: no diagnosis.
 
     Attributes
     ----------
@@ -58,6 +56,8 @@ class Prediction:
         Whether the probabilities were fitted to mean what they say.
     examination
         The film as the model saw it, its quality findings and repairs.
+    film
+        (H, W) uint8 as it was read.
     evidence
         The networks' own map (D, h, w) float32 before the sigmoid, a disease a layer; None without one.
     """
@@ -74,7 +74,7 @@ class Prediction:
 
     @property
     def findings(self) -> dict[str, bool]:
-        """Which defects the film has, by name."""
+        """Map each defect's name to its presence."""
         return {name: finding.present for name, finding in self.examination.findings.items()}
 
     @property
@@ -94,7 +94,7 @@ class Prediction:
         }
 
     def row(self) -> dict[str, Any]:
-        """Columns of the predictions table."""
+        """Return a row of the predictions table."""
         return {
             "image": self.image,
             "predicted": self.predicted,
@@ -118,7 +118,7 @@ class Prediction:
         Parameters
         ----------
         method
-            A key of `cxrlens.explanation.methods.METHODS`; default the first that suits the model.
+            A key of `cxrlens.explanation.METHODS`; default the first that suits the model.
         target
             The class to explain; default the predicted one, or, for a method that knows diseases alone, the
             more probable disease.
@@ -135,47 +135,61 @@ class Prediction:
             If the method, the class or the member is unknown, or the method cannot explain the model.
         """
         assert self.predictor is not None
-        return self.predictor.explain(
-            self, method, target, member=member, samples=samples, progress=progress
+        assert self.film is not None
+        model, pixels = self.predictor, self.examination.pixels
+        chosen, target = model.chosen(self, method, target)
+        if chosen not in model.methods:
+            raise CxrlensError(
+                f"{chosen.title} needs a network with {_NEEDS[chosen.needs]}, which this model has not: "
+                "use --method occlusion or --method lime"
+            )
+        decision = model.decision
+        if member is not None:
+            if not 0 <= member < len(model.members):
+                raise CxrlensError(
+                    f"there is no member {member}: the model has {len(model.members)}"
+                )
+            decision = model.members[member]
+        index = model.classes.index(target)
+        question = Question(
+            pixels,
+            index,
+            target,
+            lambda films: decision.decide(model.network.run(films).scores).probabilities,
+            lambda: [model.network.slopes(pixels, *pair) for pair in decision.leaves_for(index)],
+            self.evidence,
+            samples,
+            progress,
         )
+        return HeatMap.of(chosen, chosen.explain(question), target, self.film, self.examination)
 
 
+@dataclass(eq=False)
 class Predictor:
     """A trained model, ready for films.
 
-    Parameters
+    Attributes
     ----------
     network
         The trained networks.
     decision
-        What their scores amount to.
+        How their scores become one answer.
     chain
         The quality chain of the training.
     classes
         In the order of the probabilities.
     digest
         Tells this model from others; see `cxrlens.runs.run.Run.digest`.
-
-    Attributes
-    ----------
     reader
         Reads a film to grey; what takes films from strangers puts a bounded one in its place.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        decision: Decision,
-        chain: Chain,
-        classes: Sequence[str],
-        digest: str = "",
-    ) -> None:
-        self.network = network
-        self.decision = decision
-        self.chain = chain
-        self.reader: Callable[[Film], NDArray[np.uint8]] = grey_of
-        self.classes = tuple(classes)
-        self.digest = digest
+    network: Network
+    decision: Decision
+    chain: Chain
+    classes: Sequence[str]
+    digest: str = ""
+    reader: Callable[[Film], NDArray[np.uint8]] = grey_of
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Self:
@@ -198,16 +212,6 @@ class Predictor:
         network, decision = _networks(model, device)
         return cls(network, decision, model.chain(), model.classes, model.digest)
 
-    def shares(self, pixels: NDArray[np.uint8]) -> Shares:
-        """Score films and decide; see `probabilities`.
-
-        Raises
-        ------
-        ModelError
-            If a score is not finite.
-        """
-        return self.decision.decide(self._outputs(pixels).scores)
-
     def _outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
         outputs = self.network.run(pixels)
         if not all(np.isfinite(one).all() for one in outputs.scores):
@@ -218,19 +222,24 @@ class Predictor:
         return outputs
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Say how probable each class is.
+        """Compute how probable each class is.
 
         Parameters
         ----------
         pixels
-            (N, S, S) uint8, films as the chain gives them.
+            (N, S, S) uint8, films as they come out of the chain.
 
         Returns
         -------
         ndarray of float64
             (N, classes), rows sum to 1.
+
+        Raises
+        ------
+        ModelError
+            If a score is not finite.
         """
-        return self.shares(pixels).probabilities
+        return self.decision.decide(self._outputs(pixels).scores).probabilities
 
     def predict(self, film: Film) -> Prediction:
         """Predict one film: a file, its bytes, pixels or a Pillow image.
@@ -251,7 +260,7 @@ class Predictor:
         Yields
         ------
         Prediction or FilmError
-            One for each film, in order; a film that cannot be read gives its error.
+            One for each film, in order; the error of a film that cannot be read.
         """
         queue = iter(films)
         with ThreadPoolExecutor(2) as pool:
@@ -271,42 +280,31 @@ class Predictor:
     def _predict_batch(
         self, batch: list[tuple[str, NDArray[np.uint8], Examination] | FilmError]
     ) -> Iterator[Prediction | FilmError]:
-        read = [item for item in batch if not isinstance(item, FilmError)]
-        rows: Iterator[Any] = iter(())
-        maps: Iterator[NDArray[np.float32] | None] = iter(())
-        if read:
-            outputs = self._outputs(np.stack([item[2].pixels for item in read]))
-            table = self._table(self.decision.decide(outputs.scores))
-            rows = iter(table.to_dict("records"))
-            # Copies: a film that is kept must not keep its whole batch's maps.
-            maps = repeat(None) if outputs.map is None else (one.copy() for one in outputs.map)
-        for item in batch:
-            if isinstance(item, FilmError):
-                yield item
-                continue
-            name, film, examination = item
-            row = next(rows)
+        read = iter(self._predict_read([one for one in batch if not isinstance(one, FilmError)]))
+        for one in batch:
+            yield one if isinstance(one, FilmError) else next(read)
+
+    def _predict_read(
+        self, films: list[tuple[str, NDArray[np.uint8], Examination]]
+    ) -> Iterator[Prediction]:
+        if not films:
+            return
+        outputs = self._outputs(np.stack([examination.pixels for _, _, examination in films]))
+        rows = answers(self.decision, outputs.scores, self.classes).to_dict("records")
+        for place, ((name, film, examination), row) in enumerate(zip(films, rows, strict=True)):
+            votes = {label: row.get(f"votes_{label}") for label in self.classes}
             yield Prediction(
                 image=name,
                 predicted=row["predicted"],
                 probabilities={label: row[label] for label in self.classes},
-                votes={label: row[f"votes_{label}"] for label in self.classes}
-                if f"votes_{self.classes[0]}" in row
-                else {},
+                votes={label: count for label, count in votes.items() if count is not None},
+                calibrated=row["calibrated"],
                 examination=examination,
                 film=film,
-                evidence=next(maps),
+                # A copy: a film that is kept must not keep its whole batch's maps.
+                evidence=None if outputs.map is None else outputs.map[place].copy(),
                 predictor=self,
             )
-
-    def _table(self, shares: Shares) -> pd.DataFrame:
-        """Columns of the predictions table that come from the networks."""
-        table = pd.DataFrame({"predicted": [self.classes[best] for best in shares.predicted]})
-        table[list(self.classes)] = shares.probabilities
-        if shares.votes is not None:
-            table[[f"votes_{label}" for label in self.classes]] = shares.votes
-        table["calibrated"] = False
-        return table
 
     def predict_cached(
         self,
@@ -335,10 +333,9 @@ class Predictor:
             The predictions table.
         """
         parts = []
-        for start in range(0, len(rows), _BATCH):
-            parts.append(self._table(self.shares(pixels[rows[start : start + _BATCH]])))
-            if progress:
-                progress(min(start + _BATCH, len(rows)), len(rows))
+        for part in in_batches(len(rows), _BATCH, progress):
+            scores = self._outputs(pixels[rows[part]]).scores
+            parts.append(answers(self.decision, scores, self.classes))
         columns = ["predicted", *self.classes, "calibrated"]
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
         table.insert(0, "image", list(images))
@@ -360,12 +357,11 @@ class Predictor:
             If the method or the class is unknown.
         """
         chosen = method_named(method) if method else self.methods[0]
+        names = self.classes[chosen.diseases_only :]
         if target is None:
-            names = self.classes[chosen.diseases_only :]
-            likely = prediction.predicted
-            target = (
-                likely if likely in names else max(names, key=prediction.probabilities.__getitem__)
-            )
+            target = max(names, key=prediction.probabilities.__getitem__)
+            if prediction.predicted in names:
+                target = prediction.predicted
         if target not in self.classes:
             raise CxrlensError(
                 f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
@@ -376,34 +372,6 @@ class Predictor:
     def members(self) -> tuple[Decision, ...]:
         """Those who vote; none where nobody does."""
         return self.decision.members if isinstance(self.decision, Voting) else ()
-
-    def explain(
-        self,
-        prediction: Prediction,
-        method: str | None = None,
-        target: str | None = None,
-        *,
-        member: int | None = None,
-        samples: int = SAMPLES,
-        progress: Progress | None = None,
-    ) -> HeatMap:
-        """Show where the model looked; see `Prediction.explain`."""
-        chosen, target = self.chosen(prediction, method, target)
-        if member is not None and not 0 <= member < len(self.members):
-            raise CxrlensError(f"there is no member {member}: the model has {len(self.members)}")
-        assert prediction.film is not None
-        return explain(
-            self.network,
-            self.decision if member is None else self.members[member],
-            prediction.examination,
-            prediction.film,
-            prediction.evidence,
-            chosen,
-            self.classes.index(target),
-            target,
-            samples=samples,
-            progress=progress,
-        )
 
 
 def load(model: str | Path, device: str = "cpu") -> Predictor:
@@ -420,7 +388,9 @@ def load(model: str | Path, device: str = "cpu") -> Predictor:
 
 def _networks(model: SavedModel, device: str) -> tuple[Network, Decision]:
     if isinstance(model, Bundle):
-        return BundleNetwork(model, device), decision_from_json(model.content["decision"])
+        told = model.manifest
+        decision = decision_from_json(told.decision, len(told.leaves), len(told.classes))
+        return BundleNetwork(model, device), decision
     assert isinstance(model, Run)
     if model.recipe.baseline:
         from cxrlens.prediction.linear_network import load_linear

@@ -2,9 +2,11 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from cxrlens.progress import Progress
 
 @dataclass(frozen=True)
 class Predicted:
-    """What `predict_films` gives.
+    """Films predicted into a table.
 
     Attributes
     ----------
@@ -33,7 +35,7 @@ class Predicted:
     failures: dict[str, str]
 
     def counts(self) -> dict[str, int]:
-        """Films by predicted class, the most frequent first."""
+        """Count films by predicted class, the most frequent first."""
         if self.table.empty:
             return {}
         return {str(name): int(n) for name, n in self.table["predicted"].value_counts().items()}
@@ -72,36 +74,32 @@ def predict_films(
         If the file, or an interrupted call's, exists and neither `force` nor `resume` is set; if the rows
         to keep are another model's; or if it cannot be written.
     """
-    if path is None:
-        rows, failures = _predict(predictor, films, None, progress)
-        return Predicted(_table(rows, predictor), failures)
-    refuse_existing(path, force or resume)
-    part = path.with_name(path.name + ".part")
-    if part.exists() and not (force or resume):
-        raise OutputError(
-            f"{part} is left of an interrupted call: say --resume to go on, or --force to begin anew"
-        )
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        earlier = part if part.exists() else path
-        before = _whole_rows(earlier) if resume else pd.DataFrame()
-        if len(before) and set(before.get("digest", [""])) != {predictor.digest}:
-            raise OutputError(f"{earlier} has rows of another model: name another file")
-        known = set(before["image"]) if len(before) else set()
-        write_text(part, before.to_csv(index=False) if len(before) else "")
-        with part.open("a", newline="", encoding="utf-8") as file:
-            rest = [film for film in films if str(film) not in known]
-            rows, failures = _predict(
-                predictor,
-                rest,
-                csv.writer(file, lineterminator="\n").writerow,
-                progress,
-                not len(before),
-            )
-        table = pd.concat(
-            [before, _table(rows, predictor)] if len(before) else [_table(rows, predictor)],
-            ignore_index=True,
-        )
+    before = pd.DataFrame()
+    file: AbstractContextManager[TextIO | None] = nullcontext()
+    if path is not None:
+        part, before = _begun(predictor, path, resume, force)
+        file = part.open("a", newline="", encoding="utf-8")
+    known = set(before["image"]) if len(before) else set()
+    rest = [film for film in films if str(film) not in known]
+    rows: list[dict[str, object]] = []
+    failures: dict[str, str] = {}
+    with explained(path or Path()), file as grows:
+        write = csv.writer(grows, lineterminator="\n").writerow if grows else None
+        for done, outcome in enumerate(predictor.predict_many(rest), 1):
+            if isinstance(outcome, FilmError):
+                failures[str(rest[done - 1])] = str(outcome)
+            else:
+                rows.append({**outcome.row(), "digest": predictor.digest})
+                if write:
+                    if len(before) == 0 and len(rows) == 1:
+                        write(rows[0])
+                    write(rows[-1].values())
+            if progress:
+                progress(done, len(rest))
+    table = _table(rows, predictor)
+    if len(before):
+        table = pd.concat([before, table], ignore_index=True)
+    if path is not None:
         with moved_into_place(path) as draft:
             if path.suffix == ".json":
                 records = json.loads(table.to_json(orient="records"))
@@ -112,34 +110,26 @@ def predict_films(
     return Predicted(table, failures)
 
 
-def _predict(
-    predictor: Predictor,
-    films: Sequence[Path],
-    write: Callable[[Iterable[object]], object] | None,
-    progress: Progress | None,
-    header: bool = True,
-) -> tuple[list[dict[str, object]], dict[str, str]]:
-    rows: list[dict[str, object]] = []
-    failures: dict[str, str] = {}
-    outcomes = predictor.predict_many(films)
-    for done, (path, outcome) in enumerate(zip(films, outcomes, strict=True), 1):
-        if isinstance(outcome, FilmError):
-            failures[str(path)] = str(outcome)
-        else:
-            row = {**outcome.row(), "digest": predictor.digest}
-            if write:
-                if header:
-                    write(row)
-                    header = False
-                write(row.values())
-            rows.append(row)
-        if progress:
-            progress(done, len(films))
-    return rows, failures
+def _begun(
+    predictor: Predictor, path: Path, resume: bool, force: bool
+) -> tuple[Path, pd.DataFrame]:
+    """Begin ``NAME.part`` with the rows that stay of an earlier call, and return both."""
+    refuse_existing(path, force or resume)
+    part = path.with_name(path.name + ".part")
+    if part.exists() and not (force or resume):
+        raise OutputError(
+            f"{part} is left of an interrupted call: say --resume to go on, or --force to begin anew"
+        )
+    earlier = part if part.exists() else path
+    before = _whole_rows(earlier) if resume else pd.DataFrame()
+    if len(before) and set(before.get("digest", [""])) != {predictor.digest}:
+        raise OutputError(f"{earlier} has rows of another model: name another file")
+    write_text(part, before.to_csv(index=False) if len(before) else "")
+    return part, before
 
 
 def _table(rows: Sequence[dict[str, object]], predictor: Predictor) -> pd.DataFrame:
-    """Rows as a table, which has its columns even if no film could be read."""
+    """Make a table of rows, which has its columns even if no film could be read."""
     if rows:
         return pd.DataFrame(rows)
     blank = np.zeros((predictor.chain.side, predictor.chain.side), np.uint8)
@@ -151,7 +141,7 @@ class _Rows(RootModel[list[dict[str, bool | int | float | str | None]]]):
 
 
 def _whole_rows(path: Path) -> pd.DataFrame:
-    """Rows of an earlier table, without a last one that was cut off."""
+    """Read the rows of an earlier table, without a last one that was cut off."""
     if not path.is_file():
         return pd.DataFrame()
     another = "name another file, or say --force"

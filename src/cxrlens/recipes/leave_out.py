@@ -4,7 +4,6 @@ A random split rewards a model for telling places apart. A source that was left 
 that shares its hospital or patients, cannot be recognised: what is found there was learnt elsewhere.
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
 from cxrlens.collections.same_films import Same
 from cxrlens.errors import CollectionError
-from cxrlens.recipes.recipe import EACH, Recipe
+from cxrlens.recipes.recipe import EACH, Recipe, nearest
 
 INSIDE = ("train", "validation", "test")
 """The splits that need films of every class."""
@@ -49,23 +48,26 @@ def leave_out(
     known = _sources(collection)
     bound = _bound(collection, asked.together, same)
     sources = _with_bound(asked.sources, known, bound)
-    if asked.in_turn != EACH:
-        _refuse_unknown((name for group in asked.in_turn for name in group), known)
     films = collection.films
-    films = films.assign(split=films["split"].mask(films["source"].isin(sources), OUTSIDE))
-    left = collection.of(films)
+    left = collection.of(
+        films.assign(split=films["split"].mask(films["source"].isin(sources), OUTSIDE))
+    )
     if lost := _lost(recipe, collection, sources):
         raise CollectionError(_refusal(sources, lost))
     in_turn = _in_turn(recipe, left, [name for name in known if name not in sources], bound)
-    named = asked.model_copy(update={"sources": sources, "in_turn": in_turn})
-    return recipe.model_copy(update={"leave_out": named}), left
+    return _leaving(recipe, sources, in_turn), left
+
+
+def _leaving(
+    recipe: Recipe, sources: Sequence[str], in_turn: Sequence[Sequence[str]] = ()
+) -> Recipe:
+    named = recipe.leave_out.model_copy(update={"sources": sources, "in_turn": in_turn})
+    return recipe.model_copy(update={"leave_out": named})
 
 
 def without(recipe: Recipe, group: Sequence[str]) -> Recipe:
-    """Give the recipe of a run that leaves one more group of sources out, and nothing in turn."""
-    sources = tuple(dict.fromkeys([*recipe.leave_out.sources, *group]))
-    part = recipe.leave_out.model_copy(update={"sources": sources, "in_turn": ()})
-    return recipe.model_copy(update={"leave_out": part})
+    """Make the recipe of a run that leaves one more group of sources out, and nothing in turn."""
+    return _leaving(recipe, tuple(dict.fromkeys([*recipe.leave_out.sources, *group])))
 
 
 def refuse_missing_classes(collection: Collection, recipe: Recipe) -> None:
@@ -73,10 +75,7 @@ def refuse_missing_classes(collection: Collection, recipe: Recipe) -> None:
     films = collection.films
     for name in INSIDE:
         present = set(films.loc[films["split"] == name, "label"])
-        missing = [label for label in LABELS if label not in present]
-        if recipe.target and recipe.target in present and len(present) > 1:
-            continue  # a class against the rest, whatever the rest is
-        if missing:
+        if missing := _wanting(recipe, present):
             needed = (
                 f"{recipe.target} and of the rest" if recipe.target else "each of three classes"
             )
@@ -86,8 +85,15 @@ def refuse_missing_classes(collection: Collection, recipe: Recipe) -> None:
             )
 
 
+def _wanting(recipe: Recipe, present: set[str]) -> list[str]:
+    """List the classes of the recipe that are not among those present."""
+    if recipe.target in present and len(present) > 1:
+        return []  # a class against the rest, whatever the rest is
+    return [label for label in LABELS if label not in present]
+
+
 def staying(recipe: Recipe, collection: Collection) -> dict[str, str]:
-    """Say of the sources that are in every training why none leaves them out.
+    """Explain of the sources that are in every training why none leaves them out.
 
     Parameters
     ----------
@@ -122,25 +128,19 @@ def _in_turn(
     recipe: Recipe, collection: Collection, known: Sequence[str], bound: Sequence[set[str]]
 ) -> tuple[tuple[str, ...], ...]:
     asked = recipe.leave_out.in_turn
-    if not asked:
-        return ()
     each = asked == EACH
-    groups = [
-        _with_bound(group, known, bound)
-        for group in ([[name] for name in known] if each else asked)
-    ]
-    groups = list(dict.fromkeys(groups))
-    lost = {group: _lost(recipe, collection, group) for group in groups}
-    possible = tuple(group for group in groups if not lost[group])
-    if not each and len(possible) < len(groups):
-        group = next(group for group in groups if lost[group])
-        raise CollectionError(_refusal(group, lost[group]))
-    if not possible:
-        raise CollectionError(
-            f"no source can be left out: {_refusal(groups[0], lost[groups[0]])}"
-            if groups
-            else "no source is left to be left out in turn"
-        )
+    wanted = [(name,) for name in known] if each else asked
+    if each and not wanted:
+        raise CollectionError("no source is left to be left out in turn")
+    lost = {
+        group: _lost(recipe, collection, group)
+        for group in (_with_bound(group, known, bound) for group in wanted)
+    }
+    possible = tuple(group for group in lost if not lost[group])
+    impossible = [group for group in lost if lost[group]]
+    if impossible and not (each and possible):
+        sentence = _refusal(impossible[0], lost[impossible[0]])
+        raise CollectionError(f"no source can be left out: {sentence}" if each else sentence)
     return possible
 
 
@@ -190,8 +190,7 @@ def _with_bound(
 def _refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            hint = nearest(name, known) or f"there are {', '.join(known)}"
             raise CollectionError(f"no film is from the source {name!r}; {hint}")
 
 
@@ -202,15 +201,10 @@ def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> str
         part = films[films["split"] == split]
         before = set(part["label"])
         after = set(part.loc[~part["source"].isin(sources), "label"])
-        lost = [label for label in LABELS if label in before - after]
-        if recipe.target and recipe.target in after and len(after) > 1:
-            continue  # a class against the rest, whatever the rest is
+        lost = [label for label in _wanting(recipe, after) if label in before]
         if lost:
-            elsewhere = films.loc[
-                ~films["source"].isin(sources) & (films["split"] != OUTSIDE), "label"
-            ]
-            gone = [label for label in lost if not elsewhere.eq(label).any()]
-            if gone:
+            stays = ~films["source"].isin(sources) & (films["split"] != OUTSIDE)
+            if gone := [label for label in lost if label not in set(films.loc[stays, "label"])]:
                 return f"no film of {' and '.join(gone)}"
             return f"no film of {' and '.join(lost)} in the {split} split"
     return ""

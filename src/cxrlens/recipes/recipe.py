@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -22,43 +22,38 @@ DEEPEST = 16
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
-class PlainYAMLError(ValueError):
-    """What is no plain YAML; its text says where and why, in one line."""
-
-
-def plain_yaml(text: str) -> Any:
+def plain_yaml(text: str, fault: str) -> Any:
     r"""Read one document.
 
     Parameters
     ----------
     text
         YAML. What looks like a date is text.
+    fault
+        The beginning of the sentence if it cannot be read.
 
     Raises
     ------
-    PlainYAMLError
+    RecipeError
         If it is no YAML, or more than plain.
 
     Examples
     --------
-    >>> plain_yaml("side: 224\nabout: 2001-02-03")
+    >>> plain_yaml("side: 224\nabout: 2001-02-03", "that cannot be read:")
     {'side': 224, 'about': '2001-02-03'}
     """
     if len(text) > LARGEST:
-        raise PlainYAMLError(f"it has more than {LARGEST:,} characters")
+        raise RecipeError(f"{fault} it has more than {LARGEST:,} characters")
     try:
         return yaml.load(text, _Plain)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise PlainYAMLError(f"{where}{_short(error.problem or error.context)}") from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # Numbers of 5,000 digits and escapes beyond Unicode fail in int() and chr().
-        raise PlainYAMLError(_short(error)) from error
-
-
-def _short(detail: object) -> str:
-    return " ".join(str(detail).split())[:200]
+        said = str(error)
+        if isinstance(error, yaml.MarkedYAMLError):
+            said = str(error.problem or error.context)
+            if mark := error.problem_mark or error.context_mark:
+                fault += f" line {mark.line + 1}, column {mark.column + 1}:"
+        raise RecipeError(f"{fault} {' '.join(said.split())[:200]}") from error
 
 
 class _Plain(yaml.SafeLoader):
@@ -99,7 +94,7 @@ class Part(BaseModel):
 
 
 class Model(Part):
-    """The network: a backbone, and a head on its pooled features (SYSTEM §5)."""
+    """The network: a backbone, and a head on its pooled features (the 2023 study, section 5)."""
 
     backbone: str = Field(max_length=200)
     """``resnet`` (from scratch, one channel) or any timm name, with its tag if one is wanted."""
@@ -132,7 +127,7 @@ class Model(Part):
 
 
 class Loss(Part):
-    """What training lowers (SYSTEM §6)."""
+    """The loss (the 2023 study, section 6)."""
 
     name: Literal[
         "cross-entropy", "focal", "binary-focal", "weston-watkins", "crammer-singer", "binary-ova"
@@ -147,7 +142,7 @@ class Loss(Part):
 
 
 class Augmentation(Part):
-    """Random changes to training films (SYSTEM §4); each film draws its own within these bounds."""
+    """Random changes to training films (section 4 of the 2023 study), drawn by film within these bounds."""
 
     shift: float = Field(0.0, ge=0, le=0.5)
     """Of the side, either way, along each axis."""
@@ -191,12 +186,12 @@ class Augmentation(Part):
 
     @property
     def shades(self) -> bool:
-        """Whether it changes the greys of standardised films."""
+        """True where it changes the greys of standardised films."""
         return any((self.tone, self.gain, self.offset, self.blur, self.noise))
 
 
 class MapTeaching(Part):
-    """What teaches the places of an evidence map, beside the films' labels; a weight of 0 leaves it out.
+    """Teaching of the places of an evidence map, beside the films' labels; a weight of 0 leaves it out.
 
     The mean over the places that have a weight of the binary cross-entropy of a place's evidence, times
     `weight`, is added to the loss.
@@ -217,7 +212,7 @@ class MapTeaching(Part):
 
 
 class Training(Part):
-    """How the loss is lowered (SYSTEM §7)."""
+    """How the loss is lowered (the 2023 study, section 7)."""
 
     batch: int = Field(32, ge=2, le=65536)
     side: int | None = Field(None, ge=32)
@@ -260,7 +255,7 @@ class Training(Part):
 
 
 class Baseline(Part):
-    """A linear model on simple features, fitted in one go, in place of a network (SYSTEM §5, §9)."""
+    """A linear model on simple features, fitted in one go, not a network (section 5 of the 2023 study)."""
 
     kind: Literal["thumbnail-ridge", "pca-svm", "hog-svm"]
     """Ridge regression on thumbnails, or a linear SVM on principal components or on HOG."""
@@ -279,7 +274,7 @@ class Baseline(Part):
 
 
 EACH = (("each",),)
-"""What ``leave_out.in_turn`` is before a collection says which sources there are."""
+"""The value of ``leave_out.in_turn`` before a collection says which sources there are."""
 
 Group = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -331,7 +326,7 @@ class Recipe(Part):
     baseline: Baseline | None = None
     loss: Loss = Loss()
     map: MapTeaching | None = None
-    """What teaches an evidence map beside the labels."""
+    """Teaching of an evidence map beside the labels."""
     training: Training = Training()
     augmentation: Augmentation | None = None
     leave_out: LeaveOut = LeaveOut()
@@ -340,7 +335,7 @@ class Recipe(Part):
     one_vs_all: bool = False
     """Train one network a class, each against the rest."""
     target: Literal["normal", "pneumonia", "tuberculosis"] | None = None
-    """Tell this class from the rest: what a member of a one-vs-all run does."""
+    """Tell this class from the rest, as a member of a one-vs-all run does."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -403,7 +398,7 @@ class Recipe(Part):
 
     @property
     def backbone(self) -> str:
-        """What scores the films, in a word: the backbone's name, or the baseline's kind."""
+        """The backbone's name, or the baseline's kind."""
         return self.baseline.kind if self.baseline else self.network.backbone
 
     @property
@@ -463,8 +458,7 @@ def read_recipe(name: str | Path, settings: Iterable[str] = ()) -> Recipe:
     if not os.path.isfile(path):  # not the path's own method, which raises at odd names
         path = Path(name)
         if not os.path.isfile(path):
-            near = difflib.get_close_matches(str(name), shipped_recipes(), n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]}?" if near else "give a YAML file, or one of them"
+            hint = nearest(str(name), shipped_recipes()) or "give a YAML file, or one of them"
             raise RecipeError(
                 f"there is no recipe {str(name)!r}; shipped are {', '.join(shipped_recipes())}; {hint}"
             )
@@ -483,10 +477,7 @@ def recipe_content(path: Path) -> dict[str, Any]:
         If it cannot be read, is no plain YAML (`cxrlens.recipes.recipe`), or no mapping.
     """
     text = own_text(path, RecipeError, "mend it, or take a shipped recipe", 4 * LARGEST)
-    try:
-        content = plain_yaml(text)
-    except PlainYAMLError as error:
-        raise RecipeError(f"{path} is no YAML file that can be read: {error}") from error
+    content = plain_yaml(text, f"{path} is no YAML file that can be read:")
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds no recipe: it must be a mapping that begins with 'name:'")
     return content
@@ -514,34 +505,38 @@ def _set(content: dict[str, Any], setting: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise RecipeError(f"--set {setting}: {parent} holds a value, it has no parts")
-    try:
-        place[leaf] = plain_yaml(value)
-    except PlainYAMLError as error:
-        raise RecipeError(f"--set {_shown(setting)}: the value cannot be read, {error}") from error
+    place[leaf] = plain_yaml(value, f"--set {_shown(setting)}: the value cannot be read,")
+
+
+def nearest(word: str, known: Sequence[str], before: str = "") -> str:
+    """Ask back with the name that a wrong one is nearest to, after `before`; empty if none is near.
+
+    Examples
+    --------
+    >>> nearest("bach", ["batch", "side"], "training.")
+    'did you mean training.batch?'
+    """
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean {before}{near[0]}?" if near else ""
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    key = ".".join(_shown(part) for part in detail["loc"])
+    *parents, leaf = [_shown(part) for part in detail["loc"]] or [""]
+    key, wrong = ".".join([*parents, leaf]), detail["input"]
     if detail["type"] == "extra_forbidden":
-        *parents, leaf = (_shown(part) for part in detail["loc"])
         valid = _keys(parents)
-        near = difflib.get_close_matches(leaf, valid, n=1, cutoff=0.5)
-        hint = (
-            f"did you mean {'.'.join([*parents, near[0]])}?"
-            if near
-            else "valid: " + ", ".join(valid)
-        )
-        return f"unknown key {key}; {hint}"
+        hint = nearest(leaf, valid, "".join(f"{parent}." for parent in parents))
+        return f"unknown key {key}; {hint or 'valid: ' + ', '.join(valid)}"
     if detail["type"] == "missing":
         return f"the key {key} is missing"
     if detail["type"] == "literal_error":
-        valid = _choices(detail)
-        near = difflib.get_close_matches(_shown(detail["input"]), valid, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{key} is {_shown(detail['input'], repr)}, allowed are {', '.join(valid)}{hint}"
+        valid = re.findall(r"'(.*?)'", detail["ctx"]["expected"])
+        hint = nearest(_shown(wrong), valid)
+        allowed = f"{key} is {_shown(wrong, repr)}, allowed are {', '.join(valid)}"
+        return f"{allowed}; {hint}" if hint else allowed
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{key}: {message} (it is {_shown(detail['input'], repr)})" if key else message
+    return f"{key}: {message} (it is {_shown(wrong, repr)})" if key else message
 
 
 def _shown(value: object, write: Callable[[object], str] = str) -> str:
@@ -553,24 +548,10 @@ def _shown(value: object, write: Callable[[object], str] = str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _keys(parents: list[str]) -> list[str]:
-    part: type[BaseModel] = Recipe
-    for parent in parents:
-        annotation = _inner(part.model_fields[parent].annotation)
-        assert isinstance(annotation, type)
-        part = annotation
-    return list(part.model_fields)
-
-
-def _inner(annotation: Any) -> Any:
-    """Take what an optional part holds: its annotation is a union with None."""
-    if type(None) in get_args(annotation):
-        return next(of for of in get_args(annotation) if of is not type(None))
-    return annotation
-
-
-def _choices(detail: ErrorDetails) -> list[str]:
+def _keys(parents: Sequence[str]) -> list[str]:
     part: Any = Recipe
-    for name in detail["loc"]:
-        part = _inner(part.model_fields[str(name)].annotation)
-    return [str(choice) for choice in get_args(part)]
+    for parent in parents:
+        annotation = part.model_fields[parent].annotation
+        # An optional part is a union with None.
+        part = next((of for of in get_args(annotation) if of is not type(None)), annotation)
+    return list(part.model_fields)

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit import Audit
-from cxrlens.audit.collection import label_counts
+from cxrlens.audit import Audit, label_counts
 from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Relied
 from cxrlens.audit.verdict import SERIOUS, SLIGHT

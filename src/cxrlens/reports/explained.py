@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
+from cxrlens.explanation import method_named
 from cxrlens.explanation.heatmap import HeatMap, check_palette, write_png
 from cxrlens.explanation.method import SAMPLES, Method
-from cxrlens.explanation.methods import method_named
 from cxrlens.files import refuse_existing, short_stem
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.progress import Progress

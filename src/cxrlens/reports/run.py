@@ -28,8 +28,8 @@ from cxrlens.radiographs.read import read_radiograph
 from cxrlens.reports.diseases import disease_section, outside_section
 from cxrlens.reports.figures import Plot, confusion_plot, reliability, roc_curves, training_plots
 from cxrlens.reports.page import FilmCard, Page, Tile
+from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
-from cxrlens.runs.saved import SavedModel
 
 SHOWN = 8
 """How many films of each kind of mistake, and of those that could not be read, are shown."""

@@ -29,7 +29,7 @@ from typing import Any
 
 import pandas as pd
 
-from cxrlens.collections.collection import LABELS, OUTSIDE, Collection, read_collection
+from cxrlens.collections.collection import OUTSIDE, Collection, read_collection
 from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import OutputError, RecipeError, RunError
 from cxrlens.files import (
@@ -40,28 +40,26 @@ from cxrlens.files import (
     try_lock,
     write_text,
 )
-from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, parse_recipe, recipe_content
-from cxrlens.runs.stored import COURSE, LOSSES, Layout, Metrics, Versions
+from cxrlens.runs.saved import SavedModel
+from cxrlens.runs.stored import COURSE, LOSSES, Metrics, Versions, check_layout
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""
 
+VERSIONS = "versions.json"
+"""The file that makes a folder a run."""
+
 PREDICTED = ("validation", OUTSIDE, "test")
 """The splits that a finished run has predictions of, where it was not told otherwise and they have films."""
-
-REST = "rest"
-"""What is not the target of a one-vs-all member."""
 
 _AGAIN = "copy the run again, or train again"
 _PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "pandas")
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(SavedModel):
     """A run folder that exists, finished or not.
-
-    One of the two kinds of `cxrlens.runs.saved.SavedModel`, which says what each attribute means.
 
     Parameters
     ----------
@@ -74,8 +72,11 @@ class Run:
         If it is no run folder, or one of a later version.
     """
 
-    path: Path
     kind = "run"
+    fault = RunError
+    card = None
+    """A run's card is made from what it holds."""
+    cannot_recognise = ""
 
     def __post_init__(self) -> None:
         if not is_run(self.path):
@@ -83,12 +84,7 @@ class Run:
                 f"{self.path} is no run folder (it has no {VERSIONS}), "
                 "nor a whole bundle (it has no bundle.json)"
             )
-        found = own_json(self.path / VERSIONS, Layout, RunError, _AGAIN)
-        if not 0 < found.format <= FORMAT:
-            raise RunError(
-                f"{self.path} was written by cxrlens {found.cxrlens} in a layout "
-                f"({found.format}) that this version does not know: use that version or train again"
-            )
+        check_layout(self.path / VERSIONS, FORMAT, RunError, _AGAIN, "train again")
 
     @classmethod
     def create(
@@ -109,21 +105,12 @@ class Run:
         collection.write(path / "collection.csv", force=True, private=True)
         versions = {"format": FORMAT, "python": platform.python_version()}
         versions |= {name: _version(name) for name in _PACKAGES}
-        write_text(path / "versions.json", json.dumps({**versions, **facts}, indent=2) + "\n")
+        write_text(path / VERSIONS, json.dumps({**versions, **facts}, indent=2) + "\n")
         return cls(path)
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Keep more facts of the training in ``versions.json``."""
         write_text(self.path / VERSIONS, json.dumps({**self.versions(), **facts}, indent=2) + "\n")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes in the order of their scores; a one-vs-all member tells its own from the rest."""
-        return (self.recipe.target, REST) if self.recipe.target else LABELS
-
-    def labels(self, of: pd.Series) -> pd.Series:
-        """Say labels in the run's own classes: to a one-vs-all member what is not its class is the rest."""
-        return of.where(of == self.recipe.target, REST) if self.recipe.target else of
 
     def members(self) -> dict[str, "Run"]:
         """Open the runs in ``members/``, by name; none where nobody votes.
@@ -133,15 +120,7 @@ class Run:
         RunError
             If training has not come to a member yet.
         """
-        members = {}
-        for name in self.recipe.members:
-            place = self.path / "members" / name
-            if not is_run(place):
-                raise RunError(
-                    f"{self.path} lacks its member {name}: cxrlens train --resume -o {self.path}"
-                )
-            members[name] = Run(place)
-        return members
+        return self._open("members", self.recipe.members, "lacks its member {}")
 
     def outside(self) -> dict[str, "Run"]:
         """Open the runs in ``outside/``, by name; each was trained like this one, without some sources.
@@ -151,15 +130,16 @@ class Run:
         RunError
             If training has not come to one of them yet.
         """
-        found = {}
-        for name in self.recipe.outside:
-            place = self.path / "outside" / name
-            if not (place / "versions.json").is_file():
+        return self._open(OUTSIDE, self.recipe.outside, "was not trained without {} yet")
+
+    def _open(self, folder: str, names: Iterable[str], lacking: str) -> dict[str, "Run"]:
+        places = {name: self.path / folder / name for name in names}
+        for name, place in places.items():
+            if not is_run(place):
                 raise RunError(
-                    f"{self.path} was not trained without {name} yet: cxrlens train --resume -o {self.path}"
+                    f"{self.path} {lacking.format(name)}: cxrlens train --resume -o {self.path}"
                 )
-            found[name] = Run(place)
-        return found
+        return {name: Run(place) for name, place in places.items()}
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -177,7 +157,7 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """In which precision its network learns.
+        """The precision in which its network learns.
 
         Raises
         ------
@@ -223,50 +203,29 @@ class Run:
                 f"{self.path} is not finished: cxrlens train --resume -o {self.path} goes on with it"
             )
 
-    def chain(self) -> Chain:
-        """Make the quality chain of the training.
-
-        Raises
-        ------
-        RunError
-            If the installed version's chain has other steps or thresholds.
-        """
-        chain = Chain.named(self.recipe.quality, self.recipe.side, lungs=self.recipe.lungs)
+    @property
+    def written(self) -> tuple[str, str]:
+        """Versions of the quality chain that made its films, and of the cxrlens that wrote it."""
         versions = self.versions()
-        if versions.get("chain") != chain.version:
-            raise RunError(
-                f"{self.path} was trained on films from the quality chain {versions.get('chain')}, this "
-                f"version has {chain.version}: use the cxrlens {versions['cxrlens']} that wrote it, or "
-                "train again"
-            )
-        return chain
+        return str(versions.get("chain")), str(versions["cxrlens"])
 
-    def learnt(self, images: Iterable[str | Path]) -> list[tuple[str, str]]:
-        """Find films that it learnt from or that chose its epoch, by their place."""
+    def films_learnt(self) -> pd.DataFrame:
+        """Read the films that it learnt from, split ``train``, or that chose its epoch, ``validation``."""
         films = self.films()
-        known = {
-            os.path.realpath(image): split
-            for image, split in zip(films["image"], films["split"], strict=True)
-            if split in ("train", "validation")
-        }
-        found = [(str(image), known.get(os.path.realpath(image))) for image in images]
-        return [(image, split) for image, split in found if split]
+        return films[films["split"].isin(["train", "validation"])]
+
+    def _splits(self) -> dict[str, str]:
+        used = self.films_learnt()
+        return dict(zip(map(self._key, used["image"]), used["split"], strict=True))
+
+    def _key(self, image: str | Path) -> str:
+        return os.path.realpath(image)
 
     @property
     def patients_learnt(self) -> frozenset[str]:
         """Patients of the films of training and validation, where they are known."""
-        films = self.films()
-        if "patient" not in films:
-            return frozenset()
-        used = films.loc[films["split"].isin(["train", "validation"]), "patient"]
-        return frozenset(used.dropna())
-
-    cannot_recognise = ""
-
-    @property
-    def card(self) -> None:
-        """None: a run's card is made from what it holds."""
-        return
+        used = self.films_learnt()
+        return frozenset(used["patient"].dropna() if "patient" in used else ())
 
     @property
     def weights(self) -> Path:
@@ -350,21 +309,17 @@ class Run:
     def write_skipped(self, failures: Mapping[str, str]) -> None:
         """Keep which films could not be read; no film, no file."""
         if failures:
+            table = pd.DataFrame(failures.items(), columns=["image", "reason"])
             with moved_into_place(self.path / "skipped.csv", private=True) as draft:
-                pd.DataFrame(failures.items(), columns=["image", "reason"]).to_csv(
-                    draft, index=False
-                )
+                table.to_csv(draft, index=False)
 
     def metrics(self) -> dict[str, Any]:
         """Read the metrics by split; empty before evaluation."""
         path = self.path / "metrics.json"
         if not path.is_file():
             return {}
-        again = "cxrlens evaluate writes it again"
-        found: dict[str, Any] = own_json(path, Metrics, RunError, again).model_dump(
-            exclude_unset=True
-        )
-        return found
+        found = own_json(path, Metrics, RunError, "cxrlens evaluate writes it again")
+        return dict(found.model_dump(exclude_unset=True))
 
     def versions(self) -> dict[str, Any]:
         """Read what ran: package versions, device, precision, origin of the weights."""
@@ -393,12 +348,8 @@ class Run:
         return found.hexdigest()[:12]
 
 
-VERSIONS = "versions.json"
-"""The file that makes a folder a run."""
-
-
 def is_run(path: Path) -> bool:
-    """Tell whether a folder is meant to be a run."""
+    """Check whether a folder is meant to be a run."""
     return (path / VERSIONS).is_file()
 
 
@@ -412,7 +363,7 @@ def make_room(out: Path, force: bool) -> None:
     """
     refuse_filled(out, force)
     if out.exists() and any(out.iterdir()):
-        if not (out / "versions.json").is_file():
+        if not is_run(out):
             raise OutputError(
                 f"{out} is no run folder, so --force does not empty it: choose another"
             )

@@ -1,46 +1,82 @@
 """One face for every model that was saved: a run folder, or a bundle exported from one."""
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import ClassVar
 
-from cxrlens.errors import RunError
+import pandas as pd
+
+from cxrlens.collections.collection import LABELS
+from cxrlens.errors import CxrlensError
 from cxrlens.quality.chain import Chain
-from cxrlens.runs.bundle import is_bundle, open_bundle
-from cxrlens.runs.run import Run, is_run
+from cxrlens.recipes.recipe import Recipe
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from cxrlens.recipes.recipe import Recipe
+REST = "rest"
+"""Every class but the target of a one-vs-all member."""
 
 
-class SavedModel(Protocol):
-    """A model in files, whole and finished; `open_model` opens one."""
+@dataclass(frozen=True)
+class SavedModel(ABC):
+    """A model in files; `cxrlens.runs.open_model` opens one that is whole and finished.
 
-    @property
-    def path(self) -> Path:
-        """Its folder, whose name is the model's."""
+    Attributes
+    ----------
+    path
+        Its folder, whose name is the model's.
+    kind
+        What it is in a word: ``run`` or ``bundle``.
+    fault
+        What is raised where its files are at fault.
+    """
 
-    @property
-    def kind(self) -> str:
-        """What it is in a word: ``run`` or ``bundle``."""
-
-    @property
-    def recipe(self) -> "Recipe":
-        """What it was trained by."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes in the order of their probabilities."""
+    path: Path
+    kind: ClassVar[str]
+    fault: ClassVar[type[CxrlensError]]
 
     @property
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """The recipe that it was trained by."""
+
+    @property
+    @abstractmethod
     def digest(self) -> str:
         """Tells it from every other model, 12 hexadecimal digits; see `cxrlens.runs.run.Run.digest`."""
 
     @property
+    @abstractmethod
     def card(self) -> Path | None:
         """The file of the card that it brings ready-made, if it does."""
+
+    @property
+    @abstractmethod
+    def patients_learnt(self) -> frozenset[str]:
+        """Patients of the films of training and validation, where they are known."""
+
+    @property
+    @abstractmethod
+    def cannot_recognise(self) -> str:
+        """Sentences about films of its training that `learnt` would miss; empty if it misses none."""
+
+    @property
+    @abstractmethod
+    def written(self) -> tuple[str, str]:
+        """Versions of the quality chain that made its films, and of the cxrlens that wrote it."""
+
+    @abstractmethod
+    def _splits(self) -> Mapping[str, str]:
+        """Map the key of each film of training and validation to its split."""
+
+    @abstractmethod
+    def _key(self, image: str | Path) -> str:
+        """Return the key by which a film is recognised; an `OSError` means that it cannot be read."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of their scores; a one-vs-all member tells its own from the rest."""
+        return (self.recipe.target, REST) if self.recipe.target else LABELS
 
     def chain(self) -> Chain:
         """Make the quality chain of the training.
@@ -50,53 +86,38 @@ class SavedModel(Protocol):
         RunError, BundleError
             If the installed version's chain has other steps or thresholds.
         """
+        chain = Chain.named(self.recipe.quality, self.recipe.side, lungs=self.recipe.lungs)
+        version, author = self.written
+        if version != chain.version:
+            raise self.fault(
+                f"{self.path} was trained on films from the quality chain {version}, this version has "
+                f"{chain.version}: use the cxrlens {author} that wrote it, or train again"
+            )
+        return chain
 
-    def labels(self, of: "pd.Series") -> "pd.Series":
+    def labels(self, of: pd.Series) -> pd.Series:
         """Put labels into the model's own classes: to a one-vs-all member the others are the rest."""
+        return of.where(of == self.recipe.target, REST) if self.recipe.target else of
 
     def learnt(self, images: Iterable[str | Path]) -> list[tuple[str, str]]:
         """Find films that it learnt from or that chose its epoch.
+
+        Parameters
+        ----------
+        images
+            Files. One that cannot be read is passed over.
 
         Returns
         -------
         list of tuple of str
             Image and split, ``train`` or ``validation``, of each that was found.
         """
-
-    @property
-    def patients_learnt(self) -> frozenset[str]:
-        """Patients of such films, where they are known."""
-
-    @property
-    def cannot_recognise(self) -> str:
-        """Which such films `learnt` would miss, in sentences; empty if it misses none."""
-
-
-def is_model(path: Path) -> bool:
-    """Tell whether a folder is meant to be a run or a bundle."""
-    return is_bundle(path) or is_run(path)
-
-
-def open_model(path: str | Path) -> SavedModel:
-    """Open a model that is to answer.
-
-    Parameters
-    ----------
-    path
-        A run folder or an exported bundle.
-
-    Raises
-    ------
-    RunError
-        If it is neither, or a run that is not finished.
-    BundleError
-        If it is a bundle of which a file is missing or changed, or of a later version.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise RunError(f"{path} does not exist: name a run folder or a bundle")
-    if is_bundle(path):
-        return open_bundle(path)
-    run = Run(path)
-    run.need_finished()
-    return run
+        known, found = self._splits(), []
+        for image in images:
+            try:
+                split = known.get(self._key(image))
+            except OSError:
+                continue
+            if split:
+                found.append((str(image), split))
+        return found

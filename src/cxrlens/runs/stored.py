@@ -1,4 +1,4 @@
-"""What the files of a run hold: their shapes, and weights with a digest of their own."""
+"""Files of a run and of a bundle: their shapes, and weights with a digest of their own."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from cxrlens.errors import RunError
-from cxrlens.files import moved_into_place
+from cxrlens.errors import CxrlensError, RunError
+from cxrlens.files import moved_into_place, own_json
 
 LOSSES = ("train_loss", "validation_loss")
 COURSE: dict[str, tuple[float, float]] = {
@@ -26,10 +26,22 @@ COURSE: dict[str, tuple[float, float]] = {
 
 
 class Layout(BaseModel):
-    """What versions.json, or a bundle's bundle.json, says in any version."""
+    """The part of versions.json, or of bundle.json, that any version can read."""
 
     format: int
     cxrlens: str = Field("?", max_length=100)
+
+
+def check_layout(
+    path: Path, newest: int, fault: type[CxrlensError], copied: str, instead: str
+) -> None:
+    """Raise the `fault` if a file is damaged, or a later cxrlens wrote it in a layout of its own."""
+    found = own_json(path, Layout, fault, copied)
+    if not 0 < found.format <= newest:
+        raise fault(
+            f"{path.parent} was written by cxrlens {found.cxrlens} in a layout ({found.format}) that this "
+            f"version does not know: use that version, or {instead}"
+        )
 
 
 class _Precision(BaseModel):
@@ -39,7 +51,7 @@ class _Precision(BaseModel):
 
 
 class Versions(BaseModel):
-    """What versions.json of this version says, and whatever else was noted."""
+    """The versions.json of this version, and whatever else was noted."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -57,8 +69,14 @@ class Versions(BaseModel):
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Of(BaseModel):
-    """What is read of the metrics of one split, and whatever else was measured."""
+class _Intervals(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    by_name: dict[str, dict[str, int | float | None] | None] = {}
+
+
+class _OfSplit(BaseModel):
+    """The metrics of one split that are read again, and whatever else was measured."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -68,15 +86,6 @@ class _Of(BaseModel):
     macro_f1: _Share
     macro_auc: _Share | None = None
     by_class: dict[str, dict[str, int | float | None]]
-
-
-class _Intervals(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    by_name: dict[str, dict[str, int | float | None] | None] = {}
-
-
-class _OfSplit(_Of):
     intervals: _Intervals | None = None
 
 

@@ -17,8 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError, ModelError
 from cxrlens.evaluation.card import ModelCard
+from cxrlens.explanation import method_named
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
-from cxrlens.explanation.methods import method_named
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.serving.answers import (
     Abilities,

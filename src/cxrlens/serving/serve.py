@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from cxrlens.errors import CxrlensError
 from cxrlens.evaluation.card import card_of
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.runs.saved import open_model
+from cxrlens.runs import open_model
 from cxrlens.serving.api import create_app
 from cxrlens.serving.door import TOKEN_VARIABLE, listening, need_token, read_token
 from cxrlens.serving.limits import Limits

@@ -10,7 +10,7 @@ import torch
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError, OutputError, RunError
-from cxrlens.explanation.gradcam import gradcam
+from cxrlens.explanation.network_maps import gradcam
 from cxrlens.export import bundle as exporting
 from cxrlens.export.bundle import export
 from cxrlens.export.graph import leaf_layers, write_graph
@@ -22,7 +22,7 @@ from cxrlens.prediction.onnx_network import gradient
 from cxrlens.prediction.torch_network import TorchNetwork
 from cxrlens.recipes.recipe import Model
 from cxrlens.runs import Run
-from tests.prediction.bundles import shake, shaken
+from tests.export.shaken import shake, shaken
 
 SMALL = (
     "side=64",
