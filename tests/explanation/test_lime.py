@@ -75,8 +75,13 @@ def test_a_linear_model_is_explained_wholly(fit: str) -> None:
     assert found.map()[0, 0] == pytest.approx(found.weights[0])
 
 
-def test_assisted_needs_several_times_fewer_questions() -> None:
-    reference = explain(saturated, samples=20_000, seed=77, fit="plain").weights
+@pytest.fixture(scope="module")
+def reference() -> np.ndarray:
+    """Weights of so many masks that hardly anything is left to chance."""
+    return explain(saturated, samples=20_000, seed=77, fit="plain").weights
+
+
+def test_assisted_needs_several_times_fewer_questions(reference: np.ndarray) -> None:
     few = [
         spearmanr(explain(saturated, samples=n, seed=seed, fit=fit).weights, reference)[0]
         for n, fit in ((300, "assisted"), (1200, "plain"))
@@ -85,9 +90,8 @@ def test_assisted_needs_several_times_fewer_questions() -> None:
     assert np.mean(few[:4]) > max(0.9, np.mean(few[4:]))
 
 
-def test_assisted_comes_to_the_same_weights() -> None:
+def test_assisted_comes_to_the_same_weights(reference: np.ndarray) -> None:
     """Where the surrogate is wrong, answers beyond the first thousand put it right."""
-    reference = explain(saturated, samples=20_000, seed=77, fit="plain").weights
     size = np.abs(reference).max()
     found = explain(saturated, samples=8000).weights
     assert np.abs(found - reference).max() < 0.08 * size

@@ -48,6 +48,7 @@ def run_of_members(
     return shaken(run, folder / "shaken")
 
 
+@pytest.mark.slow
 def test_members_go_into_one_graph(
     run_of_members: Run, phantoms: Collection, tmp_path: Path
 ) -> None:
@@ -104,7 +105,10 @@ def test_timm_s_networks_answer_alike(backbone: str, head: str, tmp_path: Path) 
         assert cam == pytest.approx(expected, abs=1e-4 * max(float(expected.max()), 1e-3))
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["mobilenetv3_small_050", pytest.param("vit_tiny_patch16_224", marks=pytest.mark.slow)],
+)
 def test_other_endings_are_named(backbone: str) -> None:
     side = 224 if backbone.startswith("vit") else 64
     said = leaf_layers(shaken_network(backbone), side)
@@ -116,7 +120,6 @@ def test_other_endings_are_named(backbone: str) -> None:
 def test_without_maps_the_bundle_still_predicts(
     small_run: Run, phantoms: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     from cxrlens.export import graph
 
     # A head with a layer that has no gradient here stands for any network that cannot be explained.
@@ -226,6 +229,7 @@ def test_every_verb_takes_a_bundle_without_torch(
     assert "bundle" in (tmp_path / "measured" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_bundle_is_not_measured_on_what_it_learnt(
     small_bundle: Path, phantoms: Collection, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_scores_come_from_the_map_that_is_shown(run: Run, drawn: Path) -> None:
     assert np.ptp(answer.scores[0][:, 0]) == 0
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_the_same_map(run: Run, drawn: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     from cxrlens.export.bundle import export

@@ -87,6 +87,7 @@ def test_an_unfinished_run_answers_nobody(first: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_of_the_first_layout_is_finished(first: Path) -> None:
     from cxrlens.main_job import go_on
 
@@ -95,6 +96,7 @@ def test_an_unfinished_run_of_the_first_layout_is_finished(first: Path) -> None:
     assert len(run.history()) == 6
 
 
+@pytest.mark.slow
 def test_a_study_of_the_first_layout_goes_on(first: Path) -> None:
     from cxrlens.recipes.recipe import read_recipe
     from cxrlens.training.tuning import tune
