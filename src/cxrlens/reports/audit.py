@@ -1,11 +1,14 @@
 """The audit's page: the verdict first, then what stands behind each sentence of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cxrlens.audit import Audit, label_counts
@@ -13,13 +16,14 @@ from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Relied
 from cxrlens.audit.verdict import SERIOUS, SLIGHT
 from cxrlens.audit.views import CORNERS, VIEWS
-from cxrlens.evaluation.tables import listed
-from cxrlens.reports.figures import HUES, INK, QUIET, REFERENCE, Plot, figure
+from cxrlens.evaluation.tables import listed, spread
+from cxrlens.reports.figures import HUES, INK, REFERENCE, Plot, figure
 from cxrlens.reports.page import FilmCard, Page, Tile
 
 _PAIRS = 12  # shown
 _MAPS = 8
 _MARKERS = "os^DvPX"
+_PLACE = {"films": "place", "class told": "aim"}
 _COLUMNS = ("source", "view", "sex", "age")
 
 
@@ -152,7 +156,7 @@ def _counts(page: Page, audit: Audit) -> None:
     told = [p for p in audit.probed if p.target == "label" and p.view in _COLUMNS]
     if told:
         page.table(
-            _wide(told, [name for name in _COLUMNS if any(p.view == name for p in told)]),
+            _wide(told, _PLACE, [name for name in _COLUMNS if any(p.view == name for p in told)]),
             "How well a column of the table alone tells the class: AUC on other patients, with its "
             "95 % interval.",
             note="Missing values count as a value of their own: that they are missing can tell, too.",
@@ -195,68 +199,74 @@ def _probes(page: Page, audit: Audit) -> None:
     ):
         part = [p for p in asked if p.how == how]
         if part:
-            page.table(_wide(part), f"AUC, {words}, with 95 % intervals by patient.")
+            page.table(
+                _wide(part, _PLACE, _views(part)), f"AUC, {words}, with 95 % intervals by patient."
+            )
 
 
-def _wide(rows: Sequence[Probed], views: Sequence[str] = ()) -> pd.DataFrame:
-    views = views or _views(rows)
-    lines = []
-    for place, aim in dict.fromkeys((p.place, p.aim) for p in rows):
-        here = {p.view: p for p in rows if (p.place, p.aim) == (place, aim)}
-        line: dict[str, object] = {"films": place, "class told": aim}
-        line |= {view: _interval(here[view]) if view in here else None for view in views}
-        lines.append(line)
-    return pd.DataFrame(lines)
+def _wide(
+    rows: Sequence[Probed | Relied],
+    keys: Mapping[str, str],
+    series: Sequence[str],
+    name: str = "view",
+) -> pd.DataFrame:
+    """Set what the views, or variants, tell side by side; `keys` are headings and attributes of a row."""
+    found = [
+        {head: getattr(one, of) for head, of in keys.items()}
+        | {"series": getattr(one, name), "said": _interval(one)}
+        for one in rows
+    ]
+    return spread(found, list(keys), "series", "said").reindex(columns=[*keys, *series])
 
 
-def _dots(page: Page, asked: Sequence[Probed], places: list[tuple[str, str]]) -> None:
-    """Draw a row a source and class, a dot a view, for what is told within and across."""
-    plots = []
-    views = _views(asked)
+def _draw(
+    rows: Sequence[Probed | Relied],
+    places: Sequence[tuple[str, str]],
+    series: Sequence[str],
+    name: str,
+    drawing: Figure,
+    axes: Axes,
+) -> None:
+    """Draw a row a source and class, and in it a dot with its interval for each view or variant."""
+    for number, which in enumerate(series):
+        mine = [one for one in rows if getattr(one, name) == which]
+        colour, marker = HUES[number % len(HUES)], _MARKERS[number % len(_MARKERS)]
+        hollow = any(getattr(one, "lungs", False) for one in mine)
+        line: dict[str, Any] = {"color": colour, "markerfacecolor": "none" if hollow else colour}
+        for one in mine:
+            y = places.index((one.place, one.aim)) + (number - (len(series) - 1) / 2) * 0.11
+            if one.told.low is not None and one.told.high is not None:
+                axes.plot([one.told.low, one.told.high], [y, y], color=colour, linewidth=1.2)
+            axes.plot(one.told.auc, y, marker, **line)
+        axes.plot([], [], marker, label=which, **line)
+    axes.axvline(0.5, color=REFERENCE, linewidth=1)
+    axes.axvline(SERIOUS, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
+    axes.set_yticks(range(len(places)), [f"{aim}\n{place}" for place, aim in places])
+    axes.set_ylim(len(places) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
+def _dots(page: Page, asked: Sequence[Probed], places: Sequence[tuple[str, str]]) -> None:
+    plots, views = [], _views(asked)
     for how in ("within", "across", "pooled"):
         part = [p for p in asked if p.how == how]
         rows = [place for place in places if any((p.place, p.aim) == place for p in part)]
         if not rows:
             continue
         with figure(5.0, 1.3 + 0.55 * len(rows) + 0.2 * len(views)) as (drawing, (axes,)):
-            for number, view in enumerate(views):
-                offset = (number - (len(views) - 1) / 2) * 0.11
-                for line, place in enumerate(rows):
-                    for p in part:
-                        if (p.place, p.aim, p.view) != (*place, view):
-                            continue
-                        colour = HUES[number % len(HUES)]
-                        y = line + offset
-                        if p.told.low is not None and p.told.high is not None:
-                            axes.plot(
-                                [p.told.low, p.told.high], [y, y], color=colour, linewidth=1.2
-                            )
-                        axes.plot(
-                            p.told.auc, y, _MARKERS[number % len(_MARKERS)], color=colour,
-                            markerfacecolor="none" if p.lungs else colour,
-                        )  # fmt: skip
-                axes.plot(
-                    [], [], _MARKERS[number % len(_MARKERS)], color=HUES[number % len(HUES)], label=view,
-                    markerfacecolor="none" if any(p.lungs for p in part if p.view == view) else None,
-                )  # fmt: skip
-            axes.axvline(0.5, color=REFERENCE, linewidth=1)
-            axes.axvline(SERIOUS, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
-            axes.set_yticks(range(len(rows)), [f"{aim}\n{place}" for place, aim in rows])
-            axes.set_ylim(len(rows) - 0.4, -0.6)
+            _draw(part, rows, views, "view", drawing, axes)
             axes.set_xlim(min(0.4, *(p.told.auc - 0.02 for p in part)), 1.01)
-            axes.grid(visible=False, axis="y")
             axes.set_xlabel(f"AUC, {how}")
-            drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         best = max(part, key=lambda p: p.told.auc)
         plots.append(
             Plot(
                 drawing,
-                f"Dots with intervals: AUC of each view for "
+                "Dots with intervals: AUC of each view for "
                 f"{listed([f'{a} in {p}' for p, a in rows])}; the highest "
                 f"is {best.view} with {best.told.auc:.2f} for {best.aim} in {best.place}",
                 f"What each view tells, {how}. Filled marks hold nothing of the lungs. The "
-                f"dashed line is {SERIOUS}: "
-                "an interval beyond it is serious.",
+                f"dashed line is {SERIOUS}: an interval beyond it is serious.",
             )
         )
     page.figures(plots)
@@ -280,23 +290,16 @@ def _places(page: Page, audit: Audit) -> None:
     if len(ordered) > _MAPS:
         page.text(f"{len(ordered) - _MAPS} more maps are in audit.json.")
     if corners:
-        lines = []
-        for place, aim in dict.fromkeys((p.place, p.aim) for p in corners):
-            here = {p.view: p for p in corners if (p.place, p.aim) == (place, aim)}
-            line: dict[str, object] = {"films": place, "class told": aim}
-            line |= {
-                view.removesuffix(" corner"): _interval(here[view]) if view in here else None
-                for view in CORNERS
-            }
-            lines.append(line)
-        page.table(pd.DataFrame(lines), "AUC of each corner alone (sides as in the picture).")
+        table = _wide(corners, _PLACE, CORNERS)
+        table = table.rename(columns={name: name.removesuffix(" corner") for name in CORNERS})
+        page.table(table, "AUC of each corner alone (sides as in the picture).")
 
 
 def _map(audit: Audit, one: PlaceMap) -> Plot:
     table = audit.films.table
     rows = (table["label"] == one.aim).fillna(False).to_numpy(bool)
     if one.place != EVERYWHERE and "source" in table:
-        rows &= (table["source"] == one.place).fillna(False).to_numpy(bool)
+        rows = rows & (table["source"] == one.place).fillna(False).to_numpy(bool)
     mean = audit.films.pixels[rows].mean(axis=0)
     row, column = one.strongest
     best = float(one.auc[row, column])
@@ -326,15 +329,8 @@ def _sources(page: Page, audit: Audit) -> None:
     if not told:
         return
     page.section("What tells the source", "sources")
-    lines = []
-    for place in dict.fromkeys(p.place for p in told):
-        here = {p.view: p for p in told if p.place == place}
-        line: dict[str, object] = {"films of": place}
-        lines.append(
-            line | {view: _interval(here[view]) if view in here else None for view in _views(told)}
-        )
     page.table(
-        pd.DataFrame(lines),
+        _wide(told, {"films of": "place"}, _views(told)),
         "Among films of one class, so that no disease can help: AUC of each source against the "
         "others, the mean over sources.",
         note="Where sources are told so well and differ in their classes, a model can name the "
@@ -355,26 +351,10 @@ def _model(page: Page, audit: Audit) -> None:
         "falls to 0.5 without them. "
         f"{reliance.without_lungs:,} films on which no lungs were found are left out."
     )
-    names = {variant: variant.removeprefix("lungs filled: ") for variant in VARIANTS}
     places = list(dict.fromkeys((r.place, r.aim) for r in reliance.rows))
     with figure(5.6, 1.5 + 0.62 * len(places)) as (drawing, (axes,)):
-        for number, variant in enumerate(VARIANTS):
-            offset = (number - 2.5) * 0.12
-            for line, key in enumerate(places):
-                for r in reliance.rows:
-                    if ((r.place, r.aim), r.variant) == (key, variant):
-                        if r.told.low is not None and r.told.high is not None:
-                            span = [r.told.low, r.told.high]
-                            axes.plot(span, [line + offset] * 2, color=HUES[number], linewidth=1.2)
-                        axes.plot(r.told.auc, line + offset, _MARKERS[number], color=HUES[number])
-            axes.plot([], [], _MARKERS[number], color=HUES[number], label=variant)
-        axes.axvline(0.5, color=REFERENCE, linewidth=1)
-        axes.axvline(SERIOUS, color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)))
-        axes.set_yticks(range(len(places)), [f"{aim}\n{place}" for place, aim in places])
-        axes.set_ylim(len(places) - 0.4, -0.6)
+        _draw(reliance.rows, places, VARIANTS, "variant", drawing, axes)
         axes.set_xlabel("AUC")
-        axes.grid(visible=False, axis="y")
-        drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     words = "; ".join(
         f"{r.aim} in {r.place}, {r.variant}: {r.told.auc:.2f}" for r in reliance.rows[:6]
     )
@@ -383,14 +363,11 @@ def _model(page: Page, audit: Audit) -> None:
         f"Dots with intervals of the model's AUC: {words}",
         "The model's AUC by what it is shown.",
     )
-    lines = []
-    for place, aim in places:
-        here = {r.variant: r for r in reliance.rows if (r.place, r.aim) == (place, aim)}
-        whole = here[VARIANTS[0]]
-        row: dict[str, object] = {"source": place, "class told": aim, "films": whole.told.films}
-        lines.append(row | {names[variant]: _interval(here[variant]) for variant in VARIANTS})
+    table = _wide(reliance.rows, {"source": "place", "class told": "aim"}, VARIANTS, "variant")
+    whole = [one.told.films for one in reliance.rows if one.variant == VARIANTS[0]]
+    table.insert(2, "films", whole)
     page.table(
-        pd.DataFrame(lines),
+        table.rename(columns={name: name.removeprefix("lungs filled: ") for name in VARIANTS}),
         "The model's AUC with 95 % intervals by patient; four fills between whole films and "
         "lungs alone.",
     )
