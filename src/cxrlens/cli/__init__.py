@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -47,24 +48,12 @@ def options(
     """Options of cxrlens itself; its help stands above."""
 
 
-app.command()(demo)
-app.command()(collect)
-app.command()(explore)
-app.command()(merge)
-app.command()(check)
-app.command()(repair)
-app.command()(pairs)
-app.command()(split)
-app.command()(train)
-app.command()(tune)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(audit)
-app.command(cls=ExplainCommand)(explain)
-app.command()(predict)
-app.command()(export)
-app.command()(serve)
-app.command()(dicom_node)
+_VERBS: list[Callable[..., None]] = [
+    *(demo, collect, explore, merge, check, repair, pairs, split, train, tune, evaluate),
+    *(compare, audit, explain, predict, export, serve, dicom_node),
+]
+for verb in _VERBS:
+    app.command(cls=ExplainCommand if verb is explain else None)(verb)
 
 OWN_FAULT = 70
 """Exit code of a fault of cxrlens itself, as in sysexits.h."""
@@ -91,7 +80,7 @@ def main() -> None:
 
 
 def _own_fault(error: Exception) -> str:
-    """Say that something is wrong with cxrlens; keep the traceback in a file of the user's, or print it."""
+    """Word a fault of cxrlens itself; keep the traceback in a file of the user's, or print it."""
     kind = type(error).__name__
     if os.environ.get(DEBUG):
         traceback.print_exception(error)

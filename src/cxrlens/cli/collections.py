@@ -10,12 +10,11 @@ from cxrlens.cli.arguments import ChainName, Films, Force, OutFile, OutFolder, S
 from cxrlens.cli.say import done, end_with, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
     from cxrlens.collections.collection import Collection
-    from cxrlens.collections.outlines import Boxes, Lungs
+    from cxrlens.collections.combine import Merged
+    from cxrlens.collections.readers import Collected
 
 
 Meanings = Annotated[
@@ -66,23 +65,12 @@ def collect(
     Boxes round findings (`tbx11k`, `rsna`) go to FILE with `-boxes.csv` at its end, lung masks (`nlm`) to
     `-lungs.csv`: `cxrlens train evidence-lite0` learns from them.
     """
-    from cxrlens.collections.outlines import beside
     from cxrlens.collections.readers import collect_and_count
     from cxrlens.collections.tables import Words, nearly
-    from cxrlens.files import refuse_existing
 
     collected = collect_and_count(layout, folder, salt, Words.of(meanings) if meanings else None)
     collection = collected.collection
-    drawn = {
-        beside(out, name): outlines
-        for name, outlines in (("boxes", collected.boxes), ("lungs", collected.lungs))
-        if outlines is not None
-    }
-    for path in (out, *drawn):
-        refuse_existing(path, force)
-    collection.write(out, force)
-    for path, outlines in drawn.items():
-        outlines.write(path, force)
+    drawn = _written(collected, out, force)
     copies = (
         "acquisition" in collection.films and collection.films["acquisition"].duplicated().any()
     )
@@ -92,8 +80,8 @@ def collect(
         if near := nearly("label", collection.films, maybe=True):
             then += f" (is it {near!r}? say --map {shlex.quote(f'label={near}')})"
     left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
-    done(f"{out}: {len(collection)} films ({_counts(collection)}){left}{_written(drawn)}", then)
-    end_with(collected.collection.missing)
+    done(f"{out}: {_counts(collection)}{left}{drawn}", then)
+    end_with(collection.missing)
 
 
 def merge(
@@ -113,35 +101,32 @@ def merge(
     sets are told. Boxes and lung masks beside the tables (`-boxes.csv`, `-lungs.csv`) are merged alike.
     """
     from cxrlens.collections.combine import merge
-    from cxrlens.collections.outlines import beside
-    from cxrlens.files import refuse_existing
 
     merged = merge(films)
-    drawn = {
-        beside(out, name): outlines
-        for name, outlines in (("boxes", merged.boxes), ("lungs", merged.lungs))
-        if outlines is not None
-    }
-    for path in (out, *drawn):
-        refuse_existing(path, force)
-    merged.collection.write(out, force)
-    for path, outlines in drawn.items():
-        outlines.write(path, force)
+    drawn = _written(merged, out, force)
     notes = "".join(f"\nNote: {note}" for note in merged.notes)
-    done(
-        f"{out}: {len(merged.collection)} films ({_counts(merged.collection)}){_written(drawn)}{notes}",
-        f"cxrlens split {out} -o split.csv",
-    )
+    done(f"{out}: {_counts(merged.collection)}{drawn}{notes}", f"cxrlens split {out} -o split.csv")
     end_with(merged.collection.missing)
 
 
-def _written(drawn: "Mapping[Path, Boxes | Lungs]") -> str:
-    return "".join(f"\n{path}: {len(outlines)} drawn on them" for path, outlines in drawn.items())
+def _written(found: "Collected | Merged", out: Path, force: bool) -> str:
+    """Write a collection and, beside it, what is drawn on its films; say of the latter what was written."""
+    from cxrlens.collections.outlines import beside
+    from cxrlens.files import refuse_existing
+
+    drawn = {beside(out, "boxes"): found.boxes, beside(out, "lungs"): found.lungs}
+    tables = {path: outlines for path, outlines in drawn.items() if outlines is not None}
+    for path in (out, *tables):
+        refuse_existing(path, force)
+    found.collection.write(out, force)
+    for path, outlines in tables.items():
+        outlines.write(path, force)
+    return "".join(f"\n{path}: {len(outlines)} drawn on them" for path, outlines in tables.items())
 
 
 def _counts(collection: "Collection") -> str:
     counts = ", ".join(f"{count} {label}" for label, count in collection.counts().items())
-    return counts or "no labels"
+    return f"{len(collection)} films ({counts or 'no labels'})"
 
 
 def pairs(
@@ -169,25 +154,23 @@ def pairs(
     for path in (out, left_out):
         refuse_existing(path, force)
     collection = read_collection(films)
+    then = f"cxrlens split {out} -o split.csv"
     if "acquisition" not in collection.films:
         collection.write(out, force)
         done(
             f"{out}: all {len(collection)} films; the table has no column 'acquisition', so no film is known "
             "to be a copy and nothing changed",
-            f"cxrlens split {out} -o split.csv",
+            then,
         )
         end_with(collection.missing)
         return
     with stage("compare copies") as bar:
         reduced = reduce_pairs(collection, rule, bar)
     reduced.kept.write(out, force)
+    see = ""
     if len(reduced.left):
-        Collection(reduced.left).write(left_out, force)
-    done(
-        f"{out}: {len(reduced.kept)} films; {len(reduced.left)} copies left"
-        + (f", see {left_out}" if len(reduced.left) else ""),
-        f"cxrlens split {out} -o split.csv",
-    )
+        see = f", see {Collection(reduced.left).write(left_out, force)}"
+    done(f"{out}: {len(reduced.kept)} films; {len(reduced.left)} copies left{see}", then)
     end_with(reduced.failures)
 
 
@@ -234,16 +217,13 @@ def split(
     collection.write(out, force)
     counts = collection.films["split"].value_counts()
     shares = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "test"))
-    known = (
-        "" if "patient" in collection.films else "; patients are unknown: every film counts as one"
-    )
-    how = (
-        ""
-        if pixels
-        else "\nNote: films were compared by their bytes; --pixels finds copies saved anew too"
-    )
-    notes = "".join(f"\nNote: {sentence}" for sentence in told(read.films, same)) + how
-    done(f"{out}: {shares}{known}{notes}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
+    if "patient" not in collection.films:
+        shares += "; patients are unknown: every film counts as one"
+    notes = told(read.films, same)
+    if not pixels:
+        notes += ["films were compared by their bytes; --pixels finds copies saved anew too"]
+    lines = "".join(f"\nNote: {sentence}" for sentence in notes)
+    done(f"{out}: {shares}{lines}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
     end_with(collection.missing)
 
 
@@ -270,17 +250,14 @@ def explore(
     end_with(found.failures)
 
 
-DEFAULT_CHAIN = "robust"
-
-
 def check(
     films: Films,
     csv: Annotated[Path, typer.Option(metavar="FILE", help="The findings table to write.")],
-    chain: ChainName = DEFAULT_CHAIN,
+    chain: ChainName = "robust",
     force: Force = False,
 ) -> None:
     """Say what is wrong with films: negative, underexposed, noisy, blurred, with a score each."""
-    from cxrlens.files import moved_into_place, refuse_existing
+    from cxrlens.files import refuse_existing
     from cxrlens.quality.batch import check_films
     from cxrlens.quality.chain import Chain
 
@@ -288,21 +265,19 @@ def check(
     found = films_in(films)
     with stage("check") as bar:
         findings, failures = check_films(found, Chain.named(chain), bar)
-    with moved_into_place(csv) as draft:
-        findings.to_csv(draft, index=False)
-    done(f"{csv}: {_quality_counts(findings)}", f"cxrlens repair {films[0]} -o repaired")
+    done(f"{csv}: {_written_findings(findings, csv)}", f"cxrlens repair {films[0]} -o repaired")
     end_with(failures)
 
 
 def repair(
     films: Films,
     out: OutFolder,
-    chain: ChainName = DEFAULT_CHAIN,
+    chain: ChainName = "robust",
     side: Annotated[int, typer.Option(min=32, max=4096, help="Pixels of the square copies.")] = 224,
     force: Force = False,
 ) -> None:
     """Write repaired square copies of films into a folder, and findings.csv beside them."""
-    from cxrlens.files import moved_into_place, refuse_existing
+    from cxrlens.files import refuse_existing
     from cxrlens.quality.batch import repair_films
     from cxrlens.quality.chain import Chain
 
@@ -311,16 +286,19 @@ def repair(
     found = films_in(films)
     with stage("repair") as bar:
         findings, failures = repair_films(found, Chain.named(chain, side), out, force, bar)
-    with moved_into_place(table) as draft:
-        findings.to_csv(draft, index=False)
     done(
-        f"{out}: {_quality_counts(findings)}; what was found and done is in {table}",
+        f"{out}: {_written_findings(findings, table)}; what was found and done is in {table}",
         f"look at the copies, then cxrlens predict {out} --model MODEL --csv predictions.csv",
     )
     end_with(failures)
 
 
-def _quality_counts(findings: "pd.DataFrame") -> str:
+def _written_findings(findings: "pd.DataFrame", path: Path) -> str:
+    """Write a table of findings; say how many films have which."""
+    from cxrlens.files import moved_into_place
+
+    with moved_into_place(path) as draft:
+        findings.to_csv(draft, index=False)
     defects = [name for name in findings if f"{name}_score" in findings]
     found = ", ".join(f"{int(findings[name].sum())} {name}" for name in defects)
     return f"{len(findings)} films ({found})" if len(findings) else "no film"

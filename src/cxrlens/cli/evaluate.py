@@ -203,7 +203,7 @@ def compare(
     ],
     folder: OutFolder,
     published: Annotated[
-        bool, typer.Option("--published", help="Show the report's numbers beside ours.")
+        bool, typer.Option("--published", help="Show the 2023 study's numbers beside ours.")
     ] = False,
     resamples: Annotated[
         int, typer.Option(min=100, help="Bootstrap samples of patients for intervals and p.")

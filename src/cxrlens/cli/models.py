@@ -158,7 +158,7 @@ def explain(
         typer.Option("--class", help="The class to explain (default: the predicted one)."),
     ] = None,
     palette: Annotated[
-        str, typer.Option(help="ember, or report (the report's colours).")
+        str, typer.Option(help="ember, or report (the 2023 study's colours).")
     ] = "ember",
     members: Annotated[
         bool, typer.Option("--members", help="Show each voting member's map on the sheets, too.")

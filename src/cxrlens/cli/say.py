@@ -1,4 +1,4 @@
-"""What the command line says: progress while it works, failures, and what to do next."""
+"""Print to the terminal: progress while it works, failures, and what to do next."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ def fault(sentence: str) -> None:
 
 
 def done(wrote: str, then: str = "") -> None:
-    """Say what was written, and what to do next."""
+    """Print what was written, and what to do next."""
     out.print(escape(wrote))
     if then:
         out.print(f"Next: {escape(then)}")

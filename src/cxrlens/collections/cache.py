@@ -61,7 +61,7 @@ class CachedFilms:
 
 
 def default_folder() -> Path:
-    """Where caches lie: ``$CXRLENS_CACHE``, else ``$XDG_CACHE_HOME/cxrlens``, else ``~/.cache/cxrlens``."""
+    """Return ``$CXRLENS_CACHE``, ``$XDG_CACHE_HOME/cxrlens`` or ``~/.cache/cxrlens``, the first that is set."""
     if own := os.environ.get("CXRLENS_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrlens"

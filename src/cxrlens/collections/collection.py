@@ -21,7 +21,7 @@ from cxrlens.errors import CollectionError, need
 from cxrlens.files import moved_into_place, refuse_existing
 
 _NO_NUMBER = {"na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nil", "-", "?", "."}
-"""What programs write where a number is missing."""
+"""Words that programs write where a number is missing."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -47,7 +47,7 @@ class Collection:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, films: pd.DataFrame) -> "Collection":
-        """Give a collection of other rows, or other columns, that lacks the same films."""
+        """Return a collection of other rows, or other columns, that lacks the same films."""
         return replace(self, films=films)
 
     def __len__(self) -> int:
@@ -152,13 +152,11 @@ def collection_from(
         raise CollectionError(f"{origin} lists no film")
     if films["image"].isna().any():
         raise CollectionError(f"{origin}: {int(films['image'].isna().sum())} rows have no image")
-    for column in ("label", "patient", "acquisition", "source", "view", "sex", "split"):
-        if column in films:
-            films[column] = _text(films[column])
+    for column in films.columns.intersection([*COLUMNS]).difference(["image", "age", "fold"]):
+        films[column] = _text(films[column])
     films, left_out = _in_our_words(films, words, origin)
-    for column in ("age", "fold"):
-        if column in films:
-            films[column] = _numbers(films, column, origin)
+    for column in films.columns.intersection(["age", "fold"]):
+        films[column] = _numbers(films, column, origin)
     films["image"] = _resolved(films["image"].astype(str), folder)
     there = films["image"].map(os.path.isfile).to_numpy(bool)
     missing = {
@@ -171,8 +169,12 @@ def collection_from(
         )
     if not missing_too:
         films = films[there].reset_index(drop=True)
-    _refuse_repeated(films["image"], origin)
-    if not shared_too:
+    repeated = films["image"][films["image"].duplicated()]
+    if len(repeated):
+        raise CollectionError(
+            f"{origin} lists {len(repeated)} images more than once, the first is {repeated.iloc[0]}"
+        )
+    if "patient" in films and not shared_too:
         _refuse_shared_patients(films, origin)
     return Collection(films, missing, left_out)
 
@@ -216,7 +218,7 @@ def read_collection(
 def _in_our_words(
     films: pd.DataFrame, words: Words, origin: str
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Say labels and splits in our words; leave out films of the labels that the user does not want."""
+    """Write labels and splits in our words; leave out films of the labels that the user does not want."""
     left_out: dict[str, int] = {}
     used = set()
     kept = pd.Series(True, index=films.index)
@@ -255,11 +257,6 @@ def _text(column: pd.Series) -> pd.Series:
     return stripped.mask(stripped == "")
 
 
-def _line(wrong: pd.Series) -> int:
-    """Give the line of the first wrong row, the header being line 1."""
-    return int(wrong.to_numpy(bool).argmax()) + 2
-
-
 def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
     text = films[column].astype("string").str.strip()
     text = text.mask(text.str.lower().isin(_NO_NUMBER))
@@ -271,14 +268,14 @@ def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
         wrong |= values.notna() & ((values < 0) | (values % 1 != 0))
     if wrong.any():
         raise CollectionError(
-            f"{origin}, row {_line(wrong)}: {column} {films.loc[wrong, column].iloc[0]!r} "
-            f"is no number that can be one"
+            f"{origin}, row {int(wrong.to_numpy(bool).argmax()) + 2}: {column} "
+            f"{films.loc[wrong, column].iloc[0]!r} is no number that can be one"
         )
     return values.astype("Int64") if column == "fold" else values.astype(float)
 
 
 def _resolved(images: pd.Series, folder: Path) -> list[str]:
-    """Say where films lie; what a table from Windows says is read where it is no path of this machine."""
+    """Find where films lie; what a table from Windows says is read where it is no path of this machine."""
     paths = [os.path.normpath(os.path.join(folder, image)) for image in images]
     foreign = {
         place: image.replace("\\", "/")
@@ -308,20 +305,8 @@ def _rooted(image: str) -> bool:
     return bool(_DRIVE.match(image) and image[2:3] == "/") or image.startswith("//")
 
 
-def _refuse_repeated(images: pd.Series, origin: str) -> None:
-    repeated = images[images.duplicated()]
-    if len(repeated):
-        raise CollectionError(
-            f"{origin} lists {len(repeated)} images more than once, the first is {repeated.iloc[0]}"
-        )
-
-
 def _refuse_shared_patients(films: pd.DataFrame, origin: str) -> None:
-    if "patient" not in films:
-        return
-    for column in ("split", "fold"):
-        if column not in films:
-            continue
+    for column in films.columns.intersection(["split", "fold"]):
         places = films.dropna(subset=["patient", column]).groupby("patient")[column].nunique()
         shared = places[places > 1]
         if len(shared):

@@ -84,17 +84,16 @@ def merge(paths: Sequence[str | Path]) -> Merged:
     origin = " + ".join(Path(path).name for path in paths)
     missing = {image: why for of in collections for image, why in of.missing.items()}
     merged = replace(collection_from(films, Path.cwd(), origin), missing=missing)
-    boxes = [
-        read_boxes(of).table for path in paths if (of := beside(Path(path), "boxes")).is_file()
-    ]
-    lungs = [
-        read_lungs(of).table for path in paths if (of := beside(Path(path), "lungs")).is_file()
-    ]
+    drawn = {}
+    for kind, read in (("boxes", read_boxes), ("lungs", read_lungs)):
+        beside_them = [beside(Path(path), kind) for path in paths]
+        if found := [read(of).table for of in beside_them if of.is_file()]:
+            drawn[kind] = pd.concat(found, ignore_index=True)
     return Merged(
         merged,
         tuple(_notes(films)),
-        Boxes(pd.concat(boxes, ignore_index=True)) if boxes else None,
-        Lungs(pd.concat(lungs, ignore_index=True)) if lungs else None,
+        Boxes(drawn["boxes"]) if "boxes" in drawn else None,
+        Lungs(drawn["lungs"]) if "lungs" in drawn else None,
     )
 
 
@@ -238,8 +237,13 @@ def _deal(
     keys = (
         (films["label"] + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
     )
-    _refuse_too_few(films["label"].groupby(patient).agg(set), len(shares))
-
+    patients = patient.groupby(films["label"]).nunique()
+    if (patients < len(shares)).any():
+        label = patients.index[patients < len(shares)][0]
+        raise CollectionError(
+            f"{label} has {patients[label]} patients, fewer than the {len(shares)} parts they should go "
+            "into: add films of that class, or ask for fewer parts"
+        )
     sizes = patient.value_counts()
     # Sorted first, so that the deal does not depend on the order in which films are listed.
     order = np.array(sorted(keys.index))
@@ -260,13 +264,3 @@ def _deal(
         have[part] += sizes[name]
         overall[part] += sizes[name]
     return np.array([part_of[name] for name in patient], dtype=np.int64)
-
-
-def _refuse_too_few(labels: pd.Series, parts: int) -> None:
-    for label in sorted(set().union(*labels)):
-        count = sum(label in of for of in labels)
-        if count < parts:
-            raise CollectionError(
-                f"{label} has {count} patients, fewer than the {parts} parts they should go into: "
-                "add films of that class, or ask for fewer parts"
-            )

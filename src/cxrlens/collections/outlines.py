@@ -1,4 +1,4 @@
-"""What was drawn on films: boxes round findings, and masks of the lungs.
+"""Drawings on films: boxes round findings, and masks of the lungs.
 
 Both are tables beside a collection, with paths relative to their own folder. Boxes: ``image``, ``finding``,
 ``x0``, ``y0``, ``x1``, ``y1`` as fractions of the film's width and height, a row a box. Lungs: ``image`` and
@@ -142,7 +142,7 @@ class Lungs(_Outlines):
 
 
 def beside(collection: Path, kind: str) -> Path:
-    """Say where the boxes or the lungs of a collection's file lie, if it has any: ``FILE-boxes.csv``."""
+    """Return where the boxes or the lungs of a collection's file lie, if it has any: ``FILE-boxes.csv``."""
     return collection.with_name(f"{collection.stem}-{kind}.csv")
 
 

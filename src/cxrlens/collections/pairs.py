@@ -379,7 +379,7 @@ def _blame(one: Copy, others: Sequence[Copy]) -> dict[str, float]:
 
 
 def _padded(one: Copy, other: Copy) -> bool:
-    """Tell whether the first has a border more than the other, not one that was seen on it alone."""
+    """Return true if the first has a border more than the other, not one that was seen on it alone."""
     return one.padded - other.padded > 0.02 and _aligned(one, other)[0] is not one.whole
 
 

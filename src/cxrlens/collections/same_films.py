@@ -102,7 +102,7 @@ def pixel_key(film: NDArray[np.uint8]) -> str:
 
 
 def people(films: pd.DataFrame, same: Same) -> pd.Series:
-    """Say whose each film is, one person being all patients who share a film.
+    """Return whose each film is, one person being all patients who share a film.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def people(films: pd.DataFrame, same: Same) -> pd.Series:
 
 
 def told(films: pd.DataFrame, same: Same) -> list[str]:
-    """Tell of films that are there twice, and of what contradicts itself, a sentence each."""
+    """List films that are there twice, and of what contradicts itself, a sentence each."""
     groups = _groups(same)
     if not groups:
         return []
@@ -135,12 +135,11 @@ def told(films: pd.DataFrame, same: Same) -> list[str]:
     said = [
         f"{count} files hold {len(groups)} films, each there more than once: {_pair(films, groups[0])}"
     ]
-    for column in ("label", "patient", "split"):
-        if odd := _differing(films, groups, column):
-            said.append(
-                f"{len(odd)} of them with more than one {column}: {_pair(films, odd[0], column)}"
-            )
-    return said
+    return said + [
+        f"{len(odd)} of them with more than one {column}: {_pair(films, odd[0], column)}"
+        for column in ("label", "patient", "split")
+        if (odd := _differing(films, groups, column))
+    ]
 
 
 def refuse_contradictions(films: pd.DataFrame, same: Same) -> None:
@@ -152,16 +151,13 @@ def refuse_contradictions(films: pd.DataFrame, same: Same) -> None:
         If there is one; the sentence names two of its files.
     """
     groups = _groups(same)
-    if odd := _differing(films, groups, "label"):
-        raise CollectionError(
-            f"{len(odd)} films are there twice with two labels: {_pair(films, odd[0], 'label')}; "
-            "correct the labels, or drop those films"
-        )
-    if odd := _differing(films, groups, "split"):
-        raise CollectionError(
-            f"{len(odd)} films are there twice in two splits: {_pair(films, odd[0], 'split')}; "
-            "cxrlens split --pixels deals all copies of a film into one"
-        )
+    for column, wrong, way_out in (
+        ("label", "with two labels", "correct the labels, or drop those films"),
+        ("split", "in two splits", "cxrlens split --pixels deals all copies of a film into one"),
+    ):
+        if odd := _differing(films, groups, column):
+            pair = _pair(films, odd[0], column)
+            raise CollectionError(f"{len(odd)} films are there twice {wrong}: {pair}; {way_out}")
 
 
 def _size(image: str) -> int:
@@ -187,7 +183,7 @@ def _look(image: str) -> str:
 
 
 def _numbered(count: int, keys: Iterable[tuple[int, Hashable]]) -> Same:
-    """Give films numbers by their keys; one without a key, or with an empty one, has its own."""
+    """Return numbers of films by their keys; one without a key, or with an empty one, has its own."""
     same = np.arange(count)
     first: dict[Hashable, int] = {}
     for place, key in keys:

@@ -1,4 +1,4 @@
-"""What a look at every film of a collection gives: size, format, intensity, findings, samples."""
+"""A look at every film of a collection: size, format, intensity, findings, samples."""
 
 import io
 import zlib
@@ -73,7 +73,7 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was seen.
+    """The measurements and samples of a look at every film.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
 
 
 def _stored(data: bytes) -> tuple[str, str]:
-    """Give format and pixel mode as stored (Pillow's words); only the header is read."""
+    """Return format and pixel mode as stored (Pillow's words); only the header is read."""
     try:
         with Image.open(io.BytesIO(data)) as header:
             return str(header.format), str(header.mode)
@@ -197,12 +197,11 @@ def _stored(data: bytes) -> tuple[str, str]:
         return "DICOM", "not known"
 
 
-StepFilm = NDArray[np.uint8]
-Pictures = list[tuple[str, StepFilm]]
+Pictures = list[tuple[str, Film]]
 
 
-def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
-    """Show what the report's detector of a defect sees on one film, and what its repair gives.
+def detection_steps(defect: str, film: Film) -> tuple[Pictures, str]:
+    """Show what the 2023 study's detector of a defect sees on one film, and what its repair gives.
 
     Parameters
     ----------
@@ -221,7 +220,7 @@ def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
     Raises
     ------
     KeyError
-        If the report has no such detector.
+        If the study has no such detector.
     """
     step: Step = {step.defect: step for step in Chain.named("report").square}[defect]
     pictures: Pictures = [("film", film)]
@@ -246,6 +245,6 @@ def detection_steps(defect: str, film: StepFilm) -> tuple[Pictures, str]:
         binary = np.where(strong > step.level, 255, 0).astype(np.uint8)
         pictures += [("LoG", response), ("CLAHE", strong), (f"above {step.level}", binary)]
         words = f"variance {step.statistic(film):,.0f}, threshold {step.variance:,.0f}"
-    else:  # pragma: no cover - the report's four steps are above
+    else:  # pragma: no cover - the study's four steps are above
         raise KeyError(defect)
     return [*pictures, ("repair", step.repair(film))], words

@@ -26,19 +26,8 @@ MOST_ROWS = 20_000_000
 """Rows of a Parquet table."""
 
 TEXT = (
-    "image",
-    "label",
-    "predicted",
-    "patient",
-    "acquisition",
-    "source",
-    "view",
-    "sex",
-    "split",
-    "finding",
-    "reason",
-    "repairs",
-    "digest",
+    *("image", "label", "predicted", "patient", "acquisition", "source", "view", "sex", "split"),
+    *("finding", "reason", "repairs", "digest"),
 )
 """Columns of our own tables that hold text, whatever it looks like."""
 
@@ -155,9 +144,8 @@ def read_own_table(
         _refuse_rows(table, name, lambda column: column.isna(), path, fault, way_out)
     for name, (least, highest) in (numbers or {}).items():
         _refuse_rows(table, name, partial(_outside, least, highest), path, fault, way_out)
-        table[name] = table[name].astype(
-            float if table[name].dtype == object else table[name].dtype
-        )
+        if table[name].dtype == object:
+            table[name] = table[name].astype(float)
     return table
 
 
@@ -202,7 +190,7 @@ def _parquet(data: bytes) -> pd.DataFrame:
 
 
 def stripped(text: str) -> str:
-    """Take space, byte-order marks and what else cannot be seen from both ends."""
+    """Strip space, byte-order marks and what else cannot be seen from both ends."""
     return text.strip(_UNSEEN)
 
 
@@ -350,7 +338,7 @@ _MEANT = {
 
 @dataclass(frozen=True)
 class Words:
-    """What a user says that the words of their table mean.
+    """A user's meanings of the words of their table.
 
     Attributes
     ----------
@@ -390,11 +378,8 @@ class Words:
             if folded(left) not in COLUMNS and (not ours or ours in (*LABELS, *SPLITS)):
                 place, key, value = values, folded(left), ours
             else:
-                place, key, value = (
-                    columns,
-                    right,
-                    folded(left) if folded(left) in COLUMNS else left,
-                )
+                place, key = columns, right
+                value = folded(left) if folded(left) in COLUMNS else left
             if not key or place.setdefault(key, value) != value:
                 raise CollectionError(
                     f"--map {text}: {key or left!r} is given two meanings or none"
@@ -403,7 +388,7 @@ class Words:
 
 
 def folded(text: str) -> str:
-    """Give a word without case and without space around and within it."""
+    """Return a word without case and without space around and within it."""
     return " ".join(stripped(text).casefold().split())
 
 
@@ -431,7 +416,8 @@ def named(table: pd.DataFrame, words: Words, origin: str) -> pd.DataFrame:
         column = old if old in table else there.get(folded(old))
         if column is None:
             raise CollectionError(
-                f"{origin} has no column {old!r} to call {new}, only {_list(table)}: correct --map"
+                f"{origin} has no column {old!r} to call {new}, only "
+                f"{', '.join(map(str, table)) or 'nothing'}: correct --map"
             )
         renamed[column] = new
     for name in table:
@@ -488,12 +474,12 @@ def nearly(known: str, table: pd.DataFrame, maybe: bool = False) -> str | None:
 
 
 def said(origin: str, word: str) -> str:
-    """Give the command that says what a word of a table means."""
+    """Return the command that says what a word of a table means."""
     return f"cxrlens collect csv {shlex.quote(origin)} --map {shlex.quote(word)} -o FILE says so"
 
 
 def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | None:
-    """Say which values of a column are none of ours, and the way out; None if all are.
+    """Word the values of a column that are none of ours, and the way out; None if all are ours.
 
     Parameters
     ----------
@@ -509,7 +495,9 @@ def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | Non
         return None
     counts = wrong.value_counts(sort=False)
     first = str(counts.index[0])
-    meant = _meant(first, [*allowed])
+    word = folded(first)
+    near = [_MEANT.get(word, ""), *difflib.get_close_matches(word, [*allowed], n=1)]
+    meant = next((name for name in near if name in [*allowed]), None)
     offer = f"did you mean {meant}? " if meant else ""
     more = ", ".join(f"{name!r} ({count} rows)" for name, count in list(counts.items())[1:6])
     leave = "" if values.name != "label" else f"; --map {shlex.quote(f'{first}=')} leaves them out"
@@ -518,14 +506,3 @@ def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | Non
         f"({counts.iloc[0]} rows so){f', and {more}' if more else ''}, allowed are {', '.join(allowed)}; "
         f"{offer}{said(origin, f'{first}={meant or str(values.name).upper()}')}{leave}"
     )
-
-
-def _meant(word: str, allowed: list[str]) -> str | None:
-    word = folded(word)
-    if _MEANT.get(word) in allowed:
-        return _MEANT[word]
-    return next(iter(difflib.get_close_matches(word, allowed, n=1)), None)
-
-
-def _list(table: pd.DataFrame) -> str:
-    return ", ".join(map(str, table)) or "nothing"

@@ -1,4 +1,4 @@
-"""Whom a phantom film shows: a body's proportions, and the outlines of what lies in its chest.
+"""The patient on a phantom film: a body's proportions, and the outlines of what lies in its chest.
 
 All outlines are in body coordinates (see `canvas`), the patient's right at negative x. The ribs are
 rings on an elliptic chest, each in a plane that falls towards the front: their projection gives the

@@ -123,7 +123,7 @@ def tags_of(path: Path) -> dict[str, str]:
 
 
 def described(tags: dict[str, str]) -> dict[str, object]:
-    """Give view, age and sex, each only where the tag holds what it should."""
+    """Return view, age and sex, each only where the tag holds what it should."""
     sex = tags["PatientSex"].upper()
     return {
         "view": _code(tags["ViewPosition"]),

@@ -252,7 +252,7 @@ def _masks(film: Path) -> list[Path]:
 
 
 def reading_of(path: Path) -> dict[str, object]:
-    """Give age, sex and text of a reading; the spelling varies from file to file.
+    """Read age, sex and text of a reading; the spelling varies from file to file.
 
     Montgomery writes "Patient's Sex: F", "Patient's Age: 027Y" and the finding, Shenzhen "male 45yrs"
     and the finding, with ages of children in months or days.

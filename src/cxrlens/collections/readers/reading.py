@@ -1,4 +1,4 @@
-"""What readers share: a set as it was found, where it lies, its tables, ages and boxes."""
+"""The common ground of readers: a set as it was found, where it lies, its tables, ages and boxes."""
 
 import math
 import os
