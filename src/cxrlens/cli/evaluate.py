@@ -67,6 +67,7 @@ def evaluate(
     and, as with --predictions TABLE, metrics.json, diseases.csv, operating-points.csv and report.html.
     """
     import cxrlens.main_job as job
+    from cxrlens.evaluation.measured import Metrics
     from cxrlens.runs.run import Run, is_run
 
     if prevalence is not None and not 0 < prevalence < 1:
@@ -74,7 +75,26 @@ def evaluate(
     if predictions is not None:
         if films is not None or model is not None:
             raise typer.BadParameter("--predictions takes the place of FILMS.CSV and --model")
-        _table(predictions, validation, prevalence, confirmed, folder, force)
+        column, equals, value = (confirmed or "").partition("=")
+        if confirmed is not None and not (column and equals and value):
+            raise typer.BadParameter(
+                "--confirmed is COLUMN=VALUE, for example rsna_class='Lung Opacity'"
+            )
+        scored = job.evaluate_table(
+            predictions,
+            folder,
+            validation=validation,
+            prevalence=prevalence,
+            confirmed=(column, value) if confirmed else None,
+            force=force,
+        )
+        if isinstance(scored.metrics, Metrics):
+            _say(str(predictions), scored.metrics)
+        _say_diseases(scored.metrics.diseases)
+        for note in scored.scores.notes:
+            out.print(f"[yellow]{escape(note)}[/]")
+        if folder:
+            done(f"{folder}: wrote {', '.join(job.TABLE_FILES)}", f"open {folder / 'report.html'}")
         return
     if validation is not None or confirmed is not None:
         raise typer.BadParameter("--validation and --confirmed belong to --predictions TABLE")
@@ -104,39 +124,6 @@ def evaluate(
     end_with(result.failures)
 
 
-def _table(
-    predictions: Path,
-    validation: Path | None,
-    prevalence: float | None,
-    confirmed: str | None,
-    folder: Path | None,
-    force: bool,
-) -> None:
-    import cxrlens.main_job as job
-    from cxrlens.evaluation.measured import Metrics
-
-    column, equals, value = (confirmed or "").partition("=")
-    if confirmed is not None and not (column and equals and value):
-        raise typer.BadParameter(
-            "--confirmed is COLUMN=VALUE, for example rsna_class='Lung Opacity'"
-        )
-    found = job.evaluate_table(
-        predictions,
-        folder,
-        validation=validation,
-        prevalence=prevalence,
-        confirmed=(column, value) if confirmed else None,
-        force=force,
-    )
-    if isinstance(found.metrics, Metrics):
-        _say(str(predictions), found.metrics)
-    _say_diseases(found.metrics.diseases)
-    for note in found.scores.notes:
-        out.print(f"[yellow]{escape(note)}[/]")
-    if folder:
-        done(f"{folder}: wrote {', '.join(job.TABLE_FILES)}", f"open {folder / 'report.html'}")
-
-
 def say_metrics(run: "Run") -> None:
     """Print a run's figures: a line a split, and each disease within its source, inside and outside."""
     from cxrlens.evaluation.measured import read_metrics
@@ -147,10 +134,9 @@ def say_metrics(run: "Run") -> None:
         _say(name, metrics)
     if "outside" in found and "test" in found:
         beside = beside_text(found["test"].diseases, found["outside"].diseases)
-        if len(beside):
-            say_table(
-                beside, "AUC against the source's own normal films, inside and at places never seen"
-            )
+        say_table(
+            beside, "AUC against the source's own normal films, inside and at places never seen"
+        )
 
 
 def _say(name: str, metrics: "Metrics") -> None:
@@ -167,28 +153,20 @@ def _say_diseases(diseases: "Diseases") -> None:
     from cxrlens.evaluation import tables
     from cxrlens.evaluation.measured import OWN, VALIDATED
 
-    parts = [
-        (
-            tables.separations_text(diseases),
-            "Each disease against normal films, 95 % intervals by patient",
-        ),
-        (tables.groups_text(diseases), f"By view, age and sex. {tables.groups_known(diseases)}"),
-        (tables.own_points_text(diseases), "Operating points, at the ROC curve's own thresholds"),
-        (tables.points_text(diseases, OWN), "The same, with PPV and NPV"),
-        (
-            tables.points_text(diseases, VALIDATED),
-            "At the thresholds that the validation films gave",
-        ),
-        (tables.one_sided_text(diseases), "The same thresholds at sources of one class"),
-        (
-            tables.who_text(diseases),
-            "WHO: sensitivity of 90 % or more at a specificity of 70 % or more",
-        ),
-    ]
-    stated = any(disease.prevalence is not None for disease in diseases.values())
-    for table, title in parts:
-        if len(table) and (stated or not title.startswith("The same, with PPV")):
-            say_table(table, title)
+    intervals = "Each disease against normal films, 95 % intervals by patient"
+    who = "WHO: sensitivity of 90 % or more at a specificity of 70 % or more"
+    known = f"By view, age and sex. {tables.groups_known(diseases)}"
+    say_table(tables.separations_text(diseases), intervals)
+    say_table(tables.groups_text(diseases), known)
+    say_table(
+        tables.own_points_text(diseases), "Operating points, at the ROC curve's own thresholds"
+    )
+    if any(disease.prevalence is not None for disease in diseases.values()):
+        say_table(tables.points_text(diseases, OWN), "The same, with PPV and NPV")
+    at_validated = tables.points_text(diseases, VALIDATED)
+    say_table(at_validated, "At the thresholds that the validation films gave")
+    say_table(tables.one_sided_text(diseases), "The same thresholds at sources of one class")
+    say_table(tables.who_text(diseases), who)
     for line in tables.unknown(diseases):
         out.print(escape(line))
 
@@ -242,8 +220,7 @@ def compare(
     found = compare_runs(runs, published=published, resamples=resamples, seed=seed)
     page = write_comparison(found, folder, force)
     for part in sections(found, brief=True)[:4]:
-        if len(part.table):
-            say_table(part.table, part.heading)
+        say_table(part.table, part.heading)
     if found.chosen:
         out.print(escape(f"{MARK} best validation macro F1: {found.chosen}"))
     for caution in found.cautions():

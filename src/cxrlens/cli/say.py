@@ -74,7 +74,9 @@ def end_with(failures: Mapping[str, str]) -> None:
 
 
 def say_table(frame: "pd.DataFrame", title: str) -> None:
-    """Print a table; columns that hold figures are set right."""
+    """Print a table, if it has a row; columns that hold figures are set right."""
+    if frame.empty:
+        return
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
     for place, name in enumerate(frame.columns):
         words = place == 0 or name in _WORDS

@@ -61,7 +61,7 @@ class CachedFilms:
 
 
 def default_folder() -> Path:
-    """Return ``$CXRLENS_CACHE``, ``$XDG_CACHE_HOME/cxrlens`` or ``~/.cache/cxrlens``, the first that is set."""
+    """Return ``$CXRLENS_CACHE``, else the folder ``cxrlens`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if own := os.environ.get("CXRLENS_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrlens"
