@@ -27,7 +27,7 @@ def test_the_report_says_what_the_metrics_say(run):
     assert f"{found.accuracy * 100:.1f}\u00a0%" in text
     interval = found.interval("tuberculosis.f1")
     f1 = found.by_class["tuberculosis"].f1
-    assert f"{f1:.3f}\u00a0({interval.low:.3f}–{interval.high:.3f})" in text
+    assert f"{f1:.3f} ({interval.low:.3f}–{interval.high:.3f})" in text
     label, calls = "normal", dict(zip(CLASSES, found.confusion[0], strict=True))
     assert f"Of {sum(calls.values())} {label} films, {calls[label]} were called normal" in text
 

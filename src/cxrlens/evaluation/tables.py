@@ -62,7 +62,7 @@ def estimate(value: float | None, interval: Interval | None = None) -> str:
     >>> estimate(None)
     '–'
     """
-    return cell(bounds("it", Estimate(value=value, interval=interval)), "it")
+    return cell(bounds("it", Estimate(value=value, interval=interval)), "it").replace(" ", _GAP)
 
 
 def range_in_words(interval: Interval | None, as_percent: bool = False) -> str:
@@ -120,6 +120,8 @@ _P = ("p", "p_holm", "mcnemar_mid", "mcnemar_mid_holm", "mcnemar_exact")
 def readable(table: pd.DataFrame, columns: Sequence[str], digits: int = 3) -> pd.DataFrame:
     """Write a tidy table for people: a figure with its interval in one cell, a dash where there is none.
 
+    The two may stand on two lines, so that a wide table fits a sheet.
+
     Parameters
     ----------
     table
@@ -133,7 +135,7 @@ def readable(table: pd.DataFrame, columns: Sequence[str], digits: int = 3) -> pd
     --------
     >>> found = pd.DataFrame({"run": ["a"], "f1": [0.94871], "f1_low": [0.9361], "f1_high": [0.9602]})
     >>> readable(found, ["run", "f1", "recall"], digits=4).to_dict("records")
-    [{'run': 'a', 'F1': '0.9487\u00a0(0.936–0.960)'}]
+    [{'run': 'a', 'F1': '0.9487 (0.936–0.960)'}]
     """
     shown = [name for name in columns if name in table]
     rows = [
@@ -153,9 +155,9 @@ def cell(row: Mapping[str, Any], name: str, digits: int = 3) -> str:
         return said
     known = low is not None and high is not None and not pd.isna(low) and not pd.isna(high)
     if name.endswith("difference"):
-        said = f"{value:+.{digits}f}" + (f"{_GAP}({low:+.3f} to {high:+.3f})" if known else "")
+        said = f"{value:+.{digits}f}" + (f" ({low:+.3f} to {high:+.3f})" if known else "")
         return said.replace("-", "−")
-    return said + (f"{_GAP}({low:.3f}–{high:.3f})" if known else "")
+    return said + (f" ({low:.3f}–{high:.3f})" if known else "")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
