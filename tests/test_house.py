@@ -35,7 +35,7 @@ ROOMS = [
 FLOOR = ["errors", "files", "progress"]
 DOORS = ["__init__", "__main__"]
 
-LONGEST = 900
+LONGEST = 650
 """Lines of a file. It is the size of an idea; above this it holds two, or an idea that is not understood."""
 
 
