@@ -18,7 +18,10 @@ Films = Annotated[
 ]
 Model = Annotated[
     Path | None,
-    typer.Option(metavar="MODEL", help="A run folder of `cxrlens train`, or a bundle of `export`."),
+    typer.Option(
+        metavar="MODEL",
+        help="A run folder, a bundle, or an installed model's name (default: the one installed).",
+    ),
 ]
 OutFile = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")]
 OutFolder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write.")]
@@ -33,16 +36,10 @@ ChainName = Annotated[str, typer.Option("--chain", help="The quality chain that 
 
 
 def the_model(given: Path | None) -> Path:
-    """Name the model that was asked for.
+    """Find the model that was asked for; see `cxrlens.runs.installed.model_at`."""
+    from cxrlens.runs.installed import model_at
 
-    Raises
-    ------
-    CxrlensError
-        If none was.
-    """
-    if given is None:
-        raise CxrlensError("name the model, a run folder or a bundle: --model runs/NAME")
-    return given
+    return model_at(given)
 
 
 def refuse_model(path: Path, verb: str, of: str) -> None:

@@ -141,6 +141,26 @@ def _left_out(names: Sequence[str]) -> list[str]:
     return [f"leave_out.sources={json.dumps(named)}"] if named else []
 
 
+def models() -> None:
+    """List the installed models: version, digest, terms, and where the card is."""
+    from cxrlens.runs import open_model
+    from cxrlens.runs.installed import INSTALL, installed_models
+
+    found = installed_models()
+    for name, model in found.items():
+        saved = open_model(model.path)
+        out.print(f"[bold]{escape(name)}[/] {escape(model.version)}, digest {saved.digest}")
+        out.print(
+            f"  classes {', '.join(saved.classes)}; {escape(saved.recipe.about)}", highlight=False
+        )
+        out.print(f"  card: {escape(str(saved.card))}", highlight=False, soft_wrap=True)
+    if not found:
+        done("no model is installed", INSTALL)
+        return
+    only = "without --model it answers" if len(found) == 1 else "choose one with --model NAME"
+    done(f"{len(found)} installed; {only}. {NOTICE}", "cxrlens predict FILM...")
+
+
 def explain(
     films: Films,
     folder: OutFolder,

@@ -192,8 +192,8 @@ class Predictor:
     reader: Callable[[Film], NDArray[np.uint8]] = grey_of
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> Self:
-        """Load a run folder, or a bundle that was exported from one.
+    def load(cls, path: str | Path | None = None, device: str = "cpu") -> Self:
+        """Load a run folder, a bundle or an installed model; without a name, the model in the box.
 
         Raises
         ------
@@ -374,8 +374,8 @@ class Predictor:
         return self.decision.members if isinstance(self.decision, Voting) else ()
 
 
-def load(model: str | Path, device: str = "cpu") -> Predictor:
-    """Load a run folder or a bundle for prediction; see `Predictor.load`.
+def load(model: str | Path | None = None, device: str = "cpu") -> Predictor:
+    """Load a run folder, a bundle or an installed model for prediction; see `Predictor.load`.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cxrlens.errors import RunError
 from cxrlens.runs.bundle import Bundle, is_bundle, open_bundle
+from cxrlens.runs.installed import model_at
 from cxrlens.runs.run import Run, is_run
 from cxrlens.runs.saved import SavedModel
 
@@ -15,24 +15,25 @@ def is_model(path: Path) -> bool:
     return is_bundle(path) or is_run(path)
 
 
-def open_model(path: str | Path) -> SavedModel:
+def open_model(named: str | Path | None = None) -> SavedModel:
     """Open a model that is to answer.
 
     Parameters
     ----------
-    path
-        A run folder or an exported bundle.
+    named
+        A run folder, an exported bundle, or the name of an installed model; None stands for the model in the
+        box, the only one that is installed.
 
     Raises
     ------
+    ModelError
+        If there is no such model.
     RunError
         If it is neither, or a run that is not finished.
     BundleError
         If it is a bundle of which a file is missing or changed, or of a later version.
     """
-    path = Path(path)
-    if not path.exists():
-        raise RunError(f"{path} does not exist: name a run folder or a bundle")
+    path = model_at(named)
     if is_bundle(path):
         return open_bundle(path)
     run = Run(path)
