@@ -1,10 +1,15 @@
 """Build the model in the box: train our best recipe on all films, say how well it came out, and export it.
 
     python benchmarks/build_model.py OUT [--name box] [--recipe evidence-lungs] [--set key=value ...]
-        [--without SOURCE,...] [--seed 0] [--cache DIR] [--threads 2]
+        [--also key=value,... ...] [--without SOURCE,...] [--seed 0] [--cache DIR] [--threads 2]
 
 Needs the shared radiographs beside the project. OUT/run is the run and OUT/bundle its bundle; a run that was
-interrupted goes on. A hash of the patient keeps a twelfth of them for validation and another for the test. What
+interrupted goes on. Each `--also` trains once more with these settings added, and OUT/run is then the mean of all
+weights (`cxrlens.training.blend`); the trainings stay in OUT/members. The model in the box is
+
+    python benchmarks/build_model.py OUT --also augmentation.transplant=0.2,training.max_epochs=5
+
+A hash of the patient keeps a twelfth of them for validation and another for the test. What
 went in (a digest over all films, boxes and masks; seed; recipe) and what came out is written to
 results/model/NAME.json: whoever repeats it compares the digest and finds the scores again within their intervals.
 """
@@ -18,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cxrlens.collections.cache import cache_films
@@ -25,7 +31,9 @@ from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest, write_text
 from cxrlens.quality.chain import Chain
-from cxrlens.recipes.recipe import read_recipe
+from cxrlens.recipes.recipe import Recipe, read_recipe
+from cxrlens.runs import Run
+from cxrlens.training.blend import blend
 from cxrlens.training.fit import resume, train
 from left_out import contradicted, drawn, scores_of, within_sources
 from real_films import CXR
@@ -41,10 +49,24 @@ def digest_of_films(images: list[str]) -> str:
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
+def taught(recipe: Recipe, films: pd.DataFrame, place: Path, cache: Path | None) -> Run:
+    """Train a recipe, or go on with it."""
+    if (place / "versions.json").exists():
+        return resume(place, cache=cache)
+    tables = {name: CXR / f"{name}.csv" for name in ("boxes", "lungs")}
+    return train(recipe, Collection(films), place, cache=cache, **tables)
+
+
 def built(asked: argparse.Namespace) -> None:
     """Train, measure, export."""
-    settings = (f"seed={asked.seed}", "training.precision=bfloat16-split-depthwise")
-    recipe = read_recipe(asked.recipe, (*settings, *asked.settings))
+    common = (
+        f"seed={asked.seed}",
+        "training.precision=bfloat16-split-depthwise",
+        *asked.settings,
+    )
+    variants = [common, *((*common, *more.split(",")) for more in asked.also)]
+    recipes = [read_recipe(asked.recipe, settings) for settings in variants]
+    recipe = recipes[0]
     films = read_collection(CXR / "collection.csv").films
     left_out = tuple(asked.without.split(",")) if asked.without else ()
     films = films[~films["source"].isin(left_out) & ~contradicted(films)].reset_index(drop=True)
@@ -52,11 +74,15 @@ def built(asked: argparse.Namespace) -> None:
     split = np.where(at < 1 / 12, "validation", np.where(at < 2 / 12, "test", "train"))
     films = films.assign(split=split)
     run_at = asked.out / "run"
-    tables = {name: CXR / f"{name}.csv" for name in ("boxes", "lungs")}
-    if (run_at / "versions.json").exists():
-        run = resume(run_at, cache=asked.cache)
-    else:
-        run = train(recipe, Collection(films), run_at, cache=asked.cache, **tables)
+    places = [run_at]
+    if asked.also:
+        places = [asked.out / "members" / str(number) for number in range(len(recipes))]
+    trained = [
+        taught(of, films, place, asked.cache) for of, place in zip(recipes, places, strict=True)
+    ]
+    run = trained[0]
+    if asked.also:
+        run = Run(run_at) if run_at.exists() else blend(places, run_at, cache=asked.cache)
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     cached = cache_films(films["image"].tolist(), chain, asked.cache)
     chosen = np.asarray(films["split"] == "test", np.bool_)
@@ -66,7 +92,8 @@ def built(asked: argparse.Namespace) -> None:
     onnx = bundle.path / "model.onnx"
     content: dict[str, Any] = {
         "recipe": recipe.name,
-        "settings": [*settings, *asked.settings],
+        "settings": list(common),
+        "also": asked.also,
         "left_out": left_out,
         "seed": asked.seed,
         "epochs": recipe.training.max_epochs,
@@ -76,7 +103,9 @@ def built(asked: argparse.Namespace) -> None:
         },
         "digest_of_films": digest_of_films(films["image"].tolist()),
         "digest_of_weights": file_digest(run.weights),
-        "minutes_of_training": round(float(run.history()["seconds"].sum()) / 60, 1),
+        "minutes_of_training": round(
+            sum(float(of.history()["seconds"].sum()) for of in trained) / 60, 1
+        ),
         "network_megabytes": round(onnx.stat().st_size / 1e6, 2),
         "bundle_differs_by": bundle.difference,
         "expected_on_patients_not_trained_on": within,
@@ -93,6 +122,7 @@ if __name__ == "__main__":
     parser.add_argument("--name", default="box")
     parser.add_argument("--recipe", default="evidence-lungs")
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
+    parser.add_argument("--also", nargs="*", default=[])
     parser.add_argument("--without", default="")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path)

@@ -191,7 +191,7 @@ def train(
         "chain": Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs).version,
         "predicted": list(predicted),
     }
-    cached = _cached(collection, recipe, cache, progress)
+    cached = cached_films(collection, recipe, cache, progress)
     same = same_rows(cached.pixels, cached.rows)
     if "split" not in given.films:
         # Now that the films are decoded, copies that were saved anew are known, too.
@@ -242,7 +242,7 @@ def resume(
     with run.alone():
         collection = run.collection()
         done = (run.path / f"predictions-{predicted[-1]}.csv").is_file()
-        cached = None if done else _cached(collection, run.recipe, cache, progress)
+        cached = None if done else cached_films(collection, run.recipe, cache, progress)
         return Training(run, collection, cached, cache, progress, on_epoch, predicted).finish()
 
 
@@ -290,7 +290,7 @@ class Training:
                 self._fit_network(self.films, model or _new_model(recipe))
             self.run.write_skipped(self.films.failures)
             for name in self.predicted:
-                self._predict(self.films, name)
+                self.predict(self.films, name)
             shutil.rmtree(self.run.path / "progress", ignore_errors=True)
         if recipe.outside:
             self._leave_out_in_turn()
@@ -371,7 +371,8 @@ class Training:
             progress=progress,
         )
 
-    def _predict(self, cached: CachedFilms, name: str) -> None:
+    def predict(self, cached: CachedFilms, name: str) -> None:
+        """Predict the films of a split with the run's weights, and write the table."""
         run, films = self.run, self.collection.films
         if name == "validation" and run.recipe.folds:
             # Each film outside the test split is predicted by the member that was not trained on it.
@@ -403,9 +404,10 @@ def _kept(table: Path) -> Path | None:
     return table if table.is_file() else None
 
 
-def _cached(
+def cached_films(
     collection: Collection, recipe: Recipe, cache: Path | None, progress: Stages | None
 ) -> CachedFilms:
+    """Take a collection's films through the recipe's chain into the cache; refuse what then lacks a class."""
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     say = stage(progress, "read films")
     cached = cache_films(collection.films["image"].tolist(), chain, cache, progress=say)

@@ -1,0 +1,84 @@
+"""Average the weights of trainings that left the same sources out, and ask those: members and blend side by side.
+
+    python benchmarks/blends.py RUN RUN [RUN ...] -o OUT [--cache DIR] [--threads 1]
+
+Needs the shared radiographs beside the project, and runs of `left_out.py` of one seed. OUT is the blend's run folder.
+Adds a row to results/blends.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cxrlens.collections.cache import cache_films
+from cxrlens.collections.collection import read_collection
+from cxrlens.files import write_text
+from cxrlens.quality.chain import Chain
+from cxrlens.runs import Run
+from cxrlens.training.blend import blend
+from left_out import scores_of, within_sources
+from looks import looked
+from real_films import CXR
+from record import RESULTS, keep, kept, markdown, stamp
+
+
+def measured(members: list[Path], out: Path, cache: Path | None) -> list[dict[str, Any]]:
+    """Blend, and ask members and blend."""
+    runs = [Run(member) for member in members]
+    runs.append(Run(out) if out.exists() else blend(members, out, cache=cache))
+    recipe = runs[0].recipe
+    films = read_collection(CXR / "collection.csv").films
+    own = runs[0].films()
+    left_out = tuple(sorted(set(films["source"]) - set(own.loc[own["split"] == "train", "source"])))
+    chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
+    cached = cache_films(films["image"].tolist(), chain, cache)
+    chosen = np.asarray(films["source"].isin(left_out), np.bool_)
+    of_chosen = films[chosen].reset_index(drop=True)
+    found = []
+    for run, name in zip(runs, [*(of.path.name for of in runs[:-1]), "blend"], strict=True):
+        within = within_sources(of_chosen, scores_of(run, cached, chosen), left_out)
+        seen = {of["source"]: of["auc"] for of in within}
+        of_all = " + ".join(of.path.name for of in runs[:-1])
+        if name == "blend":
+            looked(f"blend of {of_all}", left_out, "blends.py", seen)
+        found += [{"blend": of_all, "network": name} | of for of in within]
+        print(name, seen, flush=True)
+    return found
+
+
+def page(content: dict[str, Any]) -> str:
+    """Put it into a table."""
+    rows = [
+        {
+            "left out, asked": of["source"],
+            "what": of["disease"],
+            "network": of["network"],
+            "AUC (95 %)": f"{of['auc']:.3f} ({of['low']:.3f}–{of['high']:.3f})",
+            "diseased + normal": f"{of['diseased']} + {of['normal']}",
+        }
+        for of in content["rows"]
+    ]
+    return (
+        f"Written by `benchmarks/blends.py` on {stamp(content['machine'])}. Each blend is of the networks above it.\n\n"
+        f"{markdown(pd.DataFrame(rows))}\n"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = measured(arguments.runs, arguments.out, arguments.cache)
+    others = [of for of in kept("blends").get("rows", []) if of["blend"] != rows[0]["blend"]]
+    keep("blends", {"rows": others + rows})
+    write_text(RESULTS / "blends.md", page(kept("blends")))

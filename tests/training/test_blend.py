@@ -1,0 +1,60 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrlens.collections.collection import read_collection
+from cxrlens.errors import RunError
+from cxrlens.phantoms import write_phantoms
+from cxrlens.prediction.predictor import Predictor
+from cxrlens.recipes.recipe import read_recipe
+from cxrlens.runs.run import Run
+from cxrlens.runs.stored import read_weights, write_weights
+from cxrlens.training.blend import blend
+from cxrlens.training.fit import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    place = tmp_path_factory.mktemp("blend")
+    table = write_phantoms(place / "films", 30, seed=1, side=64)
+    settings = ("side=32", "model.blocks=[8]", "model.width=8", "training.max_epochs=1")
+    films = read_collection(table)
+    return train(
+        read_recipe("resnet-focal", (*settings, "quality=none")),
+        films,
+        place / "first",
+        cache=place / "cache",
+    )
+
+
+def test_the_mean_of_the_weights_answers(run: Run, tmp_path: Path) -> None:
+    other = Run(shutil.copytree(run.path, run.path.with_name(tmp_path.name)))
+    weights = read_weights(run.weights)
+    doubled = {name: np.asarray(value * 3, value.dtype) for name, value in weights.items()}
+    write_weights(other.weights, doubled)
+    blended = blend([run.path, other.path], tmp_path / "blend", cache=tmp_path / "cache")
+    blended.need_finished()
+    found = read_weights(blended.weights)
+    for name, value in weights.items():
+        assert found[name] == pytest.approx(value * 2, rel=1e-6)
+    assert blended.versions()["blended"] == [run.digest, other.digest]
+    assert blended.digest not in (run.digest, other.digest)
+    table = blended.predictions("test")
+    again = Predictor.of(blended).predict(table["image"][0])
+    assert again.probabilities["normal"] == pytest.approx(table["normal"][0], abs=1e-4)
+
+
+def test_what_does_not_belong_together_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="two runs or more"):
+        blend([run.path], tmp_path / "blend", cache=tmp_path / "cache")
+    other = Run(shutil.copytree(run.path, run.path.with_name(tmp_path.name)))
+    recipe = (other.path / "recipe.yaml").read_text()
+    (other.path / "recipe.yaml").write_text(recipe.replace("seed: 0", "seed: 1"))
+    with pytest.raises(RunError, match="differ in more than their training"):
+        blend([run.path, other.path], tmp_path / "blend", cache=tmp_path / "cache")
+    (other.path / "predictions-test.csv").unlink()
+    with pytest.raises(RunError, match="not finished"):
+        blend([run.path, other.path], tmp_path / "blend", cache=tmp_path / "cache")
+    assert not (tmp_path / "blend").exists()
