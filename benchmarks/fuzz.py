@@ -1,6 +1,6 @@
 """Damaged films, tables, forms and PDUs: whether any ends the program, ends in a traceback, or takes long.
 
-    python benchmarks/fuzz.py [--inputs 20000] [--workers 2] [--seed 0] [--only KIND ...]
+    python benchmarks/fuzz.py [--inputs 20000] [--workers 2] [--minutes M] [--seed 0] [--only KIND ...]
 
 Seeds are drawn films in every format and transfer syntax, tables in every dialect, multipart forms and
 associations. One input in ten is left whole and must be accepted; of the rest one in three is damaged anywhere,
@@ -24,6 +24,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -270,55 +271,82 @@ def work(kind: str, first: int, count: int, seed: int) -> None:
     os._exit(0)
 
 
-def fuzz(kind: str, count: int, seed: int, workers: int, first: int = 0) -> dict[str, Any]:
-    """Run inputs of one kind in workers; count how they ended."""
-    ends: Counter[str] = Counter()
-    ways: Counter[str] = Counter()
-    worst = {"seconds": 0.0, "bytes": 0}
-    named: list[str] = []
-    parts = [(at, min(PART, first + count - at)) for at in range(first, first + count, PART)]
-    running: list[tuple[subprocess.Popen[str], int, int]] = []
+@dataclass
+class Tally:
+    """How the inputs of one kind ended."""
+
+    kind: str
+    inputs: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    ways: Counter[str] = field(default_factory=Counter)
+    worst: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "bytes": 0})
+    named: list[str] = field(default_factory=list)
+
+    def add(self, told: dict[str, Any]) -> None:
+        """Count one input."""
+        self.inputs += 1
+        self.ends[told["end"]] += 1
+        self.ways[f"{told['way']}, {told['end']}"] += 1
+        if told["end"] not in ("accepted", "refused"):
+            self.named.append(f"{self.kind} {told['number']}: {told['end']}")
+        if told["way"] == "whole" and told["end"] != "accepted":
+            self.named.append(f"{self.kind} {told['number']}: a whole input is {told['end']}")
+        for key in self.worst:
+            self.worst[key] = max(self.worst[key], told[key])
+        for key, most, name in (("seconds", SECONDS, "over 10 s"), ("bytes", BYTES, "over 1 GB")):
+            if told[key] > most:
+                self.ends[name] += 1
+                self.named.append(f"{self.kind} {told['number']}: {name}")
+
+    def content(self) -> dict[str, Any]:
+        """Give what the result file keeps."""
+        ways = Counter[str]()
+        for way, count in self.ways.items():
+            ways[way.partition(",")[0]] += count
+        shares = {way: round(count / self.inputs, 3) for way, count in ways.items()}
+        told = {"inputs": self.inputs, "ends": dict(self.ends), "ways": dict(self.ways)}
+        return {**told, "share of each way": shares, **self.worst, "named": self.named[:50]}
+
+
+def fuzz(
+    counts: dict[str, int], seed: int, workers: int, first: int, until: float
+) -> dict[str, Tally]:
+    """Run inputs of each kind in workers, the kinds by turns, as many as the time allows."""
+    tallies = {kind: Tally(kind) for kind in counts}
+    parts = sorted(
+        (
+            ((at - first) / count, kind, at, min(PART, first + count - at))
+            for kind, count in counts.items()
+            for at in range(first, first + count, PART)
+        ),
+        reverse=True,
+    )
+    running: list[tuple[subprocess.Popen[str], str, int, int]] = []
     while parts or running:
-        while parts and len(running) < workers:
-            at, many = parts.pop(0)
+        while parts and len(running) < workers and time.monotonic() < until:
+            _, kind, at, many = parts.pop()
             command = [sys.executable, __file__, "--worker", kind, str(at), str(many), str(seed)]
-            running.append(
-                (
-                    subprocess.Popen(
-                        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-                    ),
-                    at,
-                    many,
-                )
-            )
-        process, at, many = running.pop(0)
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            running.append((subprocess.Popen(command, text=True, **pipes), kind, at, many))
+        if not running:
+            break
+        process, kind, at, many = running.pop(0)
         out, err = process.communicate()
         last = at - 1
         for line in out.splitlines():
             told = json.loads(line)
             if "begin" in told:
                 last = told["begin"]
-                continue
-            ends[told["end"]] += 1
-            ways[f"{told['way']}, {told['end']}"] += 1
-            if told["end"] not in ("accepted", "refused"):
-                named.append(f"{kind} {told['number']}: {told['end']}")
-            if told["way"] == "whole" and told["end"] != "accepted":
-                named.append(f"{kind} {told['number']}: a whole input is {told['end']}")
-            for key in worst:
-                worst[key] = max(worst[key], told[key])
-            if told["seconds"] > SECONDS:
-                ends["over 10 s"] += 1
-                named.append(f"{kind} {told['number']}: {told['seconds']} s")
+            else:
+                tallies[kind].add(told)
         if process.returncode != 0:
-            ends["abort"] += 1
-            named.append(f"{kind} {last}: the process ended with {process.returncode}")
+            tallies[kind].inputs += 1
+            tallies[kind].ends["abort"] += 1
+            tallies[kind].named.append(f"{kind} {last}: it ended with {process.returncode}")
             if last + 1 < at + many:
-                parts.insert(0, (last + 1, at + many - last - 1))
+                parts.append((0.0, kind, last + 1, at + many - last - 1))
         sys.stderr.write(err[-2000:])
-    if worst["bytes"] > BYTES:
-        ends["over 1 GB"] += 1
-    return {"inputs": count, "ends": dict(ends), "ways": dict(ways), **worst, "named": named[:50]}
+    return tallies
 
 
 def main() -> None:
@@ -329,43 +357,41 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="first", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", nargs="*", choices=list(KINDS))
     given = parser.parse_args()
-    began = time.perf_counter()
-    found = {}
-    for kind, (_, _, share) in KINDS.items():
-        if given.only and kind not in given.only:
-            continue
-        count = given.inputs if given.only else given.inputs * share // 100
-        found[kind] = fuzz(kind, count, given.seed, given.workers, given.first)
-        print(kind, found[kind], flush=True)
-    seconds = round(time.perf_counter() - began)
+    began = time.monotonic()
+    counts = {kind: given.inputs * share // 100 for kind, (_, _, share) in KINDS.items()}
+    if given.only:
+        counts = dict.fromkeys(given.only, given.inputs)
+    until = began + 60 * given.minutes
+    found = fuzz(counts, given.seed, given.workers, given.first, until)
+    seconds = round(time.monotonic() - began)
+    for kind, tally in found.items():
+        print(kind, tally.content(), flush=True)
     if given.only:
         return
-    keep("fuzz", {"seed": given.seed, "seconds": seconds, "kinds": found})
+    asked = {"seed": given.seed, "workers": given.workers, "asked for": given.inputs}
+    kinds = {kind: tally.content() for kind, tally in found.items()}
+    run = sum(tally.inputs for tally in found.values())
+    keep("fuzz", {**asked, "inputs": run, "seconds": seconds, "kinds": kinds})
+    counted = ("accepted", "refused", "traceback", "abort", "over 10 s", "over 1 GB")
     table = pd.DataFrame(
         [
             {
                 "input": kind,
-                "inputs": f"{one['inputs']:,}",
-                **{
-                    end: f"{one['ends'].get(end, 0):,}"
-                    for end in (
-                        "accepted",
-                        "refused",
-                        "traceback",
-                        "abort",
-                        "over 10 s",
-                        "over 1 GB",
-                    )
-                },
-                "longest, s": one["seconds"],
-                "most memory, MB": round(one["bytes"] / 1e6),
+                "inputs": f"{tally.inputs:,}",
+                **{end: f"{tally.ends.get(end, 0):,}" for end in counted},
+                "longest, s": tally.worst["seconds"],
+                "most memory, MB": round(tally.worst["bytes"] / 1e6),
             }
-            for kind, one in found.items()
+            for kind, tally in found.items()
         ]
     )
-    text = f"{markdown(table)}\n\nSeed {given.seed}, {seconds} s. {stamp(machine())}\n"
+    text = (
+        f"{markdown(table)}\n\n{run:,} inputs, seed {given.seed}, {seconds:,} s, "
+        f"workers: {given.workers}. {stamp(machine())}\n"
+    )
     (RESULTS / "fuzz.md").write_text(text)
     print(text)
 
