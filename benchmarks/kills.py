@@ -1,6 +1,6 @@
 """Work that is killed at a random moment and taken up again: whether it ends as if nothing had happened.
 
-    python benchmarks/kills.py [--kills 100] [--trainings 20] [--seed 0] [--only JOB ...]
+    python benchmarks/kills.py [--kills 100] [--trainings 20] [--minutes M] [--seed 0] [--only JOB ...]
 
 Building a cache, taking films through the node's spool, exporting, predicting into a table, training, and training
 folds, each on tiny drawn films. A job runs in a process of its own, which gets SIGKILL at a random moment of its
@@ -9,7 +9,7 @@ was let alone leaves, byte for byte, and nothing else: no drafts, no parts. Wher
 of the user's (an older bundle, an older table), the old or the new must be there whenever the next process begins.
 Left out of the comparison is what says when or how long (`TIMES`), and lock files, which stay by design.
 Processes are forks of one that has loaded everything, so that a kill costs a second and hits the work itself.
-Writes results/kills.json and .md.
+Writes results/kills.json and .md; with --only, the rows of these jobs anew. --minutes bounds each job.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pandas as pd
@@ -47,11 +46,13 @@ from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import load
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality import Chain
-from record import RESULTS, keep, machine, markdown, stamp
+from record import RESULTS, keep, kept, machine, markdown, stamp
 
 TIMES = {
-    "seconds": re.compile(rb'("?(?:seconds|epoch_seconds|trained_seconds)"?\s*[:=]\s*)[0-9.e+-]+'),
+    "report.html": re.compile(rb"(>Time<.{0,40}?>)[0-9.]+ (?:s|min|h)", re.DOTALL),
 }
+"""What a run took; `history.csv` has it in a column, `seconds`."""
+
 TINY = (
     *("side=64", "model.blocks=[4]", "model.width=4", "training.max_epochs=3"),
     *("training.batch=8", "training.precision=float32"),
@@ -116,7 +117,7 @@ def train_run(given: Path, place: Path, *more: str) -> None:
 
 def train_folds(given: Path, place: Path) -> None:
     """Train folds that vote, or go on with them."""
-    train_run(given, place, "folds=2", "training.max_epochs=2")
+    train_run(given, place, "folds=2", "training.max_epochs=1")
 
 
 JOBS: dict[str, Job] = {
@@ -195,9 +196,8 @@ def timeless(path: Path) -> bytes:
     if path.name == "history.csv":
         table = pd.read_csv(path)
         return table.drop(columns="seconds", errors="ignore").to_csv().encode()
-    for pattern in TIMES.values():
-        data = pattern.sub(rb"\1-", data)
-    return data
+    pattern = TIMES.get(path.name)
+    return pattern.sub(rb"\1-", data) if pattern else data
 
 
 @dataclass
@@ -211,10 +211,13 @@ class Found:
     faults: list[str] = field(default_factory=list)
 
 
-def lose_nothing(job: str, place: Path, old: dict[str, str], whole: dict[str, str]) -> str:
+def lose_nothing(
+    job: str, place: Path, log: Path, old: dict[str, str], whole: dict[str, str]
+) -> str:
     """Say what of the user's a kill lost, empty if nothing."""
     if job == "export":
-        write_text(place / "another.txt", "x")  # any later writing puts things right
+        # Any later writing puts things right.
+        ended(begin(lambda _, place: write_text(place / "another.txt", "x"), place, place, log))
         (place / "another.txt").unlink()
         there = {k: v for k, v in contents(place).items() if k.startswith("bundle/")}
         return "" if there in (old, whole) else f"neither old nor new bundle: {sorted(there)}"
@@ -226,7 +229,9 @@ def lose_nothing(job: str, place: Path, old: dict[str, str], whole: dict[str, st
     return ""
 
 
-def kill(name: str, given: Path, folder: Path, count: int, random_: random.Random) -> Found:
+def kill(
+    name: str, given: Path, folder: Path, count: int, random_: random.Random, until: float
+) -> Found:
     """Kill a job again and again, and compare."""
     job, found = JOBS[name], Found()
     log = folder / "log"
@@ -255,7 +260,7 @@ def kill(name: str, given: Path, folder: Path, count: int, random_: random.Rando
     old = {f"bundle/{key}": value for key, value in old.items()}
     found.seconds = round(sorted(lives)[1], 3)
     tries = 0
-    while found.killed < count:
+    while found.killed < count and time.monotonic() < until:
         tries += 1
         place = fresh(folder / "killed")
         log.write_bytes(b"")
@@ -266,7 +271,7 @@ def kill(name: str, given: Path, folder: Path, count: int, random_: random.Rando
             code, _ = ended(begin(job, given, place, log), moment)
             if code == -signal.SIGKILL:
                 again += 1
-                if lost := lose_nothing(name, place, old, whole):
+                if lost := lose_nothing(name, place, log, old, whole):
                     found.faults.append(f"{tries}: {lost}")
         if not again:
             continue  # it ended before its moment came
@@ -296,6 +301,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--trainings", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--only", nargs="*", choices=list(JOBS))
     asked = parser.parse_args()
     # A fork has only the thread that forked.
@@ -312,13 +318,13 @@ def main() -> None:
             folder = Path(scratch) / name
             folder.mkdir()
             count = asked.trainings if name in LONG else asked.kills
-            found = kill(name, given, folder, count, random.Random(f"{asked.seed} {name}"))
+            random_, until = random.Random(f"{asked.seed} {name}"), asked.minutes * 60
+            found = kill(name, given, folder, count, random_, time.monotonic() + until)
             results[name] = vars(found)
             print(name, found, flush=True)
-    if asked.only:
-        return
-    content: dict[str, Any] = {"seed": asked.seed, "left out": "seconds; lock files"}
-    keep("kills", {**content, "jobs": results})
+    before = kept("kills").get("jobs", {}) if asked.only else {}
+    results = {name: {**before, **results}[name] for name in JOBS if name in {**before, **results}}
+    keep("kills", {"seed": asked.seed, "left out": "times; lock files", "jobs": results})
     table = pd.DataFrame(
         [
             {
