@@ -4,6 +4,7 @@ import datetime
 import io
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -89,6 +90,24 @@ def test_results_are_valid(tags: dict, tmp_path: Path) -> None:
         text = said.stdout + said.stderr
         assert "Error" not in text, f"{name}: {text}"
         assert ("SCImage" if name == "capture" else "ComprehensiveSR") in text
+
+
+@pytest.mark.parametrize("says", [None, "NO", "YES"])
+@pytest.mark.parametrize("is_found", [False, True])
+def test_a_capture_of_a_film_with_text_in_it_says_so(
+    says: str | None, is_found: bool, tmp_path: Path
+) -> None:
+    result = result_of(write_film(tmp_path, 1, BurnedInAnnotation=says))
+    assert result.prediction is not None
+    found = {"burnt_in_text": Finding(is_found, float(is_found))}
+    result = replace(
+        result,
+        prediction=replace(
+            result.prediction, examination=replace(result.prediction.examination, findings=found)
+        ),
+    )
+    capture = dataset(secondary_capture(result, None))
+    assert capture.get("BurnedInAnnotation") == ("YES" if is_found else says)
 
 
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="needs Debian's dicom3tools")
