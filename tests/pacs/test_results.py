@@ -22,12 +22,14 @@ from cxrlens.pacs.results import (
     NOTICE,
     SHORTEST,
     Result,
+    _words,
     captioned,
     secondary_capture,
     side_by_side,
     structured_report,
 )
 from cxrlens.prediction import Prediction
+from cxrlens.prediction.trust import REASONS
 from cxrlens.quality.step import Examination, Finding
 
 from .dicom_film import CR, film_dataset, pixels_of, write_film
@@ -59,6 +61,13 @@ def result_of(path: Path, film=None) -> Result:
     return Result(read_header(path), MODEL, MADE, said)
 
 
+def unsure_of(path: Path, reason: str = "near the threshold", site: str = "") -> Result:
+    told = result_of(path)
+    assert told.prediction
+    left = replace(told.prediction, predicted="unsure", reason=reason, suggests="tuberculosis")
+    return replace(told, prediction=left, model=replace(MODEL, site=site))
+
+
 def heat_of(film) -> HeatMap:
     values = np.zeros(film.shape, np.float32)
     values[: film.shape[0] // 2] = 1
@@ -76,6 +85,7 @@ def both(path: Path) -> dict[str, bytes]:
         "capture": secondary_capture(result, heat_of(pixels_of(0))),
         "report": structured_report(result),
         "not predicted": structured_report(unsuitable),
+        "unsure": structured_report(unsure_of(path, site="a" * 12)),
     }
 
 
@@ -149,6 +159,32 @@ def test_the_same_film_and_model_give_the_same_instances(tmp_path: Path) -> None
     assert successor.uid_for("capture", uid) != first.SOPInstanceUID
     assert first.SOPInstanceUID.startswith("2.25.")
     assert first.SOPInstanceUID.is_valid
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_film_left_unsure_is_coded_as_not_assessed_and_named_nowhere(
+    reason: str, tmp_path: Path
+) -> None:
+    result = unsure_of(write_film(tmp_path, 1), reason)
+    data = structured_report(result)
+    report = highdicom.sr.ComprehensiveSR.from_dataset(dataset(data))
+    (group,) = report.content.get_image_measurement_groups()
+    assert not group.get_measurements()
+    told = {str(one.name.meaning): one.value for one in group.get_qualitative_evaluations()}
+    assert told["Predicted class"].meaning == "Not assessed"
+    assert told["Reason why it was not assessed"].meaning == REASONS[reason]
+    lines = _words(result, result.prediction, None)
+    assert f"Not assessed: {REASONS[reason]}" in lines
+    for text in (data.decode("latin-1"), " ".join(lines)):
+        for disease in ("pneumonia", "tuberculosis", "233604007", "154283005"):
+            assert disease not in text.lower()
+
+
+def test_a_site_file_makes_instances_of_its_own(tmp_path: Path) -> None:
+    path = write_film(tmp_path, 1)
+    made = [dataset(structured_report(unsure_of(path, site=site))) for site in ("", "a" * 12)]
+    assert made[0].SOPInstanceUID != made[1].SOPInstanceUID
+    assert f"site {'a' * 12}" in structured_report(unsure_of(path, site="a" * 12)).decode("latin-1")
 
 
 def test_a_report_says_what_the_model_said(tmp_path: Path) -> None:

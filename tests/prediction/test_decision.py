@@ -7,7 +7,6 @@ from cxrlens.prediction.decision import (
     OneVsAll,
     Single,
     Voting,
-    answers,
     decision_from_json,
     decision_to_json,
 )
@@ -58,14 +57,6 @@ def test_votes_count_and_a_tie_goes_to_the_higher_mean() -> None:
     assert outvoted.probabilities.argmax() == 0
     assert outvoted.predicted.tolist() == [1]
     assert voting.leaves_for(1) == [(leaf, 1) for leaf in range(5)]
-
-
-def test_answers_are_the_first_columns_of_the_predictions_table() -> None:
-    logits = [np.array([[0.0, 5.0]], np.float32), np.array([[0.0, 1.0]], np.float32)]
-    (row,) = answers(Voting((Single(0, 2), Single(1, 2))), logits, ["a", "b"]).to_dict("records")
-    assert list(row) == ["predicted", "a", "b", "votes_a", "votes_b", "calibrated"]
-    assert (row["predicted"], row["votes_a"], row["votes_b"]) == ("b", 0, 2)
-    assert "votes_a" not in answers(Single(0, 2), logits, ["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,10 @@ def test_csv_and_json_hold_the_same(
     films = [Path(image) for image in phantoms.films["image"][:5]]
     table = predict_films(predictor, films, tmp_path / "a.csv").table
     predict_films(predictor, films, tmp_path / "a.json")
-    assert list(table.columns[:6]) == ["image", "predicted", *CLASSES, "calibrated"]
+    said = ["image", "predicted", "reason", "suggests", *CLASSES]
+    scored = ["score_pneumonia", "score_tuberculosis", "doubt", "calibrated"]
+    assert list(table.columns[:11]) == [*said, *scored]
+    assert list(table.columns[-2:]) == ["digest", "site"]
     assert {"negative", "negative_score", "repairs"} <= {*table}
     from_json = pd.DataFrame(json.loads((tmp_path / "a.json").read_text()))
     from_csv = pd.read_csv(tmp_path / "a.csv")

@@ -15,7 +15,7 @@ import typer
 from cxrlens import __version__
 from cxrlens.cli.arguments import ExplainCommand
 from cxrlens.cli.collections import check, collect, explore, merge, pairs, repair, split
-from cxrlens.cli.evaluate import audit, compare, evaluate
+from cxrlens.cli.evaluate import audit, calibrate, compare, evaluate
 from cxrlens.cli.models import demo, explain, export, models, predict, train, tune
 from cxrlens.cli.say import fault
 from cxrlens.cli.serve import dicom_node, serve
@@ -50,7 +50,7 @@ def options(
 
 _VERBS: list[Callable[..., None]] = [
     *(demo, collect, explore, merge, check, repair, pairs, split, train, tune, evaluate),
-    *(compare, audit, explain, predict, models, export, serve, dicom_node),
+    *(calibrate, compare, audit, explain, predict, models, export, serve, dicom_node),
 ]
 for verb in _VERBS:
     app.command(cls=ExplainCommand if verb is explain else None)(verb)

@@ -32,6 +32,20 @@ Cache = Annotated[
     typer.Option(metavar="DIR", help="Where decoded films are kept (default: your cache folder)."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Site = Annotated[
+    Path | None,
+    typer.Option(
+        "--site",
+        metavar="SITE",
+        help="A file of `cxrlens calibrate`: thresholds and probabilities of one's own place.",
+    ),
+]
+ForceAnswer = Annotated[
+    bool,
+    typer.Option(
+        "--force-answer", help="Name a class even where the answer is `unsure`: for research."
+    ),
+]
 ChainName = Annotated[str, typer.Option("--chain", help="The quality chain that looks.")]
 
 

@@ -16,10 +16,11 @@ from cxrlens.cli.arguments import (
     refuse_model,
     the_model,
 )
-from cxrlens.cli.say import done, end_with, err, escape, out, say_table, stage, stages
+from cxrlens.cli.say import NOTICE, done, end_with, err, escape, out, say_table, stage, stages
 from cxrlens.errors import CxrlensError
 
 if TYPE_CHECKING:
+    from cxrlens.evaluation.calibrate import Bound, Site, Wish
     from cxrlens.evaluation.measured import Metrics
     from cxrlens.evaluation.tables import Diseases
     from cxrlens.runs.run import Run
@@ -275,3 +276,127 @@ def audit(
     matters = len(found.findings) if fail_on == "note" else serious
     if matters and fail_on != "never":
         raise typer.Exit(1)
+
+
+def calibrate(
+    films: Table,
+    path: Annotated[Path, typer.Option("-o", "--out", metavar="SITE", help="The file to write.")],
+    model: Model = None,
+    sensitivity: Annotated[
+        float | None, typer.Option(help="That each threshold shall have at least (default: 0.9).")
+    ] = None,
+    specificity: Annotated[
+        float | None, typer.Option(help="That each threshold shall have at least instead.")
+    ] = None,
+    costs: Annotated[
+        str | None,
+        typer.Option(
+            "--costs",
+            metavar="MISS,ALARM[,READ]",
+            help="What a miss, a false alarm and an unsure film cost; alone: thresholds of least cost.",
+        ),
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DISEASE=SHARE", help="Among those who will be screened (default: your films')."
+        ),
+    ] = None,
+    unsure: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of films to leave near the threshold.")
+    ] = 0.2,
+    cache: Cache = None,
+    force: Force = False,
+) -> None:
+    """Fit a model's thresholds and probabilities to your own place, from some hundred labelled films.
+
+    The file goes to `predict`, `explain`, `serve` and `dicom-node` with `--site`.
+    """
+    from cxrlens.evaluation.calibrate import calibrate
+
+    model = the_model(model)
+    with stage("read films") as bar:
+        made = calibrate(
+            model,
+            films,
+            path,
+            wish=_wish(sensitivity, specificity, costs),
+            prevalence=_prevalences(prevalence or []),
+            unsure=unsure,
+            cache=cache,
+            force=force,
+            progress=bar,
+        )
+    _say_site(made.site)
+    done(
+        f"{path}: site {made.digest}, for the model {made.site.model}.\n{NOTICE}",
+        f"cxrlens predict FILM... --model {model} --site {path}",
+    )
+    end_with(made.failures)
+
+
+def _wish(sensitivity: float | None, specificity: float | None, costs: str | None) -> "Wish":
+    from pydantic import ValidationError
+
+    from cxrlens.evaluation.calibrate import Costs, Wish
+
+    if sensitivity is not None and specificity is not None:
+        raise typer.BadParameter("one of --sensitivity and --specificity at a time")
+    for share in (sensitivity, specificity):
+        if share is not None and not 0 < share < 1:
+            raise typer.BadParameter("a sensitivity or specificity is a share between 0 and 1")
+    told = None
+    if costs is not None:
+        try:
+            miss, alarm, read = [*map(float, costs.split(",")), 0.0][:3]
+            told = Costs(miss=miss, alarm=alarm, read=read)
+        except (ValueError, ValidationError) as error:
+            raise typer.BadParameter(
+                "--costs takes two or three numbers, e.g. 100,1,0.5"
+            ) from error
+    if specificity is not None:
+        return Wish("specificity", specificity, told)
+    if sensitivity is None and told is not None:
+        return Wish("cost", costs=told)
+    return Wish("sensitivity", 0.9 if sensitivity is None else sensitivity, told)
+
+
+def _prevalences(given: list[str]) -> dict[str, float]:
+    found = {}
+    for one in given:
+        name, _, share = one.partition("=")
+        try:
+            found[name.strip()] = float(share)
+        except ValueError as error:
+            raise typer.BadParameter("--prevalence takes e.g. tuberculosis=0.02") from error
+    return found
+
+
+def _say_site(site: "Site") -> None:
+    def said(bound: "Bound", digits: int = 3) -> str:
+        return f"{bound.value:.{digits}f} ({bound.low:.{digits}f} to {bound.high:.{digits}f})"
+
+    for name, of in site.thresholds.items():
+        more = (
+            f"{of.more_films:,} more films ({of.more:,} of them needed)"
+            if of.more
+            else "enough films"
+        )
+        out.print(
+            escape(
+                f"{name}: named from a score of {of.score:.1f}. Sensitivity {said(of.sensitivity)}, "
+                f"specificity {said(of.specificity)}, on {of.films} films with it and {of.normals} normal "
+                f"ones; for plus or minus 5 points: {more}."
+            )
+        )
+    shares = ", ".join(f"{name} {share:.3f}" for name, share in site.prevalence.items())
+    screened = site.screened
+    line = (
+        f"Of 1,000 screened ({shares}): {said(screened.missed, 1)} missed, {said(screened.alarms, 1)} false "
+        f"alarms, {said(screened.unsure, 1)} unsure"
+    )
+    if screened.cost:
+        line += f"; cost {said(screened.cost, 1)}"
+    out.print(escape(f"{line}."))
+    for note in site.notes:
+        err.print(escape(note))

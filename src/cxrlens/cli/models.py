@@ -12,8 +12,10 @@ from cxrlens.cli.arguments import (
     Device,
     Films,
     Force,
+    ForceAnswer,
     Model,
     OutFolder,
+    Site,
     Table,
     complete,
     films_in,
@@ -184,6 +186,7 @@ def explain(
         bool, typer.Option("--members", help="Show each voting member's map on the sheets, too.")
     ] = False,
     samples: Annotated[int, typer.Option(help="Masked films that LIME asks.")] = 1000,
+    site: Site = None,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
@@ -192,7 +195,7 @@ def explain(
     from cxrlens.reports.explained import explain_films
 
     found = films_in(films, "explain")
-    predictor = load(the_model(model), device)
+    predictor = load(the_model(model), device, site=site)
     with stage("explain") as bar:
         result = explain_films(
             predictor,
@@ -218,10 +221,12 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted table.")
     ] = False,
+    site: Site = None,
+    force_answer: ForceAnswer = False,
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
-    """Predict films: probabilities, and what is wrong with their pixels."""
+    """Predict films: a class or `unsure` with the reason, scores, and what is wrong with their pixels."""
     from cxrlens.prediction import load
     from cxrlens.prediction.table import predict_films
 
@@ -232,14 +237,13 @@ def predict(
         raise typer.BadParameter("the file after --json must end in .json")
     found = films_in(films)
     model = the_model(model)
-    predictor = load(model, device)
+    predictor = load(model, device, site=site, force_answer=force_answer)
     with stage("predict") as bar:
         result = predict_films(predictor, found, path, resume=resume, force=force, progress=bar)
     if path is None:
-        columns = ["image", "predicted", *predictor.classes]
-        out.print(
-            escape(result.table[columns].to_string(index=False)) if len(result.table) else "no film"
-        )
+        scores = [f"score_{disease}" for disease in predictor.classes[1:]]
+        shown = result.table[["image", "predicted", "reason", *scores]].round(1)
+        out.print(escape(shown.to_string(index=False)) if len(shown) else "no film")
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
     done(
         f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}",

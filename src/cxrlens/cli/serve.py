@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlens.cli.arguments import Device, Model, the_model
+from cxrlens.cli.arguments import Device, Model, Site, the_model
 from cxrlens.cli.say import NOTICE, done, err
 from cxrlens.errors import need
 
@@ -15,6 +15,7 @@ _MIB = 1024 * 1024
 
 def serve(
     model: Model = None,
+    site: Site = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     token_file: Annotated[
@@ -84,6 +85,7 @@ def serve(
         token_file=token_file,
         limits=limits,
         device=device,
+        site=site,
         hosts=hosts or (),
         origins=origins or (),
         certificate=certificate,
@@ -103,6 +105,7 @@ def dicom_node(
         str, typer.Option(metavar="AET[,AET...]", help="Who may send films, by AE title.")
     ],
     model: Model = None,
+    site: Site = None,
     to: Annotated[
         str | None, typer.Option(metavar="AET@HOST:PORT", help="Send results by C-STORE.")
     ] = None,
@@ -163,10 +166,11 @@ def dicom_node(
     )
     allowed = [checked_aet(title) for title in allow.split(",")]
     saved = open_model(the_model(model))
+    predictor = Predictor.of(saved, device, site=site)
     node = Node(
         Spool(spool, reserve * 2**20),
-        Predictor.of(saved, device),
-        identify(saved),
+        predictor,
+        identify(saved, predictor.trust),
         aet,
         allowed,
         destination,

@@ -7,6 +7,7 @@ import pandas as pd
 
 from cxrlens.collections.collection import OUTSIDE, SPLITS
 from cxrlens.errors import CollectionError, RunError
+from cxrlens.evaluation.abstention import abstention
 from cxrlens.evaluation.against_normal import each_disease
 from cxrlens.evaluation.intervals import bootstrap
 from cxrlens.evaluation.measured import NORMAL, Estimate, Judged, Metrics, Separation, write_metrics
@@ -54,6 +55,8 @@ def assess(
         If the table cannot be measured; see `cxrlens.evaluation.metrics.check_predictions`.
     """
     whole = measure(predictions, classes)
+    left = abstention(predictions, classes, resamples, seed)
+    whole = whole.model_copy(update={"abstention": left})
     if resamples:
         whole = whole.model_copy(
             update={"intervals": bootstrap(predictions, classes, resamples, seed)}

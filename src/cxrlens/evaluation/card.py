@@ -17,6 +17,7 @@ from cxrlens.errors import RunError
 from cxrlens.evaluation import sources as population
 from cxrlens.evaluation.sources import source_warning
 from cxrlens.files import write_text
+from cxrlens.prediction.trust import TRUST
 from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
 
@@ -110,6 +111,7 @@ class ModelCard(BaseModel):
     chain: str = ""
     classes: list[str]
     calibrated: bool = False
+    site: str = ""
     population: str = ""
     trained_on: list[TrainedOn] = []
     warnings: list[str] = []
@@ -135,6 +137,7 @@ def card_of(model: SavedModel) -> ModelCard:
     recipe, versions = run.recipe, run.versions()
     backbone, quality = recipe.backbone, recipe.quality
     population, trained_on, warnings = _population(run)
+    calibrated = (run.path / TRUST).is_file()
     return ModelCard(
         name=run.path.resolve().name,
         recipe=recipe.name,
@@ -149,7 +152,8 @@ def card_of(model: SavedModel) -> ModelCard:
         classes=list(run.classes),
         population=population,
         trained_on=trained_on,
-        warnings=[*warnings, NOT_CALIBRATED],
+        calibrated=calibrated,
+        warnings=warnings if calibrated else [*warnings, NOT_CALIBRATED],
         tested=_tested(run.metrics()),
     )
 

@@ -17,7 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.evaluation.measured import Demand, Interval, Intervals
-from cxrlens.evaluation.metrics import check_predictions, numbered, patient_codes, probabilities
+from cxrlens.evaluation.metrics import (
+    check_predictions,
+    forced,
+    numbered,
+    patient_codes,
+    probabilities,
+)
 
 CELLS = 4_000_000
 """Weights held at a time: 32 MB, whatever the size of the table."""
@@ -107,6 +113,7 @@ def resampled(
     """
     if resamples < 1:
         raise ValueError("resamples must be at least 1")
+    predictions = forced(predictions, classes)
     check_predictions(predictions, classes)
     label = numbered(predictions["label"], classes)
     predicted = numbered(predictions["predicted"], classes)

@@ -220,6 +220,64 @@ class Intervals(Measured):
     by_name: dict[str, Interval | None]
 
 
+class Referral(Measured):
+    """How many films of a disease are found, by what becomes of those that are left unsure.
+
+    Attributes
+    ----------
+    films
+        Films of the disease.
+    forced
+        Share called so where every film is answered.
+    as_miss, as_referral
+        Share called so, an unsure film being a miss; or called so or unsure, since it is referred.
+    """
+
+    films: int
+    forced: Estimate
+    as_miss: Estimate
+    as_referral: Estimate
+
+
+class Abstention(Measured):
+    """What abstaining gives on a table of films.
+
+    Attributes
+    ----------
+    films
+        All of them.
+    answered
+        Share that is not unsure.
+    by_class
+        The same of the films of each class that has any.
+    by_reason
+        Films that are unsure for each reason; "" where the table does not say.
+    error, forced_error
+        Share of the answered films that are wrong, and of all if all were answered.
+    ratio
+        The first over the second; None where nothing is wrong.
+    doubt, likelihood
+        Area under the ROC curve by which errors, were every film answered, are told from the rest by the
+        column ``doubt`` and by the highest probability; None without errors, or without the column.
+    diseases
+        By name.
+    curve
+        Pairs: a share of the films that is answered, those of least doubt, and the error among them.
+    """
+
+    films: int
+    answered: Estimate
+    by_class: dict[str, float]
+    by_reason: dict[str, int]
+    error: Estimate
+    forced_error: Estimate
+    ratio: Estimate
+    doubt: Estimate
+    likelihood: Estimate
+    diseases: dict[str, Referral]
+    curve: list[tuple[float, float]]
+
+
 class Metrics(Measured):
     """How good the predictions of a table are.
 
@@ -247,6 +305,9 @@ class Metrics(Measured):
     diseases
         Each disease against normal films alone, if asked for; see
         `cxrlens.evaluation.against_normal.each_disease`.
+    abstention
+        What leaving films unsure gives; None where nothing abstains. All other figures name a class for
+        every film, unsure ones too: see `cxrlens.evaluation.metrics.forced`.
     """
 
     classes: tuple[str, ...]
@@ -262,6 +323,7 @@ class Metrics(Measured):
     intervals: Intervals | None = None
     by_source: dict[str, "Metrics"] = Field(default_factory=dict)
     diseases: dict[str, Disease] = Field(default_factory=dict)
+    abstention: Abstention | None = None
 
     def flat(self) -> dict[str, float | None]:
         """Every quantity by name: ``accuracy``, ``macro_f1``, ``tuberculosis.recall`` and so on."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.measured import ClassMetrics, Metrics
+from cxrlens.prediction.trust import UNSURE
 
 
 def confusion_matrix(
@@ -75,6 +76,26 @@ TOLERANCE = 0.01
 """How far from 1 the probabilities of a film may sum: tables may be rounded to two decimals."""
 
 
+def unsure(predictions: pd.DataFrame) -> NDArray[np.bool_]:
+    """Tell which films (N,) of a table no class is named for."""
+    return predictions["predicted"].astype(str).str.lower().eq(UNSURE).to_numpy(bool)
+
+
+def forced(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Name a class for unsure films, too: what the column ``suggests`` has, else the likeliest one.
+
+    A table without unsure films is returned as it is.
+    """
+    if "predicted" not in predictions or not (left := unsure(predictions)).any():
+        return predictions
+    shares = predictions[list(classes)].to_numpy(np.float64)
+    likely = pd.Series(np.array(list(classes), object)[shares.argmax(1)], predictions.index)
+    if "suggests" in predictions:
+        suggested = predictions["suggests"].astype("string").str.lower().astype(object)
+        likely = suggested.where(suggested.isin(list(classes)), likely)
+    return predictions.assign(predicted=predictions["predicted"].astype(object).mask(left, likely))
+
+
 def check_predictions(predictions: pd.DataFrame, classes: Sequence[str]) -> None:
     """Refuse a table that cannot be measured.
 
@@ -138,7 +159,7 @@ def numbered(names: pd.Series, classes: Sequence[str]) -> NDArray[np.intp]:
 
 def certainty(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.float64]:
     """Return the probability of the class that each film was called, shape (films,)."""
-    called = numbered(predictions["predicted"], classes)
+    called = numbered(forced(predictions, classes)["predicted"], classes)
     return probabilities(predictions, classes)[np.arange(len(predictions)), called]
 
 
@@ -192,6 +213,7 @@ def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:
     >>> found.confusion, round(found.accuracy, 3), found.by_class["normal"].recall
     ([[1, 1], [0, 1]], 0.667, 0.5)
     """
+    predictions = forced(predictions, classes)
     check_predictions(predictions, classes)
     names = list(classes)
     label = predictions["label"].astype(str).to_numpy()

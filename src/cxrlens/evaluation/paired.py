@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cxrlens.evaluation.against_normal import disease_score
 from cxrlens.evaluation.intervals import drawn_weights, percentiles, resampled, weighted_auc
 from cxrlens.evaluation.measured import NORMAL, Estimate
-from cxrlens.evaluation.metrics import measure, roc_auc
+from cxrlens.evaluation.metrics import forced, measure, roc_auc
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,7 @@ def compare_paired(
         raise ValueError("the two tables must hold the same films in the same order")
     if list(first["label"]) != list(second["label"]):
         raise ValueError("the two tables must give the same films the same labels")
+    first, second = forced(first, classes), forced(second, classes)
     if "patient" in first:
         second = second.assign(patient=first["patient"].to_numpy())
     else:

@@ -21,6 +21,7 @@ from cxrlens.collections.tables import folded, nearly, read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.measured import NORMAL
 from cxrlens.evaluation.metrics import TOLERANCE
+from cxrlens.prediction.trust import UNSURE
 
 _WORDS = ("predicted", "patient", "source", "view", "sex", "split")
 _USUAL = {
@@ -211,7 +212,7 @@ def scores_of(table: pd.DataFrame, name: str) -> Scores:
         notes.append(_missing_classes(classes, table))
     elif "predicted" in table and table["predicted"].notna().all():
         table["predicted"] = table["predicted"].str.lower()
-        _check_labels(table, "predicted", name)
+        _check_labels(table, "predicted", name, (*LABELS, UNSURE))
     else:
         best = table[list(classes)].to_numpy().argmax(axis=1)
         table["predicted"] = pd.array([classes[one] for one in best], dtype="string")
@@ -271,21 +272,23 @@ def _check_images(table: pd.DataFrame, name: str) -> None:
         )
 
 
-def _check_labels(table: pd.DataFrame, column: str, name: str) -> None:
+def _check_labels(
+    table: pd.DataFrame, column: str, name: str, allowed: Sequence[str] = LABELS
+) -> None:
     empty = table[column].isna()
     if empty.any():
         raise CollectionError(
             f"{name}: {int(empty.sum())} of {len(table)} films have no {column}, the first is "
             f"{table.loc[empty, 'image'].iloc[0]}: fill the column or drop those rows"
         )
-    wrong = ~table[column].isin(LABELS)
+    wrong = ~table[column].isin(allowed)
     if wrong.any():
         first = str(table.loc[wrong, column].iloc[0])
-        near = next(iter(difflib.get_close_matches(first, LABELS, n=1)), _USUAL.get(first))
+        near = next(iter(difflib.get_close_matches(first, allowed, n=1)), _USUAL.get(first))
         hint = f"; did you mean {near}?" if near else ": drop rows of anything else"
         raise CollectionError(
             f"{name}, row {_row(wrong)}: unknown {column} {first!r} ({int(wrong.sum())} rows so), allowed "
-            f"are {', '.join(LABELS)}{hint}"
+            f"are {', '.join(allowed)}{hint}"
         )
 
 

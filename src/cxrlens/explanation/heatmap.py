@@ -70,6 +70,9 @@ nothing counts. The 2023 study's covers the film: from blue to red where nothing
 and blue for; regions are green for and red against.
 """
 
+FLOOR = 0.01
+"""Change of a probability below which nothing is said to have changed, and the map stays pale."""
+
 STRONG = 0.25
 """Share of the strongest value from which a part is drawn as speaking for or against the class."""
 
@@ -99,6 +102,8 @@ class HeatMap:
         Whether it consists of regions with edges.
     lungs
         Outlines of the lung fields, drawn over the overlay; may be empty.
+    mark
+        Written into a corner of what is drawn, e.g. that the film was left unsure; may be empty.
     """
 
     values: NDArray[np.float32]
@@ -110,6 +115,7 @@ class HeatMap:
     signed: bool = False
     regional: bool = False
     lungs: Outline = ()
+    mark: str = ""
 
     @classmethod
     def of(
@@ -119,6 +125,7 @@ class HeatMap:
         target: str,
         film: NDArray[np.uint8],
         examination: Examination,
+        mark: str = "",
     ) -> Self:
         """Bring a method's answer into the film's own geometry.
 
@@ -130,10 +137,17 @@ class HeatMap:
             (H, W) uint8, as it was read.
         examination
             The film as the network saw it: where borders were cropped the map is 0.
+        mark
+            See `HeatMap`.
         """
         height, width = film.shape
         top, bottom, left, right = examination.cropped
         values = answer.values if answer.absolute else normalised(answer.values)
+        note = answer.note
+        if answer.scale is not None and answer.scale < FLOOR:
+            # Stretched to full colour, a change of nothing would look like much.
+            values = values * np.float32(answer.scale / FLOOR)
+            note = f"No part of the film changes this score: the strongest counts {answer.scale:.1g}. {note}"
         seen = to_film(
             values, (height - top - bottom, width - left - right), smooth=not method.regional
         )
@@ -143,10 +157,11 @@ class HeatMap:
             method.name,
             target,
             answer.scale,
-            answer.note,
+            note,
             method.signed,
             method.regional,
             examination.lungs.outline() if examination.lungs else (),
+            mark,
         )
 
     def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
@@ -178,7 +193,25 @@ class HeatMap:
         mixed: NDArray[np.uint8] = np.rint(share * colours + (1 - share) * self._grey()).astype(
             np.uint8
         )
-        return self._outlined(mixed)
+        return self._marked(self._outlined(mixed))
+
+    def _marked(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Write the mark into the lower left corner of a picture (H, W, 3), on black."""
+        if not self.mark:
+            return picture
+        scale = max(0.3, picture.shape[1] / 640)
+        thick = max(1, round(scale))
+        (width, height), below = cv2.getTextSize(self.mark, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+        fits = min(1.0, picture.shape[1] / (width + 8))
+        scale, width, height = scale * fits, round(width * fits), round(height * fits)
+        drawn = picture.copy()
+        bottom = len(drawn)
+        drawn[max(0, bottom - height - below - 6) :, : width + 8] = 0
+        place = (4, bottom - below - 1)
+        cv2.putText(
+            drawn, self.mark, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255,) * 3, thick, cv2.LINE_AA
+        )
+        return drawn
 
     def _outlined(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Draw the lungs' outlines over a picture (H, W, 3), half as strong as a line would be."""
@@ -212,7 +245,7 @@ class HeatMap:
             drawn[part] = np.rint(tinted).astype(np.uint8)
             edges, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(drawn, edges, -1, colour, max(1, round(max(part.shape) / 256)))
-        return drawn
+        return self._marked(drawn)
 
     def panels(self, palette: str = "ember") -> NDArray[np.uint8]:
         """Put three pictures side by side, as Figures 14 to 16 of the 2023 study do, (H, 3 W, 3) RGB.

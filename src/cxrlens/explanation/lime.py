@@ -12,6 +12,9 @@ from cxrlens.errors import CxrlensError
 from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Question
 from cxrlens.progress import Progress, in_batches
 
+FAITHFUL = 0.5
+"""Weighted R² below which a linear model of the regions is said not to describe the network."""
+
 REGIONS = 50
 KERNEL_WIDTH = 0.25
 RIDGE = 1.0
@@ -338,7 +341,8 @@ def _explain(question: Question) -> Answer:
         found.map(),
         scale,
         f"LIME over {len(found.weights)} regions and {question.samples} masked films; the linear model's "
-        f"weighted R² is {found.r_squared:.2f}; the strongest region counts {scale:.2g}",
+        f"weighted R² is {found.r_squared:.2f}; the strongest region counts {scale:.2g}"
+        + ("" if found.r_squared >= FAITHFUL else ". It does not describe the model here"),
     )
 
 

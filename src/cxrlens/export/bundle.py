@@ -5,6 +5,7 @@ the run, nothing is written.
 """
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cxrlens.phantoms import draw_phantom
 from cxrlens.prediction.decision import decision_to_json, sigmoid
 from cxrlens.prediction.onnx_network import BundleNetwork, layers_to_json
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.prediction.trust import ARRAYS, TRUST
 from cxrlens.progress import Progress, Stages, in_batches, stage
 from cxrlens.runs import Bundle, Run
 from cxrlens.runs import bundle as layout
@@ -119,6 +121,9 @@ def export(
             tensors |= arrays
         write_weights(draft / layout.HEADS, tensors)
         write_card(card_of(run), draft / layout.CARD)
+        for name in (TRUST, ARRAYS):
+            if (run.path / name).is_file():
+                shutil.copyfile(run.path / name, draft / name)
         (draft / layout.LEARNT).write_text(json.dumps(learnt) + "\n", encoding="utf-8")
         content = _describe(run, predictor) | {"leaves": leaves, "learnt_unknown": unknown}
         written = _write_manifest(draft, content)

@@ -24,7 +24,7 @@ OPSET = 18
 
 
 class _SideBySide(nn.Module):
-    """All networks on the same films: scores of each, then feature maps of each, then their own maps."""
+    """All networks on the same films: each's scores, then feature maps, own maps, and pooled features."""
 
     def __init__(self, leaves: Sequence[FilmClassifier], with_maps: bool) -> None:
         super().__init__()
@@ -32,18 +32,20 @@ class _SideBySide(nn.Module):
         self.with_maps = with_maps
 
     def forward(self, films: Tensor) -> tuple[Tensor, ...]:
-        scores, shown, evidence = [], [], []
+        scores, shown, evidence, features = [], [], [], []
         for leaf in self.leaves:
             assert isinstance(leaf, FilmClassifier)
             if self.with_maps:
                 maps = leaf.maps(films)
                 scores.append(leaf.scores(maps))
                 shown.append(maps)
+                features.append(leaf.backbone.pool(maps))
             else:
                 answer = leaf(films)
                 scores.append(answer.scores)
                 evidence += [] if answer.map is None else [answer.map]
-        return (*scores, *shown, *evidence)
+                features.append(answer.features)
+        return (*scores, *shown, *evidence, *features)
 
 
 def write_graph(
@@ -65,8 +67,8 @@ def write_graph(
     Returns
     -------
     list of dict
-        For each leaf, the names of its ``scores``, its feature ``maps`` and its own map, ``evidence`` (or
-        None).
+        For each leaf, the names of its ``scores``, its feature ``maps``, its own map, ``evidence`` (or
+        None), and its pooled ``features``.
 
     Raises
     ------
@@ -78,10 +80,11 @@ def write_graph(
             "scores": f"scores_{place}",
             "maps": f"maps_{place}" if with_maps else None,
             "evidence": f"evidence_{place}" if leaf.brings_map else None,
+            "features": f"features_{place}",
         }
         for place, leaf in enumerate(leaves)
     ]
-    every = [of[kind] for kind in ("scores", "maps", "evidence") for of in names]
+    every = [of[kind] for kind in ("scores", "maps", "evidence", "features") for of in names]
     ordered = [name for name in every if name]
     # Two different films: the exporter takes a batch of one for a fixed size.
     films = torch.randint(0, 256, (2, side, side), dtype=torch.uint8)

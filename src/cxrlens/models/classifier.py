@@ -145,10 +145,13 @@ class Outputs(NamedTuple):
     map
         Evidence for each of D diseases, place by place: (N, D, h, w) float, before the sigmoid; None from a
         network that brings no map of its own.
+    features
+        (N, C) float, the backbone's last features, each pooled over the film.
     """
 
     scores: Tensor
     map: Tensor | None
+    features: Tensor
 
 
 class FilmClassifier(nn.Module):
@@ -192,4 +195,5 @@ class FilmClassifier(nn.Module):
 
     def answer(self, x: Tensor) -> Outputs:
         """Answer standardised films (N, channels, S, S)."""
-        return Outputs(self.scores(self.features(x)), None)
+        pooled = self.backbone.pool(self.features(x))
+        return Outputs(self.head(pooled), None, pooled)

@@ -130,11 +130,14 @@ class EvidenceClassifier(FilmClassifier):
 
     def features(self, x: Tensor) -> Tensor:
         """Mixed features (N, width, h, w) of standardised films (N, channels, S, S)."""
+        return self.head.mixed(*self._stages(x))
+
+    def _stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.backbone.network
         fine, deep = network.forward_intermediates(
             x, indices=list(self.depths), intermediates_only=True
         )
-        return self.head.mixed(fine, deep)
+        return fine, deep
 
     def scores(self, maps: Tensor) -> Tensor:
         """Scores before softmax (N, classes) of mixed features."""
@@ -142,8 +145,9 @@ class EvidenceClassifier(FilmClassifier):
 
     def answer(self, x: Tensor) -> Outputs:
         """Answer standardised films (N, channels, S, S), with the map."""
-        evidence = self.head.evidence(self.features(x)).float()
-        return Outputs(self.head.pooled(evidence), evidence)
+        fine, deep = self._stages(x)
+        evidence = self.head.evidence(self.head.mixed(fine, deep)).float()
+        return Outputs(self.head.pooled(evidence), evidence, deep.mean((2, 3)))
 
 
 def build_model(settings: Model, classes: int) -> FilmClassifier:

@@ -204,12 +204,17 @@ class ModelIdentity:
         Version of the quality chain.
     program
         Version of cxrlens that predicts.
+    trust, site
+        Digests of what turns its scores into answers, and of the site file that moves them; empty where
+        there is none.
     """
 
     name: str
     digest: str
     chain: str
     program: str
+    trust: str = ""
+    site: str = ""
 
     def uid_for(self, kind: str, of: str) -> UID:
         """Derive a UID: the same model, kind and thing give the same one, everywhere and always.
@@ -226,5 +231,5 @@ class ModelIdentity:
         UID
             Below 2.25, as PS3.5 annex B.2 has it, from a UUID of version 5 (RFC 9562).
         """
-        name = " ".join((of, self.digest, self.chain, kind))
+        name = " ".join((of, self.digest, self.chain, kind, *filter(None, (self.trust, self.site))))
         return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")

@@ -17,6 +17,7 @@ from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.spool import Spool
 from cxrlens.pacs.worker import Worker
 from cxrlens.prediction import Predictor
+from cxrlens.prediction.trust import Trust
 from cxrlens.runs import SavedModel
 
 _log = logging.getLogger("cxrlens.pacs")
@@ -132,10 +133,15 @@ class Node:
                 self.stop()
 
 
-def identify(model: SavedModel) -> ModelIdentity:
-    """Return which model answers."""
+def identify(model: SavedModel, trust: Trust | None = None) -> ModelIdentity:
+    """Return which model answers, and what turns its scores into answers."""
     return ModelIdentity(
-        model.path.resolve().name, model.digest, model.chain().version, __version__
+        model.path.resolve().name,
+        model.digest,
+        model.chain().version,
+        __version__,
+        trust.digest if trust else "",
+        trust.site if trust else "",
     )
 
 

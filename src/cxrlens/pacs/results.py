@@ -39,6 +39,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.pacs.header import FilmHeader, ModelIdentity
 from cxrlens.prediction import Prediction
+from cxrlens.prediction.trust import REASONS
 from cxrlens.radiographs.decoding import hush, quietly
 
 SCHEME = "99CXRLENS"
@@ -181,14 +182,17 @@ def _words(result: Result, prediction: Prediction, heat: HeatMap | None) -> list
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     shares = " · ".join(f"{name} {_share(share)}" for name, share in ranked)
     present = [name.replace("_", " ") for name, found in result.findings.items() if found]
+    site = f", site {model.site}" if model.site else ""
     return [
         *([result.remark] if result.remark else []),
-        f"Predicted {prediction.predicted}; probabilities: {shares}",
+        f"Predicted {prediction.predicted}; probabilities: {shares}"
+        if prediction.answered
+        else f"Not assessed: {REASONS[prediction.reason]}",
         "Quality findings: " + (", ".join(present) or "none"),
-        f"Model {model.name}, version {model.digest}, cxrlens {model.program}",
+        f"Model {model.name}, version {model.digest}{site}, cxrlens {model.program}",
         f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"
         if heat
-        else "This model gives no heat map",
+        else "There is no heat map",
     ]
 
 
@@ -278,7 +282,8 @@ def structured_report(result: Result) -> bytes:
     """Write the prediction of a film as a TID 1500 report of its study.
 
     One group of measurements: the probability of each class, the predicted class, each
-    quality finding as present or absent, the algorithm with its weights' digest, and a comment. Where
+    quality finding as present or absent, the algorithm with its weights' digest, and a comment. A film that
+    was left unsure is coded as not assessed, with the reason, and has no class and no probability. Where
     the film was not predicted there are no measurements, and the comment says why. The document is
     partial, preliminary and unverified: no physician has seen it.
 
@@ -327,7 +332,17 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
         )
     ]
     measurements = []
-    if prediction is not None:
+    if prediction is not None and not prediction.answered:
+        why = _own(
+            prediction.reason.replace(" the ", " ").replace(" ", "-"), REASONS[prediction.reason]
+        )
+        evaluations = [
+            QualitativeEvaluation(
+                _own("predicted", "Predicted class"), _own("not-assessed", "Not assessed")
+            ),
+            QualitativeEvaluation(_own("reason", "Reason why it was not assessed"), why),
+        ]
+    elif prediction is not None:
         name = prediction.predicted
         concept = _CLASSES.get(name) or _own(f"class-{name}", name)
         evaluations = [QualitativeEvaluation(_own("predicted", "Predicted class"), concept)]
@@ -355,6 +370,7 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
                 f"model digest {model.digest}",
                 f"quality chain {model.chain}",
                 f"cxrlens {model.program}",
+                *([f"site {model.site}"] if model.site else []),
             ],
         ),
         measurements=measurements,

@@ -19,6 +19,7 @@ from cxrlens.pacs.header import FilmHeader, ModelIdentity, read_header
 from cxrlens.pacs.results import Result, secondary_capture, structured_report
 from cxrlens.pacs.spool import Spool, lay
 from cxrlens.prediction import Prediction, Predictor
+from cxrlens.prediction.trust import REASONS
 from cxrlens.radiographs.decoding import quietly
 from cxrlens.radiographs.read import read_film_apart
 
@@ -29,7 +30,6 @@ BATCH = 16
 """Films at work at once; each keeps its pixels in memory until its results are written."""
 
 _DISK = "disk"
-_DOUBT = "Caution: this does not look like a frontal chest film."
 _Made = TypeVar("_Made")
 _Content = TypeVar("_Content")
 
@@ -102,9 +102,12 @@ class Worker:
             try:
                 if isinstance(outcome, FilmError):
                     raise outcome
-                doubt = outcome.findings.get("not_a_chest")
-                self._lay_out(film.stem, header, outcome, _DOUBT if doubt else "")
-                _log.info("predicted %s", film.stem)
+                left = "" if outcome.answered else f"Not assessed: {REASONS[outcome.reason]}."
+                self._lay_out(film.stem, header, outcome, left)
+                if left:
+                    _log.info("left unsure %s: %s", film.stem, outcome.reason)
+                else:
+                    _log.info("predicted %s", film.stem)
             except FilmError as error:
                 self._fail(film, str(error))
         self._crashes.end(keys)
@@ -150,6 +153,8 @@ class Worker:
             "model": self._model.name,
             "digest": self._model.digest,
             "chain": self._model.chain,
+            "trust": self._model.trust,
+            "site": self._model.site,
             "pixels": result.header.pixels,
         }
         self._spool.keep_results(key, files, facts)
@@ -158,8 +163,9 @@ class Worker:
     def _moment(self, key: str) -> datetime.datetime:
         """Return when a result is made: the receipt's moment, if this model made it before."""
         receipt = self._spool.receipt(key)
-        same_model = receipt.get("digest") == self._model.digest
-        if same_model and receipt.get("chain") == self._model.chain:
+        whose = [receipt.get(name, "") for name in ("digest", "chain", "trust", "site")]
+        model = self._model
+        if whose == [model.digest, model.chain, model.trust, model.site]:
             with contextlib.suppress(KeyError, TypeError, ValueError):
                 return datetime.datetime.fromisoformat(receipt["made"])
         return datetime.datetime.now().replace(microsecond=0)
@@ -171,6 +177,8 @@ class Worker:
 
 
 def _heat(prediction: Prediction) -> HeatMap | None:
+    if not prediction.answered:
+        return None  # a map for a class would name it
     assert prediction.predictor is not None
     default = prediction.predictor.methods[0]
     # A slow method would hold up the film behind this one.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -27,10 +26,14 @@ class Outputs(NamedTuple):
     map
         (N, D, h, w) float32: evidence for each of D diseases, place by place, before the sigmoid, the mean
         of the leaves' maps; None where a leaf brings none. The diseases are the classes from the second on.
+    features
+        (N, C) float32: the last features, each averaged over the film, the leaves' beside one another; None
+        from a network that gives none.
     """
 
     scores: list[NDArray[np.float32]]
     map: NDArray[np.float32] | None
+    features: NDArray[np.float32] | None = None
 
 
 class Network(Protocol):
@@ -81,33 +84,6 @@ class Shares:
     probabilities: NDArray[np.float64]
     predicted: NDArray[np.int64]
     votes: NDArray[np.int64] | None = None
-
-
-def answers(decision: "Decision", scores: Scores, classes: Sequence[str]) -> pd.DataFrame:
-    """Turn scores into answers: the one place where it is decided what is said of a film.
-
-    Parameters
-    ----------
-    decision
-        How the leaves' scores become probabilities.
-    scores
-        Of N films.
-    classes
-        In the order of the probabilities.
-
-    Returns
-    -------
-    DataFrame
-        N rows, the first columns of the predictions table: ``predicted``, a probability a class, where
-        members voted ``votes_CLASS``, and ``calibrated``.
-    """
-    shares = decision.decide(scores)
-    table = pd.DataFrame({"predicted": [classes[best] for best in shares.predicted]})
-    table[list(classes)] = shares.probabilities
-    if shares.votes is not None:
-        table[[f"votes_{label}" for label in classes]] = shares.votes
-    table["calibrated"] = False
-    return table
 
 
 @checked(frozen=True)

@@ -183,7 +183,11 @@ class BundleNetwork:
         self.side = bundle.side
         self._leaves = bundle.manifest.leaves
         self._layers = [layers_from_json(leaf.layers, tensors) for leaf in self._leaves]
-        told = [name for leaf in self._leaves for name in (leaf.scores, leaf.maps, leaf.evidence)]
+        told = [
+            name
+            for leaf in self._leaves
+            for name in (leaf.scores, leaf.maps, leaf.evidence, leaf.features)
+        ]
         lacking = {*filter(None, told)} - {output.name for output in self._session.get_outputs()}
         inputs = [(one.name, *one.shape[1:]) for one in self._session.get_inputs()]
         if lacking or inputs != [(INPUT, self.side, self.side)]:
@@ -204,10 +208,18 @@ class BundleNetwork:
         """Answer films (N, side, side) uint8."""
         scores = [leaf.scores for leaf in self._leaves]
         evidence = [leaf.evidence for leaf in self._leaves if leaf.evidence]
-        whole = evidence if len(evidence) == len(scores) else []
-        found = self._run([*scores, *whole], films)
-        maps = found[len(scores) :]
-        return Outputs(found[: len(scores)], np.mean(maps, axis=0) if maps else None)
+        features = [leaf.features for leaf in self._leaves if leaf.features]
+        # What not every leaf has says nothing of the whole.
+        evidence, features = (
+            names if len(names) == len(scores) else [] for names in (evidence, features)
+        )
+        found = self._run([*scores, *evidence, *features], films)
+        maps, pooled = found[len(scores) :][: len(evidence)], found[len(scores) + len(evidence) :]
+        return Outputs(
+            found[: len(scores)],
+            np.mean(maps, axis=0) if maps else None,
+            np.concatenate(pooled, axis=1) if pooled else None,
+        )
 
     def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:
         """Compute how the last feature maps (C, h, w) of a film move one score.

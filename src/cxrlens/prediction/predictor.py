@@ -4,7 +4,7 @@ It stands behind predict, evaluate and explain alike, so that a film is treated 
 decode, resize and quality chain as in training, then the network in float32.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -24,13 +24,21 @@ from cxrlens.prediction.decision import (
     Network,
     Outputs,
     Voting,
-    answers,
     decision_from_json,
 )
 from cxrlens.prediction.onnx_network import BundleNetwork
+from cxrlens.prediction.trust import (
+    SPOILING,
+    UNSURE,
+    Measures,
+    Trust,
+    answers,
+    read_trust,
+    refusal,
+)
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
-from cxrlens.quality.step import Examination
+from cxrlens.quality.step import DEFECTS, Examination
 from cxrlens.radiographs.read import Film, grey_of, name_of
 from cxrlens.runs import Bundle, Run, SavedModel, open_model
 
@@ -47,9 +55,17 @@ class Prediction:
     image
         The film's path, or what it was called.
     predicted
-        The class with the highest probability.
+        A class, or ``unsure``; see `cxrlens.prediction.trust`.
+    reason
+        Why it is unsure, a key of `cxrlens.prediction.trust.REASONS`; empty where a class is named.
+    suggests
+        The class that would have been named.
     probabilities
         By class; they sum to 1.
+    scores
+        Each disease by itself against normal, in [0, 100]; they need not sum to anything.
+    doubt
+        In [0, 100]: of two films the one with more is the likelier error.
     votes
         By class, how many members chose it; empty where nobody votes.
     calibrated
@@ -66,6 +82,10 @@ class Prediction:
     predicted: str
     probabilities: dict[str, float]
     examination: Examination
+    reason: str = ""
+    suggests: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    doubt: float = 0.0
     votes: dict[str, int] = field(default_factory=dict)
     calibrated: bool = False
     film: NDArray[np.uint8] | None = field(default=None, repr=False)
@@ -78,28 +98,26 @@ class Prediction:
         return {name: finding.present for name, finding in self.examination.findings.items()}
 
     @property
-    def disease_scores(self) -> dict[str, float]:
-        """Each disease by itself, against the first class alone, in [0, 1]; they need not sum to 1.
+    def answered(self) -> bool:
+        """Whether a class is named."""
+        return self.predicted != UNSURE
 
-        Of models that bring a map of evidence, which pools each disease's score from a layer of its own: a
-        film can show both. Empty for other models.
-        """
-        if self.predictor is None or "map" not in self.predictor.network.gives:
-            return {}
-        none, *diseases = self.probabilities
-        share = self.probabilities
-        return {
-            label: share[label] / total if (total := share[label] + share[none]) else 0.5
-            for label in diseases
-        }
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score in [0, 100] from which each disease is named."""
+        return self.predictor.trust.thresholds if self.predictor else {}
 
     def row(self) -> dict[str, Any]:
         """Return a row of the predictions table."""
         return {
             "image": self.image,
             "predicted": self.predicted,
+            "reason": self.reason,
+            "suggests": self.suggests,
             **self.probabilities,
             **{f"votes_{label}": count for label, count in self.votes.items()},
+            **{f"score_{label}": score for label, score in self.scores.items()},
+            "doubt": self.doubt,
             "calibrated": self.calibrated,
             **self.examination.row(),
         }
@@ -161,7 +179,9 @@ class Prediction:
             samples,
             progress,
         )
-        return HeatMap.of(chosen, chosen.explain(question), target, self.film, self.examination)
+        mark = "" if self.answered else f"{UNSURE}: {self.reason}"
+        answer = chosen.explain(question)
+        return HeatMap.of(chosen, answer, target, self.film, self.examination, mark)
 
 
 @dataclass(eq=False)
@@ -182,6 +202,10 @@ class Predictor:
         Tells this model from others; see `cxrlens.runs.run.Run.digest`.
     reader
         Reads a film to grey; what takes films from strangers puts a bounded one in its place.
+    trust
+        How scores become answers; by default the network's own probabilities do.
+    force_answer
+        Name a class even where the answer would be ``unsure``: for research.
     """
 
     network: Network
@@ -190,10 +214,34 @@ class Predictor:
     classes: Sequence[str]
     digest: str = ""
     reader: Callable[[Film], NDArray[np.uint8]] = grey_of
+    trust: Trust = field(default_factory=lambda: Trust(()))
+    force_answer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.trust.classes:
+            self.trust = Trust(tuple(self.classes))
 
     @classmethod
-    def load(cls, path: str | Path | None = None, device: str = "cpu") -> Self:
+    def load(
+        cls,
+        path: str | Path | None = None,
+        device: str = "cpu",
+        *,
+        site: Path | None = None,
+        force_answer: bool = False,
+    ) -> Self:
         """Load a run folder, a bundle or an installed model; without a name, the model in the box.
+
+        Parameters
+        ----------
+        path
+            The model.
+        device
+            Where it runs.
+        site
+            A file of ``cxrlens calibrate``, which moves its answers to a place.
+        force_answer
+            See `Predictor`.
 
         Raises
         ------
@@ -203,14 +251,32 @@ class Predictor:
             If it is a bundle of which a file is missing or changed, or of a later version.
         MissingExtraError
             If it is a run folder and PyTorch is not installed.
+        CxrlensError
+            If the site file is none, or of another model.
         """
-        return cls.of(open_model(path), device)
+        return cls.of(open_model(path), device, site=site, force_answer=force_answer)
 
     @classmethod
-    def of(cls, model: SavedModel, device: str = "cpu") -> Self:
+    def of(
+        cls,
+        model: SavedModel,
+        device: str = "cpu",
+        *,
+        site: Path | None = None,
+        force_answer: bool = False,
+    ) -> Self:
         """Load a model that is open, be it that its run is still being finished; see `load`."""
         network, decision = _networks(model, device)
-        return cls(network, decision, model.chain(), model.classes, model.digest)
+        trust = read_trust(model.path, model.digest, model.classes)
+        return cls(
+            network,
+            decision,
+            model.chain(),
+            model.classes,
+            model.digest,
+            trust=trust.at(site, model.digest) if site else trust,
+            force_answer=force_answer,
+        )
 
     def _outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
         outputs = self.network.run(pixels)
@@ -290,13 +356,18 @@ class Predictor:
         if not films:
             return
         outputs = self._outputs(np.stack([examination.pixels for _, _, examination in films]))
-        rows = answers(self.decision, outputs.scores, self.classes).to_dict("records")
+        found = [{name: of.present for name, of in one.findings.items()} for _, _, one in films]
+        rows = self._answers(outputs, found).to_dict("records")
         for place, ((name, film, examination), row) in enumerate(zip(films, rows, strict=True)):
             votes = {label: row.get(f"votes_{label}") for label in self.classes}
             yield Prediction(
                 image=name,
                 predicted=row["predicted"],
+                reason=row["reason"],
+                suggests=row["suggests"],
                 probabilities={label: row[label] for label in self.classes},
+                scores={label: row[f"score_{label}"] for label in self.classes[1:]},
+                doubt=row["doubt"],
                 votes={label: count for label, count in votes.items() if count is not None},
                 calibrated=row["calibrated"],
                 examination=examination,
@@ -305,6 +376,31 @@ class Predictor:
                 evidence=None if outputs.map is None else outputs.map[place].copy(),
                 predictor=self,
             )
+
+    def _answers(self, outputs: Outputs, findings: Sequence[Mapping[str, bool]]) -> pd.DataFrame:
+        refused = [refusal(of, self._spoiling) for of in findings]
+        return answers(self.trust, self.decision, outputs, refused, force=self.force_answer)
+
+    @property
+    def _spoiling(self) -> frozenset[str]:
+        """Defects that make a film unsure, and that the chain does not repair."""
+        return SPOILING - {
+            step.defect for step in (*self.chain.native, *self.chain.square) if step.repair_name
+        }
+
+    def refused(self, findings: pd.DataFrame) -> list[str]:
+        """Say for films of a cache, a row of findings each, what `cxrlens.prediction.trust.refusal` does."""
+        return [refusal(row, self._spoiling) for row in _present(findings)]
+
+    def measure_cached(
+        self, pixels: NDArray[np.uint8], rows: NDArray[np.int64], progress: Progress | None = None
+    ) -> Measures:
+        """Measure films whose examined pixels lie in a cache, one or more; see `predict_cached`."""
+        parts = []
+        for part in in_batches(len(rows), _BATCH, progress):
+            outputs = self._outputs(pixels[rows[part]])
+            parts.append(self.trust.measure(self.decision.decide(outputs.scores), outputs))
+        return Measures.joined(parts)
 
     def predict_cached(
         self,
@@ -333,10 +429,10 @@ class Predictor:
             The predictions table.
         """
         parts = []
+        found = _present(findings)
         for part in in_batches(len(rows), _BATCH, progress):
-            scores = self._outputs(pixels[rows[part]]).scores
-            parts.append(answers(self.decision, scores, self.classes))
-        columns = ["predicted", *self.classes, "calibrated"]
+            parts.append(self._answers(self._outputs(pixels[rows[part]]), found[part]))
+        columns = ["predicted", "reason", *self.classes, "calibrated"]
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
         table.insert(0, "image", list(images))
         return pd.concat([table, findings], axis=1)
@@ -360,8 +456,8 @@ class Predictor:
         names = self.classes[chosen.diseases_only :]
         if target is None:
             target = max(names, key=prediction.probabilities.__getitem__)
-            if prediction.predicted in names:
-                target = prediction.predicted
+            if prediction.suggests in names:
+                target = prediction.suggests
         if target not in self.classes:
             raise CxrlensError(
                 f"unknown class {target!r}: the model knows {', '.join(self.classes)}"
@@ -374,7 +470,13 @@ class Predictor:
         return self.decision.members if isinstance(self.decision, Voting) else ()
 
 
-def load(model: str | Path | None = None, device: str = "cpu") -> Predictor:
+def load(
+    model: str | Path | None = None,
+    device: str = "cpu",
+    *,
+    site: Path | None = None,
+    force_answer: bool = False,
+) -> Predictor:
     """Load a run folder, a bundle or an installed model for prediction; see `Predictor.load`.
 
     Examples
@@ -383,7 +485,15 @@ def load(model: str | Path | None = None, device: str = "cpu") -> Predictor:
     >>> prediction.predicted, round(prediction.probabilities["pneumonia"], 2)
     ('pneumonia', 0.43)
     """
-    return Predictor.load(model, device)
+    return Predictor.load(model, device, site=site, force_answer=force_answer)
+
+
+def _present(findings: pd.DataFrame) -> list[dict[str, bool]]:
+    """Say whether each defect is there, a film each, from a table of findings."""
+    known = findings[[name for name in DEFECTS if name in findings]]
+    return [
+        {str(name): bool(there) for name, there in row.items()} for row in known.to_dict("records")
+    ]
 
 
 def _networks(model: SavedModel, device: str) -> tuple[Network, Decision]:

@@ -16,6 +16,7 @@ from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import explained, moved_into_place, own_json, refuse_existing, write_text
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.prediction.trust import UNSURE
 from cxrlens.progress import Progress
 
 
@@ -35,10 +36,17 @@ class Predicted:
     failures: dict[str, str]
 
     def counts(self) -> dict[str, int]:
-        """Count films by predicted class, the most frequent first."""
+        """Count films by predicted class, the most frequent first; unsure ones by their reason, last."""
         if self.table.empty:
             return {}
-        return {str(name): int(n) for name, n in self.table["predicted"].value_counts().items()}
+        unsure = self.table["predicted"] == UNSURE
+        found: dict[str, int] = {}
+        for names, words in (
+            (self.table.loc[~unsure, "predicted"], "{}"),
+            (self.table.loc[unsure, "reason"].fillna(""), f"{UNSURE} ({{}})"),
+        ):
+            found |= {words.format(name): int(n) for name, n in names.value_counts().items()}
+        return found
 
 
 def predict_films(
@@ -89,7 +97,7 @@ def predict_films(
             if isinstance(outcome, FilmError):
                 failures[str(rest[done - 1])] = str(outcome)
             else:
-                rows.append({**outcome.row(), "digest": predictor.digest})
+                rows.append({**outcome.row(), **_whose(predictor)})
                 if write:
                     if len(before) == 0 and len(rows) == 1:
                         write(rows[0])
@@ -122,8 +130,15 @@ def _begun(
         )
     earlier = part if part.exists() else path
     before = _whole_rows(earlier) if resume else pd.DataFrame()
+    for name in {"reason", "site"} & set(before):
+        # An empty cell is a word here, too.
+        before[name] = before[name].astype(object).where(before[name].notna(), "")
     if len(before) and set(before.get("digest", [""])) != {predictor.digest}:
         raise OutputError(f"{earlier} has rows of another model: name another file")
+    if len(before) and set(before.get("site", pd.Series([""])).fillna("")) != {
+        predictor.trust.site
+    }:
+        raise OutputError(f"{earlier} has rows of another site file: name another file")
     write_text(part, before.to_csv(index=False) if len(before) else "")
     return part, before
 
@@ -133,7 +148,12 @@ def _table(rows: Sequence[dict[str, object]], predictor: Predictor) -> pd.DataFr
     if rows:
         return pd.DataFrame(rows)
     blank = np.zeros((predictor.chain.side, predictor.chain.side), np.uint8)
-    return pd.DataFrame(columns=[*predictor.predict(blank).row(), "digest"])
+    return pd.DataFrame(columns=[*predictor.predict(blank).row(), *_whose(predictor)])
+
+
+def _whose(predictor: Predictor) -> dict[str, str]:
+    """Name the model, and the site file that moves it, in each row."""
+    return {"digest": predictor.digest, "site": predictor.trust.site}
 
 
 class _Rows(RootModel[list[dict[str, bool | int | float | str | None]]]):

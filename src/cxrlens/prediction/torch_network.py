@@ -47,6 +47,7 @@ class TorchNetwork:
             return Outputs(
                 [answer.scores.float().cpu().numpy() for answer in answers],
                 torch.stack(maps).float().mean(0).cpu().numpy() if whole else None,
+                torch.cat([answer.features for answer in answers], 1).float().cpu().numpy(),
             )
 
     def slopes(self, film: NDArray[np.uint8], leaf: int, output: int) -> Slopes:

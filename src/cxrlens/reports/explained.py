@@ -16,6 +16,7 @@ from cxrlens.explanation.heatmap import HeatMap, check_palette, write_png
 from cxrlens.explanation.method import SAMPLES, Method
 from cxrlens.files import refuse_existing, short_stem
 from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.prediction.trust import REASONS
 from cxrlens.progress import Progress
 from cxrlens.reports.figures import Plot, style
 from cxrlens.reports.page import FilmCard, Page
@@ -195,7 +196,7 @@ def explain_films(
                 path.name,
                 f"{path.name}: the film and, beside it, its {chosen.title} map for {heat.target}",
                 _words(outcome, heat),
-                outcome.probabilities,
+                outcome.probabilities if outcome.answered else {},
             )
         )
         listed = rows.setdefault(heat.target, [])
@@ -204,7 +205,7 @@ def explain_films(
                 outcome.explain(chosen.name, heat.target, member=voter, samples=samples)
                 for voter in voters
             ]
-            said = f"{path.stem[:24]}\n{outcome.predicted} {outcome.probabilities[outcome.predicted]:.2f}"
+            said = f"{path.stem[:24]}\n{_verdict(outcome)}"
             if heat.scale is not None:
                 # Each map is scaled by itself: without this a change of nothing looks like much.
                 said += f"; strongest {heat.scale:.1g}"
@@ -237,8 +238,19 @@ def _legend(method: Method, palette: str) -> str:
     return f"{support} speaks for the class, {against} against it"
 
 
+def _verdict(prediction: Prediction) -> str:
+    if not prediction.answered:
+        return f"{prediction.predicted}, {prediction.reason}"
+    return f"{prediction.predicted} {prediction.probabilities[prediction.predicted]:.2f}"
+
+
 def _words(prediction: Prediction, heat: HeatMap) -> list[str]:
-    words = [f"Predicted {prediction.predicted}; the map is for {heat.target}"]
+    told = (
+        f"Predicted {prediction.predicted}"
+        if prediction.answered
+        else f"Unsure: {REASONS[prediction.reason]}"
+    )
+    words = [f"{told}; the map is for {heat.target}"]
     if heat.note:
         words.append(heat.note)
     found = [name for name, present in prediction.findings.items() if present]

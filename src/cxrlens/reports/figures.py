@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrlens.evaluation.measured import Metrics
-from cxrlens.evaluation.metrics import certainty, probabilities, roc_curve
+from cxrlens.evaluation.metrics import certainty, forced, probabilities, roc_curve
 from cxrlens.evaluation.tables import percent
 
 PALETTE: dict[str, tuple[str, str]] = {
@@ -374,6 +374,7 @@ def reliability(
         The plot, and what it shows: ``claimed`` (mean probability), ``right`` (share), ``films``
         of each bin that has films.
     """
+    predictions = forced(predictions, classes)
     claimed = certainty(predictions, classes)
     right = (predictions["label"].astype(str) == predictions["predicted"].astype(str)).to_numpy()
     place = np.minimum((claimed * bins).astype(int), bins - 1)

@@ -10,7 +10,7 @@ from cxrlens.collections.collection import OUTSIDE
 from cxrlens.errors import FilmError, RunError
 from cxrlens.evaluation.assess import assess_run
 from cxrlens.evaluation.measured import NORMAL, Judged, Metrics
-from cxrlens.evaluation.metrics import certainty
+from cxrlens.evaluation.metrics import certainty, forced
 from cxrlens.evaluation.scores import Scores
 from cxrlens.evaluation.sources import KNOWN_SOURCES, by_class, counts, describe, source_warning
 from cxrlens.evaluation.tables import (
@@ -25,6 +25,7 @@ from cxrlens.evaluation.tables import (
 )
 from cxrlens.quality.step import DEFECTS
 from cxrlens.radiographs.read import read_radiograph
+from cxrlens.reports.abstention import abstention_section
 from cxrlens.reports.diseases import disease_section, outside_section
 from cxrlens.reports.figures import Plot, confusion_plot, reliability, roc_curves, training_plots
 from cxrlens.reports.page import FilmCard, Page, Tile
@@ -315,6 +316,7 @@ def _results(
             "The splits beside each other. Training films were learnt from, and validation films "
             "chose the epoch: both flatter.",
         )
+    abstention_section(page, tested, metrics.get(OUTSIDE))
     disease_section(page, tested.diseases, predictions)
     if tested.by_source:
         _sources(page, tested)
@@ -403,6 +405,7 @@ def mistakes(predictions: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         The wrong rows with two more columns: ``kind`` (see `KINDS`) and ``certainty``, the
         probability of the class that was predicted.
     """
+    predictions = forced(predictions, classes)
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     pairs = zip(wrong["label"].astype(str), wrong["predicted"].astype(str), strict=True)
     kinds = pd.array([kind_of(label, predicted) for label, predicted in pairs], dtype="string")
@@ -452,6 +455,8 @@ def _film_card(row: pd.Series, classes: Sequence[str], folder: Path) -> FilmCard
     path = folder / str(row["image"])
     source = row.get("source")
     details = [f"source: {source}"] if pd.notna(source) else []
+    if pd.notna(row.get("reason")) and row["reason"]:
+        details.append(f"left unsure: {row['reason']}")
     found = [name for name in DEFECTS if pd.notna(row.get(name)) and bool(row.get(name))]
     if found:
         details.append(f"quality: {', '.join(found)}")

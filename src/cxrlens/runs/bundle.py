@@ -50,12 +50,15 @@ class Leaf(BaseModel):
         The layers that turn pooled maps into scores, as `cxrlens.prediction.onnx_network` writes them.
     evidence
         Name of the output with its own map of evidence; None where it brings none.
+    features
+        Name of the output with its pooled features; None in bundles of earlier versions.
     """
 
     scores: str
     maps: str | None
     layers: list[dict[str, str | float]]
     evidence: str | None = None
+    features: str | None = None
 
 
 class _Chain(BaseModel):

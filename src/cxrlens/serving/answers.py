@@ -60,13 +60,17 @@ class FilmAnswer(BaseModel):
 
     name: str = Field(description="The file name as sent, without folders.")
     error: str | None = Field(None, description="Why the film could not be read; else null.")
-    predicted: str | None = None
+    predicted: str | None = Field(None, description="A class, or unsure.")
     probabilities: dict[str, float] = Field({}, description="By class; they sum to 1.")
     calibrated: bool = False
-    disease_scores: dict[str, float] | None = Field(
-        None,
-        description="Each disease by itself against normal, from models that bring a map of evidence; "
-        "a film can show both.",
+    reason: str = Field("", description="Why the film is unsure; empty where a class is named.")
+    suggests: str | None = Field(None, description="The class that would have been named.")
+    scores: dict[str, float] = Field(
+        {}, description="Each disease by itself against normal, 0 to 100; a film can show both."
+    )
+    thresholds: dict[str, float] = Field({}, description="The score from which each is named.")
+    doubt: float | None = Field(
+        None, description="0 to 100: of two films the one with more is the likelier error."
     )
     votes: dict[str, int] | None = Field(None, description="Members' votes, if the model votes.")
     findings: list[FindingAnswer] = []
@@ -82,6 +86,7 @@ class Predicted(BaseModel):
     films: list[FilmAnswer]
     model: str = Field(description="The model's name.", examples=["lite0-ffn-cxr"])
     digest: str = Field(description="Of its weights and settings.", examples=["3b1f0c6a9d24"])
+    site: str = Field("", description="Digest of the site file that moves its answers, if any.")
     notice: str = NOTICE
 
 
@@ -108,7 +113,8 @@ class HeatMapAnswer(BaseModel):
 
     method: str
     target: str
-    predicted: str
+    predicted: str = Field(description="A class, or unsure.")
+    reason: str = Field("", description="Why the film is unsure; empty where a class is named.")
     probabilities: dict[str, float]
     width: int
     height: int
@@ -198,7 +204,11 @@ def verdict(prediction: Prediction) -> dict[str, Any]:
 
     Every answer takes its words from here.
     """
-    return {"predicted": prediction.predicted, "probabilities": prediction.probabilities}
+    return {
+        "predicted": prediction.predicted,
+        "reason": prediction.reason,
+        "probabilities": prediction.probabilities,
+    }
 
 
 def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAnswer:
@@ -211,7 +221,10 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
         name=name,
         **verdict(prediction),
         calibrated=prediction.calibrated,
-        disease_scores=prediction.disease_scores or None,
+        suggests=prediction.suggests,
+        scores=prediction.scores,
+        thresholds=prediction.thresholds,
+        doubt=prediction.doubt,
         votes=prediction.votes or None,
         findings=[
             FindingAnswer(defect=defect, present=found.present, score=found.score)

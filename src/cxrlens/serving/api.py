@@ -158,7 +158,9 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
             films = await engine.while_waited_for(request, work)
         if all(film.error for film in films):
             raise HTTPException(422, str(films[0].error))
-        return Predicted(films=films, model=engine.card.name, digest=engine.card.digest)
+        return Predicted(
+            films=films, model=engine.card.name, digest=engine.card.digest, site=engine.card.site
+        )
 
     @app.post(
         "/film",

@@ -81,7 +81,11 @@ class Counters:
             ["route"],
             buckets=_SECONDS,
         )
-        self.films = counter("cxrlens_films", "Films by predicted class.", ["predicted"])
+        self.films = counter(
+            "cxrlens_films",
+            "Films by predicted class, unsure ones by their reason.",
+            ["predicted", "reason"],
+        )
         self.findings = counter("cxrlens_findings", "Defects found on films.", ["defect"])
         self.unread = counter("cxrlens_films_unread", "Files that could not be read.")
         self.probability = histogram(
@@ -102,7 +106,7 @@ class Counters:
 
     def count(self, prediction: Prediction) -> None:
         """Count one predicted film."""
-        self.films.labels(prediction.predicted).inc()
+        self.films.labels(prediction.predicted, prediction.reason).inc()
         for defect, present in prediction.findings.items():
             if present:
                 self.findings.labels(defect).inc()

@@ -49,6 +49,7 @@ def serve(
     token_file: Path | None = None,
     limits: Limits | None = None,
     device: str = "cpu",
+    site: Path | None = None,
     hosts: Iterable[str] = (),
     origins: Iterable[str] = (),
     certificate: Path | None = None,
@@ -68,6 +69,8 @@ def serve(
         What is taken on.
     device
         Where the network runs.
+    site
+        A file of ``cxrlens calibrate``, or None.
     hosts, origins
         See `cxrlens.serving.door.Guard`.
     certificate, key
@@ -88,10 +91,13 @@ def serve(
     _open_log()
     limits = limits or Limits()
     saved = open_model(model)
-    card = card_of(saved)
+    predictor = Predictor.of(saved, device, site=site)
+    card = card_of(saved).model_copy(
+        update={"calibrated": predictor.trust.calibrated, "site": predictor.trust.site}
+    )
     bound = _bind(host, port)
     app = create_app(
-        Predictor.of(saved, device),
+        predictor,
         card,
         limits,
         token,

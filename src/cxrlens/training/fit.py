@@ -32,6 +32,7 @@ from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.films import batches, part, read_drawn, training_part
 from cxrlens.training.module import KeepEpochs, SafetensorsCheckpoints, TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
+from cxrlens.training.trust import fit_trust
 
 INNER = ("train", "validation")
 """The splits that folds are dealt out over."""
@@ -289,6 +290,14 @@ class Training:
             else:
                 self._fit_network(self.films, model or _new_model(recipe))
             self.run.write_skipped(self.films.failures)
+            films = self.collection.films.reset_index(drop=True)
+            fit_trust(
+                self.run,
+                films,
+                self.films,
+                self.run.versions()["device"],
+                stage(self.progress, "learn what is familiar"),
+            )
             for name in self.predicted:
                 self.predict(self.films, name)
             shutil.rmtree(self.run.path / "progress", ignore_errors=True)

@@ -1,7 +1,7 @@
 /** The panel at the right: probabilities, quality, the model. */
 
 import { byId, make } from "./dom.js";
-import { capital, DEFECTS, listed, present, REPAIRS, share } from "./words.js";
+import { capital, DEFECTS, listed, present, REPAIRS, share, unsure, whyUnsure } from "./words.js";
 
 const KNOWN = ["normal", "pneumonia", "tuberculosis"];
 
@@ -18,23 +18,32 @@ function answerOf(entry, card) {
   if (entry.error) return [make("p", { class: "fault" }, entry.error)];
   if (!entry.answer) return [make("p", { class: "quiet busy" }, "Predicting")];
   const { answer } = entry;
-  const doubt = answer.findings.some((finding) => finding.defect === "not_a_chest" && finding.present);
+  if (unsure(answer)) return [withheld(answer)];
   return [
-    doubt && make("p", { class: "caution" }, "This may be no frontal chest film. The numbers mean nothing then: the model names one of its classes for any picture."),
     bars(answer),
     alone(answer),
-    make("p", { class: "small quiet" }, votes(answer), answer.calibrated
-      ? "Calibrated on the validation films."
-      : "Not calibrated: 0.90 does not mean nine in ten. ",
+    make("p", { class: "small quiet" }, votes(answer), calibration(answer, card),
     `The model knows ${listed(card?.classes ?? KNOWN)} and nothing else.`),
   ].filter(Boolean);
 }
 
-/** Each disease by itself, where the model has a score for each. */
+/** In place of the bars, where no class is named. */
+export function withheld(answer) {
+  return make("p", { class: "caution" }, make("strong", {}, "Unsure. "), `No class is named: ${whyUnsure(answer)}.`);
+}
+
+/** How the probabilities are to be read. */
+export function calibration(answer, card) {
+  if (card?.site) return `Calibrated for the site ${card.site}. `;
+  return answer.calibrated
+    ? "Calibrated on validation films, for classes that are equally frequent. "
+    : "Not calibrated: 0.90 does not mean nine in ten. ";
+}
+
+/** The score of each disease by itself, from 0 to 100. */
 export function alone(answer) {
-  if (!answer.disease_scores) return null;
-  const told = Object.entries(answer.disease_scores).map(([label, value]) => `${capital(label)} ${share(value, 2)}`);
-  return make("p", { class: "alone" }, make("strong", {}, "Each disease by itself: "), `${told.join(", ")}. A film can show both.`);
+  const told = Object.entries(answer.scores).map(([label, value]) => `${capital(label)} ${value.toFixed(0)} (named from ${answer.thresholds[label].toFixed(0)})`);
+  return make("p", { class: "alone" }, make("strong", {}, "Score of each disease, 0 to 100: "), `${told.join(", ")}. A film can show both.`);
 }
 
 function votes(answer) {
@@ -138,6 +147,7 @@ export function factsOf(card) {
     "Sees films at": `${card.side} × ${card.side} pixels`,
     "Quality chain": card.quality,
     Digest: card.digest,
+    ...(card.site ? { Site: card.site } : {}),
     "Made by": `cxrlens ${card.cxrlens}`,
   };
   return make("dl", { class: "facts" }, Object.entries(facts).map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]).flat());

@@ -1,9 +1,9 @@
 /** The printable report of one film. */
 
 import { byId, make } from "./dom.js";
-import { alone, bars, factsOf, figuresOf, repaired, trainedOn } from "./panel.js";
+import { alone, bars, calibration, factsOf, figuresOf, repaired, trainedOn, withheld } from "./panel.js";
 import { freshView, paint } from "./viewport.js";
-import { capital, DEFECTS, methodName, present, verdict } from "./words.js";
+import { capital, DEFECTS, methodName, present, unsure, verdict } from "./words.js";
 
 const SIDE = 1100;
 
@@ -37,10 +37,10 @@ function reportOf(entry, card, look, heat) {
     make("header", {}, make("h2", {}, "Chest radiograph: what the model says"), make("p", { class: "use" }, "Research use, not a diagnosis")),
     make("dl", { class: "facts" }, make("dt", {}, "Film"), make("dd", {}, entry.name), make("dt", {}, "Printed"), make("dd", {}, new Date().toLocaleString()), make("dt", {}, "Read by"), make("dd", { class: "blank" }, "")),
     make("div", { class: films.length > 1 ? "pictures two" : "pictures" }, films),
-    make("h3", {}, `Highest: ${capital(verdict(answer, { between: ", ", places: 3 }))}`),
-    bars(answer),
-    alone(answer),
-    make("p", {}, answer.calibrated ? "" : "The probabilities are not calibrated. ", `Quality: ${found.length ? found.join(", ") : "no defect found"}. `, repaired(answer, card)),
+    ...(unsure(answer)
+      ? [make("h3", {}, "Not assessed"), withheld(answer)]
+      : [make("h3", {}, `Highest: ${capital(verdict(answer, { between: ", ", places: 3 }))}`), bars(answer), alone(answer), make("p", {}, calibration(answer, card))]),
+    make("p", {}, `Quality: ${found.length ? found.join(", ") : "no defect found"}. `, repaired(answer, card)),
     make("h3", {}, "The model"),
     factsOf(card),
     make("p", {}, card.population),

@@ -25,6 +25,18 @@ export const REPAIRS = {
   fill: "its covered areas filled",
 };
 
+/** Why no class is named. */
+const REASONS = {
+  "no frontal chest": "it does not look like a frontal chest radiograph",
+  "film quality": "a defect of the film that no repair mends",
+  unlike: "it is unlike the films that the model has learnt from",
+  "near the threshold": "its scores lie near the threshold between two answers",
+};
+
+export const unsure = (answer) => answer.predicted === "unsure";
+
+export const whyUnsure = (answer) => REASONS[answer.reason] ?? answer.reason;
+
 const titles = new Map();
 
 /** Learn what the server calls its explaining methods. */
@@ -52,6 +64,8 @@ export function share(value, places = 3) {
   return value.toFixed(places);
 }
 
-/** The model's decision and its probability: wherever a prediction becomes words, it is here. */
-export const verdict = (answer, { between = " ", places = 2 } = {}) =>
-  `${answer.predicted}${between}${share(answer.probabilities[answer.predicted], places)}`;
+/** The model's decision and its probability, or why there is none: wherever a prediction becomes words, it is here. */
+export function verdict(answer, { between = " ", places = 2 } = {}) {
+  if (unsure(answer)) return `unsure: ${answer.reason}`;
+  return `${answer.predicted}${between}${share(answer.probabilities[answer.predicted], places)}`;
+}
