@@ -154,7 +154,7 @@ def test_films_without_a_patient_count_as_their_own():
         (lambda t: t.iloc[:0], "no films"),
         (lambda t: t.assign(label=[None, *t["label"][1:]]), "1 of 300 films have no label"),
         (lambda t: t.assign(label="covid"), "the column label holds 'covid'"),
-        (lambda t: t.assign(predicted="unsure"), "the column predicted holds 'unsure'"),
+        (lambda t: t.assign(predicted="covid"), "the column predicted holds 'covid'"),
         (lambda t: t.assign(normal=np.nan), "between 0 and 1"),
         (lambda t: t.assign(normal=1.5), "between 0 and 1"),
         (lambda t: t.assign(normal=t["normal"] * 0), "the probabilities of film-.* sum to"),
