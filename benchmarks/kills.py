@@ -73,7 +73,7 @@ def live_in_spool(given: Path, place: Path) -> None:
     """Send films until they are acknowledged, make results, deliver them, as the node does."""
     (place / "server").mkdir(parents=True, exist_ok=True)
     (place / "acknowledged").mkdir(exist_ok=True)
-    with Spool(place / "spool", reserve=0) as spool:
+    with contextlib.closing(Spool(place / "spool", reserve=0)) as spool:
         for number in range(FILMS):
             acknowledged = place / "acknowledged" / str(number)
             if not acknowledged.exists():
@@ -166,7 +166,7 @@ def ended(child: int, most: float | None = None) -> tuple[int, float]:
         if most is not None and had >= most:
             os.kill(child, signal.SIGKILL)
             most = None
-        time.sleep(0.001)
+        time.sleep(0.004)
 
 
 def processor_seconds(process: int) -> float:
