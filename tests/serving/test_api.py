@@ -3,6 +3,8 @@
 import base64
 import logging
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +175,27 @@ def test_a_film_that_cannot_be_read_is_one_sentence(
         assert answer.status_code == 422
         assert sentence in answer.json()["error"]
         assert "Doe" not in answer.text
+
+
+BROKEN_FORM = """
+import asyncio
+from cxrlens.serving.limits import Limits, read_upload
+
+async def form():
+    yield b"--b\\r\\nDoe: x\\rJane"
+
+try:
+    asyncio.run(read_upload("multipart/form-data; boundary=b", form(), Limits(), print))
+except Exception as error:
+    print(error)
+"""
+
+
+def test_what_is_broken_in_a_form_is_not_logged() -> None:
+    command = [sys.executable, "-c", BROKEN_FORM]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the multipart form is broken" in said.stdout
+    assert said.stderr == ""
 
 
 def test_a_broken_film_among_many_takes_none_with_it(client: httpx.Client, film: bytes) -> None:

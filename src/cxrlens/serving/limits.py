@@ -4,6 +4,7 @@ Starlette's own form parser spools files into temporary files and reads them who
 speak; here a form is read in memory and byte by byte, and nothing touches the disk.
 """
 
+import logging
 import math
 import re
 import threading
@@ -19,6 +20,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
 from cxrlens.errors import CxrlensError
+
+# What it minds in a form comes from a stranger; the answer says that the form is broken.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
+logging.getLogger("python_multipart").propagate = False
 
 _MIB = 1024 * 1024
 _BETWEEN = 65536
