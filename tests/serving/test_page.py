@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxrlens.collections.collection import Collection
@@ -118,12 +119,16 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
     expect(page.get_by_text("Drop chest radiographs here")).to_be_visible()
     give(page, films)
     expect(page.locator(".corner.name").first).to_contain_text("<img src=x onerror=alert(1)>.png")
-    shares = [
-        float(one.get_attribute("aria-valuenow") or "") for one in page.get_by_role("meter").all()
-    ]
+    expect(page.locator("#answer .headline")).to_contain_text("Suggests")
+    meters = page.locator(".bars.shares [role=meter]").all()
+    shares = [float(one.get_attribute("aria-valuenow") or "") for one in meters]
     assert sum(shares) == pytest.approx(1, abs=0.01)
+    expect(page.locator("#heat")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#quality")).to_contain_text("Nothing was repaired")
-    expect(page.locator("#model")).to_contain_text("Macro AUC")
+    page.click("#card")
+    expect(page.locator("#card-dialog")).to_contain_text("Macro AUC")
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
     expect(page.locator("li.fault")).to_have_count(1)
 
     plain = shade(page)
@@ -168,7 +173,7 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
 
 @pytest.mark.slow
 @in_browser
-@pytest.mark.parametrize("width", [390, 1024, 1680])
+@pytest.mark.parametrize("width", [390, 820, 1680])
 def test_axe_finds_nothing(page: "sync_api.Page", films: list[Path], width: int) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
@@ -179,7 +184,12 @@ def test_axe_finds_nothing(page: "sync_api.Page", films: list[Path], width: int)
     found.append(Axe().run(page))
     if width == 1680:
         page.locator("#films button.thumb").last.click()
-        page.get_by_text("Trained on whom").click()
+        page.click("#card")
+        found.append(Axe().run(page))
+        page.keyboard.press("Escape")
+        page.click("#list")
+        found.append(Axe().run(page))
+        page.click("#list")
         page.click("#compare")
         found.append(Axe().run(page))
         page.click("#keys")
@@ -194,7 +204,7 @@ def test_axe_finds_nothing(page: "sync_api.Page", films: list[Path], width: int)
 def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[Path]) -> None:
     give(page, films)
     reached = set()
-    for _ in range(60):
+    for _ in range(80):
         page.keyboard.press("Tab")
         reached.add(
             page.evaluate(
@@ -214,8 +224,12 @@ def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[
         "heat",
         "seen",
         "compare",
+        "list",
+        "card",
         "print",
         "keys",
+        "language",
+        "outline",
         "thumb",
     }
     assert wanted | {"add", "viewport", "method", "target", "opacity"} <= names
@@ -287,7 +301,7 @@ def test_the_token_is_asked_for_once(
         page.keyboard.press("Enter")
         expect(page.locator("#model dl")).to_be_visible()
         give(page, films[:2])
-        expect(page.get_by_role("meter")).to_have_count(3)
+        expect(page.locator(".bars.shares [role=meter]")).to_have_count(3)
         page.reload()
         expect(page.locator("#model dl")).to_be_visible()
         expect(page.locator("#token-dialog")).to_be_hidden()
@@ -300,3 +314,129 @@ def test_the_description_of_the_api_is_readable(page: "sync_api.Page") -> None:
     page.goto(page.url + "docs")
     expect(page.get_by_role("heading", name="/predict")).to_be_visible()
     expect(page.locator("pre").first).to_contain_text("probabilities")
+
+
+_CROWDED = """() => {
+    const shown = [...document.querySelectorAll(".tools .tool")].filter((one) => one.offsetParent);
+    const boxes = shown.map((one) => one.getBoundingClientRect());
+    const between = (a, b, low, high) => a[low] < b[high] - 1 && b[low] < a[high] - 1;
+    const over = (a, b) => between(a, b, "left", "right") && between(a, b, "top", "bottom");
+    const faults = shown.filter((_, i) => boxes.slice(i + 1).some((box) => over(boxes[i], box)));
+    const width = (one) => one.querySelector("span").getBoundingClientRect().width;
+    faults.push(...shown.filter((one) => width(one) < 10));
+    const verdicts = [...document.querySelectorAll(".strip .verdict")];
+    faults.push(...verdicts.filter((one) => one.scrollWidth > one.clientWidth));
+    return faults.map((one) => one.textContent);
+}"""
+"""Tools that cover each other or have no words, and answers in the strip that are cut off."""
+
+
+@pytest.mark.slow
+@in_browser
+def test_narrow_windows_cut_and_cover_nothing_and_the_print_has_no_empty_page(
+    page: "sync_api.Page", films: list[Path]
+) -> None:
+    give(page, films[:1])
+    for width in (390, 820, 1400):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(300)
+        faults = page.evaluate(_CROWDED)
+        assert not faults, (width, faults)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))) == 1
+    expect(page.locator("#report")).to_contain_text("The probabilities were not fitted")
+
+
+_SAY = """(said) => {
+    const real = window.fetch;
+    window.fetch = async (path, options) => {
+        const answer = await real(path, options);
+        if (!path.startsWith("/predict")) return answer;
+        const told = await answer.json();
+        Object.assign(told.films[0], said);
+        return new Response(JSON.stringify(told));
+    };
+}"""
+"""Puts words into the server's mouth: what it says of a film, of whatever it is asked next."""
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_answer_is_a_sentence_and_one_that_is_withheld_shows_nothing_else(
+    page: "sync_api.Page", films: list[Path]
+) -> None:
+    said: dict[str, object] = {"predicted": "tuberculosis", "reason": ""}
+    said |= {"scores": {"pneumonia": 3.2, "tuberculosis": 86.6}}
+    said |= {"thresholds": {"pneumonia": 50.0, "tuberculosis": 42.0}}
+
+    page.evaluate(_SAY, said)
+    give(page, films[:1])
+    headline = page.locator("#answer .headline")
+    expect(headline).to_have_text("Suggests tuberculosis: score 87; the model’s threshold is 42.")
+    expect(page.locator(".bars.scores [role=meter]")).to_have_count(2)
+    expect(page.locator(".strip .verdict")).to_have_text("tuberculosis 87")
+
+    page.evaluate(_SAY, said | {"predicted": "unsure", "reason": "unlike"})
+    give(page, films[1:2])
+    page.keyboard.press("j")
+    expect(headline).to_have_text(
+        "Not sure: the film is unlike those that the model has learnt from."
+    )
+    expect(page.locator("#answer [role=meter]")).to_have_count(0)
+    expect(page.locator("#answer")).not_to_contain_text("tuberculosis")
+    expect(page.locator("#heat-words")).to_contain_text("no map is drawn")
+    expect(page.locator(".strip .verdict").last).to_have_text("not sure: unlike")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#report")).to_contain_text("Not sure")
+    expect(page.locator("#report [role=meter]")).to_have_count(0)
+    expect(page.locator("#report img")).to_have_count(1)
+
+
+@pytest.mark.slow
+@in_browser
+def test_the_language_is_switched_while_films_are_there(
+    page: "sync_api.Page", films: list[Path]
+) -> None:
+    page.goto(page.url + "?lang=es")
+    expect(page.locator(".notice strong")).to_have_text("Investigación, no diagnóstico")
+    give(page, films[:1])
+    expect(page.locator("#answer .headline")).to_contain_text("Sugiere")
+    page.select_option("#language", "en")
+    expect(page.locator("#answer .headline")).to_contain_text("Suggests")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    assert page.url.endswith("?lang=en")
+    page.goto(page.url.replace("lang=en", "lang=xx"))
+    expect(page.locator("#toast")).to_contain_text("There is no language “xx” here")
+
+
+@pytest.mark.slow
+@in_browser
+def test_many_films_are_a_list_that_is_sorted_and_saved(
+    page: "sync_api.Page", films: list[Path], tmp_path: Path
+) -> None:
+    given = [tmp_path / f"{n}.png" for n in range(12)] + [films[2]]
+    for place, copy in enumerate(given[:12]):
+        shutil.copy(films[0], copy)
+        if place == 3:
+            copy.rename(tmp_path / "=3.png")
+            given[place] = tmp_path / "=3.png"
+    give(page, given)
+    expect(page.locator("#counts")).to_have_text("13 of 13 read; could not be read: 1")
+    expect(page.locator("#rows tr")).to_have_count(13)
+    column = page.locator("#columns button").first
+    column.click()
+    expect(page.locator("#rows tr").first).to_contain_text("=3.png")
+    column.click()
+    expect(page.locator("#rows tr").first).to_contain_text("broken.png")
+    expect(page.locator("#films .name").first).to_have_text("broken.png")
+    with page.expect_download() as saved:
+        page.click("#csv")
+    table = pd.read_csv(saved.value.path(), keep_default_na=False)
+    assert len(table) == 13
+    assert table.columns[:2].tolist() == ["image", "predicted"]
+    assert {"normal", "tuberculosis", "calibrated", "repairs", "digest"} <= {*table}
+    assert (table["error"] != "").sum() == 1
+    assert "./=3.png" in table["image"].tolist()
+    page.locator("#rows button", has_text="11.png").click()
+    expect(page.locator("#listing")).to_be_hidden()
+    expect(page.locator(".corner.name").first).to_contain_text("11.png")

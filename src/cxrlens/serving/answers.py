@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.lungs import Outline
 from cxrlens.prediction.predictor import Prediction
 
 NOTICE = "Research use only: not a medical device, not a diagnosis."
@@ -77,6 +78,11 @@ class FilmAnswer(BaseModel):
     repairs: list[str] = []
     width: int | None = None
     height: int | None = None
+    lungs: Outline = Field(
+        (),
+        description="Outline of each lung field as a polygon of (x, y), fractions of width and height; "
+        "empty where none was found, or the model does not look for them.",
+    )
     seen: Seen | None = Field(None, description="Only with ?seen=true.")
 
 
@@ -233,6 +239,7 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
         repairs=list(examination.repairs),
         width=width,
         height=height,
+        lungs=examination.lungs.outline() if examination.lungs else (),
         seen=Seen(side=len(pixels), cropped=examination.cropped, png=_png_text(pixels))
         if with_pixels
         else None,

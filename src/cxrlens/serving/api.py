@@ -327,16 +327,24 @@ def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
         return Response(generate_latest(engine.counters.registry), media_type=kind)
 
 
-_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_KINDS = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "text/javascript",
+    "json": "application/json",
+    "svg": "image/svg+xml",
+}
 
 
 def page_files() -> dict[str, tuple[bytes, str]]:
-    """Return content and media type of each of the page's files, by name."""
+    """Return content and media type of each of the page's files, by name, e.g. ``words/en.json``."""
+    static = files("cxrlens.serving").joinpath("page", "static")
     found = {}
-    for file in files("cxrlens.serving").joinpath("page", "static").iterdir():
-        kind = _KINDS.get(file.name.rpartition(".")[2])
-        if kind:
-            found[file.name] = (file.read_bytes(), kind)
+    for folder, before in ((static, ""), (static.joinpath("words"), "words/")):
+        for file in folder.iterdir():
+            kind = _KINDS.get(file.name.rpartition(".")[2])
+            if kind:
+                found[before + file.name] = (file.read_bytes(), kind)
     return found
 
 
@@ -348,7 +356,7 @@ def _add_page(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
-    @app.get("/static/{name}", include_in_schema=False)
+    @app.get("/static/{name:path}", include_in_schema=False)
     async def page(request: Request) -> Response:
         name = request.path_params.get("name") or pages[request.scope["path"]]
         if name not in held:

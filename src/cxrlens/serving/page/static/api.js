@@ -1,5 +1,7 @@
 /** Talking to the server: the token, busy answers, faults as one sentence. */
 
+import { say } from "./words.js";
+
 const KEPT = "cxrlens-token";
 const TRIES = 20;
 
@@ -26,7 +28,7 @@ export async function call(path, options = {}) {
       answer = await fetch(path, { ...options, headers });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Fault("The server does not answer: is it still running?");
+      throw new Fault(say("server.gone"));
     }
     if (answer.status === 401) {
       if (token === sessionStorage.getItem(KEPT)) {
@@ -43,7 +45,7 @@ export async function call(path, options = {}) {
       return answer;
     }
   }
-  throw new Fault("The server is busy: try again in a minute.");
+  throw new Fault(say("server.busy"));
 }
 
 async function sentence(answer) {
@@ -51,7 +53,7 @@ async function sentence(answer) {
     const said = (await answer.json()).error;
     return said.charAt(0).toUpperCase() + said.slice(1);
   } catch {
-    return `The server answered ${answer.status}.`;
+    return say("server.status", { status: answer.status });
   }
 }
 

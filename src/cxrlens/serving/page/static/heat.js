@@ -4,7 +4,7 @@ import { call, formWith } from "./api.js";
 import { announce, byId, pngOf, toast } from "./dom.js";
 import { greyOf } from "./film.js";
 import { colourMap } from "./palette.js";
-import { capital, methodName } from "./words.js";
+import { className, methodName, say, unsure } from "./words.js";
 
 const POLL = 400;
 
@@ -17,9 +17,14 @@ export class Heat {
     byId("cancel").addEventListener("click", () => this.cancel());
   }
 
-  /** Offer methods, the first of them to begin with, for these classes. */
+  /** Offer methods, the first of them to begin with, and at once where it is quick, for these classes. */
   offer(methods, classes) {
-    Object.assign(this, { methods, classes, method: methods[0]?.name ?? null });
+    Object.assign(this, { methods, classes, method: methods[0]?.name ?? null, on: Boolean(methods[0]?.quick) });
+  }
+
+  /** Whether a film's answer is withheld and nobody has asked for a map of it all the same. */
+  withheld(entry) {
+    return Boolean(entry?.answer && unsure(entry.answer) && !entry.target);
   }
 
   get chosen() {
@@ -33,6 +38,7 @@ export class Heat {
 
   /** What is explained: the class that was chosen, else the predicted one, else the likeliest that can be. */
   target(entry) {
+    if (this.withheld(entry)) return null;
     const wanted = entry.target ?? entry.answer?.predicted;
     if (!entry.answer || this.targets.includes(wanted)) return wanted;
     const shares = entry.answer.probabilities;
@@ -50,7 +56,7 @@ export class Heat {
 
   /** Get the map of a film if it is wanted and not there; of slow methods one at a time. */
   async want(entry) {
-    if (!this.on || !entry?.answer || entry.maps.has(this.key(entry))) return;
+    if (!this.on || !entry?.answer || this.withheld(entry) || entry.maps.has(this.key(entry))) return;
     const key = this.key(entry);
     const slow = !this.chosen?.quick;
     if (slow && this.running?.key === key && this.running.entry === entry) return;
@@ -66,7 +72,7 @@ export class Heat {
       const map = await this.fetch(work);
       const { grey, width, height } = await greyOf(pngOf(map.png));
       entry.maps.set(key, Object.assign(colourMap(grey, width, height, map.signed), { signed: map.signed, note: map.note }));
-      announce(`${methodName(work.method)} map for ${work.target} is shown`);
+      announce(say("heat.shown", { method: methodName(work.method), class: className(work.target) }));
       this.onMap(entry);
     } catch (error) {
       if (error.name !== "AbortError") toast(error.message);
@@ -91,7 +97,7 @@ export class Heat {
       await pause(POLL);
       job = await (await call(`/jobs/${job.id}`, { signal })).json();
     }
-    if (job.status !== "done") throw new Error(job.error ?? "The explanation was given up.");
+    if (job.status !== "done") throw new Error(job.error ?? say("heat.failed"));
     const map = await (await call(`/jobs/${job.id}/result`, { signal })).json();
     call(`/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
     return map;
@@ -105,7 +111,7 @@ export class Heat {
     byId("job").hidden = true;
     work.stop.abort();
     if (work.job) {
-      announce(`${methodName(work.method)} was given up`);
+      announce(say("heat.given", { method: methodName(work.method) }));
       await call(`/jobs/${work.job}`, { method: "DELETE" }).catch(() => {});
     }
   }
@@ -115,6 +121,7 @@ export class Heat {
     const bar = byId("progress");
     if (of) bar.value = done / of;
     else bar.removeAttribute("value");
-    byId("job-words").textContent = `${methodName(work.method)} for ${capital(work.target)}${of ? `: ${Math.round((100 * done) / of)} %` : ": waiting"}`;
+    const told = { method: methodName(work.method), class: className(work.target), percent: Math.round((100 * done) / (of || 1)) };
+    byId("job-words").textContent = say(of ? "heat.progress" : "heat.waiting", told);
   }
 }

@@ -4,15 +4,20 @@ import { call, formWith, onTokenNeeded } from "./api.js";
 import { announce, byId, choices, make, pngOf, toast, visible } from "./dom.js";
 import { Film, greyOf } from "./film.js";
 import { Heat } from "./heat.js";
-import { listenToKeys } from "./keys.js";
+import { listenToKeys, listKeys } from "./keys.js";
+import { Listing } from "./listing.js";
 import { drawScale } from "./palette.js";
 import { showEntry, showModel } from "./panel.js";
 import { writeReport } from "./report.js";
 import { addToStrip } from "./strip.js";
 import { freshView, Viewport } from "./viewport.js";
-import { capital, nameMethods, verdict } from "./words.js";
+import { capital, className, figure, LANGUAGES, methodName, nameMethods, say, sentence, speak, spoken, wanted } from "./words.js";
 
 const AT_ONCE = 4;
+/** Films whose pixels are kept: hundreds would fill the memory, and one that was let go is asked for again. */
+const KEPT = 6;
+/** From so many films on, what comes is shown as a list first. */
+const MANY = 12;
 
 const entries = [];
 const state = { card: null, abilities: null, active: 0, compare: false };
@@ -20,9 +25,17 @@ const heat = new Heat(() => {
   showScale();
   redraw();
 });
-const look = { tool: "window", seen: false, heat, mapOf: (entry) => heat.mapOf(entry) };
+const look = { tool: "window", seen: false, lungs: true, heat, mapOf: (entry) => heat.mapOf(entry) };
 const viewports = [0, 1].map((slot) => new Viewport(look, () => activate(slot), () => showTools()));
 const current = () => viewports[state.active].entry;
+const listing = new Listing(entries, (entry) => {
+  show(entry);
+  setList(false);
+  viewports[state.active].root.focus();
+}, () => {
+  byId("films").append(...entries.map((entry) => entry.strip.item));
+  listing.show();
+});
 
 function redraw() {
   for (const viewport of viewports) viewport.redraw();
@@ -34,7 +47,15 @@ function showTools() {
   byId("heat").setAttribute("aria-pressed", String(heat.on));
   byId("seen").setAttribute("aria-pressed", String(look.seen));
   byId("compare").setAttribute("aria-pressed", String(state.compare));
+  byId("list").setAttribute("aria-pressed", String(!byId("listing").hidden));
+  byId("list").disabled = !entries.length;
+  byId("card").disabled = !state.card;
   for (const name of ["invert", "reset", "heat", "seen", "print"]) byId(name).disabled = !current()?.film;
+  // A slider that moves nothing must not look as if it did.
+  const drawn = heat.on && !heat.withheld(current());
+  for (const name of ["opacity-row", "legend"]) byId(name).classList.toggle("off", !drawn);
+  byId("opacity").disabled = !drawn;
+  showOpacity();
   byId("compare").disabled = entries.length < 2 && !state.compare;
 }
 
@@ -45,6 +66,7 @@ function refresh() {
   viewports.forEach((viewport, slot) => viewport.root.classList.toggle("current", state.compare && slot === state.active));
   byId("empty").hidden = entries.length > 0;
   document.body.classList.toggle("has-films", entries.length > 0);
+  listing.show();
   showEntry(current(), state.card, setSeen, look.seen);
   showTargets();
   showScale();
@@ -59,12 +81,13 @@ function showScale() {
   const map = current() && heat.mapOf(current());
   const signed = Boolean(map?.signed);
   drawScale(byId("scale"), signed);
-  byId("scale-low").textContent = signed ? "against" : "little";
-  byId("scale-high").textContent = signed ? "for" : "much";
-  const words = signed
-    ? "Blue speaks for the class, orange against it. It does not outline a disease."
-    : "Brighter raised the score of the class more. It does not outline a disease.";
+  byId("scale-low").textContent = say(signed ? "heat.against" : "heat.low");
+  byId("scale-high").textContent = say(signed ? "heat.for" : "heat.high");
+  const words = say(heat.withheld(current()) ? "heat.withheld" : signed ? "heat.signed" : "heat.brighter");
   byId("heat-words").textContent = map?.note ? `${words} ${map.note.replace(/[.]?$/, ".")}` : words;
+  const none = current()?.answer && !current().answer.lungs?.length;
+  byId("outline").disabled = Boolean(none);
+  byId("outline-row").querySelector("span").textContent = say(none ? "heat.nolungs" : "heat.lungs");
 }
 
 function activate(slot) {
@@ -75,7 +98,14 @@ function activate(slot) {
 
 function show(entry) {
   viewports[state.active].show(entry);
+  load(entry);
   refresh();
+}
+
+function setList(on) {
+  byId("listing").hidden = !on;
+  listing.show();
+  showTools();
 }
 
 function layOut() {
@@ -90,22 +120,23 @@ function setCompare(on) {
   const other = viewports[1 - state.active];
   if (on && (!other.entry || other.entry === current())) {
     other.show(entries[entries.indexOf(current()) + 1] ?? entries.find((entry) => entry !== current()) ?? null);
+    load(other.entry);
   }
   layOut();
-  announce(on ? "Two films side by side" : "One film");
+  announce(say(on ? "said.two" : "said.one"));
   refresh();
 }
 
 function setSeen(on) {
   look.seen = on;
-  announce(on ? "Shown as the model saw it" : "Shown as it came");
+  announce(say(on ? "said.seen" : "said.came"));
   refresh();
 }
 
 function setHeat(on) {
+  if (on !== heat.on) announce(say(on ? "said.heat" : "said.noheat"));
   heat.on = on;
   if (!on) heat.cancel();
-  announce(on ? "Heat map on" : "Heat map off");
   refresh();
 }
 
@@ -131,7 +162,7 @@ function setTool(tool) {
 function showTargets() {
   const entry = current();
   const labels = heat.targets;
-  choices(byId("targets"), "target", labels.map((label) => [label, capital(label)]), entry ? heat.target(entry) : null, setTarget);
+  choices(byId("targets"), "target", labels.map((label) => [label, capital(className(label))]), entry ? heat.target(entry) : null, setTarget);
 }
 
 /** Go to another film, forwards or backwards. */
@@ -147,25 +178,28 @@ function step(by) {
 function remove(entry) {
   const at = entries.indexOf(entry);
   entries.splice(at, 1);
-  entry.strip.remove();
+  entry.strip.item.remove();
   entry.gone = true;
   if (state.compare && entries.length < 2) state.compare = false;
   const next = entries[Math.min(at, entries.length - 1)] ?? null;
   for (const viewport of viewports) if (viewport.entry === entry) viewport.show(next);
+  load(next);
+  if (!entries.length) setList(false);
   layOut();
   refresh();
   (next?.strip.button ?? byId("choose")).focus();
 }
 
 const waiting = [];
+const recent = new Set();
 let working = 0;
 
 function addFiles(files) {
   const known = state.abilities;
   const fresh = [...files].map((file) => {
-    const entry = { file, name: visible(file.name), view: freshView(), maps: new Map(), asked: new Set(), film: null, seen: null, answer: null, error: null, target: null };
+    const entry = { file, name: visible(file.name), view: freshView(), maps: new Map(), asked: new Set(), film: null, small: null, loading: false, begun: false, seen: null, answer: null, error: null, target: null };
     if (known && file.size > known.film_bytes) {
-      entry.error = `The file has ${Math.ceil(file.size / 2 ** 20)} MB, the server takes ${Math.floor(known.film_bytes / 2 ** 20)} MB.`;
+      entry.error = say("film.large", { size: figure(Math.ceil(file.size / 2 ** 20)), most: figure(Math.floor(known.film_bytes / 2 ** 20)) });
     }
     entry.strip = addToStrip(entry, show, remove);
     entries.push(entry);
@@ -175,6 +209,7 @@ function addFiles(files) {
   if (!current()) show(fresh[0]);
   else refresh();
   waiting.push(...fresh.filter((entry) => !entry.error));
+  if (fresh.length >= MANY) setList(true);
   for (let i = working; i < AT_ONCE; i += 1) work();
 }
 
@@ -197,16 +232,43 @@ async function work() {
 }
 
 async function read(entry) {
-  const picture = await call("/film?max_side=4096", { method: "POST", body: formWith(entry.file) });
-  const film = new Film(await greyOf(await picture.blob()));
-  entry.width = Number(picture.headers.get("x-film-width"));
-  entry.height = Number(picture.headers.get("x-film-height"));
-  entry.film = film;
+  entry.begun = true;
   refresh();
   const answer = await call("/predict?seen=true", { method: "POST", body: formWith(entry.file) });
-  [entry.answer] = (await answer.json()).films;
-  entry.seen = new Film(await greyOf(pngOf(entry.answer.seen.png)));
-  announce(`${entry.name}: ${verdict(entry.answer, { between: ", probability " })}`);
+  const { films, digest, site } = await answer.json();
+  const [told] = films;
+  entry.seen = new Film(await greyOf(pngOf(told.seen.png)));
+  delete told.seen.png;
+  Object.assign(entry, { answer: told, width: told.width, height: told.height, model: { digest, site } });
+  if (entry === current()) announce(`${entry.name}: ${sentence(told, state.card?.site)}`);
+  if (entry.film || entry.loading || entry.strip.drawn) return;
+  const picture = await call("/film?max_side=192", { method: "POST", body: formWith(entry.file) });
+  entry.small = new Film(await greyOf(await picture.blob()));
+}
+
+/** Get the pixels of a film that is to be seen, and let go of those that were seen longest ago. */
+async function load(entry) {
+  if (!entry || entry.error) return;
+  recent.delete(entry);
+  recent.add(entry);
+  if (entry.film || entry.loading) return;
+  entry.loading = true;
+  try {
+    const picture = await call("/film?max_side=4096", { method: "POST", body: formWith(entry.file) });
+    entry.film = new Film(await greyOf(await picture.blob()));
+    entry.width = Number(picture.headers.get("x-film-width"));
+    entry.height = Number(picture.headers.get("x-film-height"));
+  } catch (error) {
+    entry.error = error.message;
+  }
+  entry.loading = false;
+  for (const old of [...recent].slice(0, -KEPT)) {
+    if (viewports.some((viewport) => viewport.entry === old)) continue;
+    recent.delete(old);
+    old.film = null;
+    old.maps.clear();
+  }
+  if (!entry.gone) refresh();
 }
 
 function print() {
@@ -215,7 +277,7 @@ function print() {
 
 function askForToken(wrong) {
   const dialog = byId("token-dialog");
-  byId("token-fault").textContent = wrong ? "That was not the token." : "";
+  byId("token-fault").textContent = wrong ? say("token.wrong") : "";
   if (!dialog.open) dialog.showModal();
   return new Promise((done) => {
     byId("token-form").addEventListener("submit", (event) => {
@@ -240,6 +302,13 @@ function listen() {
   byId("seen").addEventListener("click", () => setSeen(!look.seen));
   byId("compare").addEventListener("click", () => setCompare(!state.compare));
   byId("print").addEventListener("click", print);
+  byId("list").addEventListener("click", () => setList(byId("listing").hidden));
+  byId("card").addEventListener("click", () => byId("card-dialog").showModal());
+  byId("outline").addEventListener("change", (event) => {
+    look.lungs = event.target.checked;
+    redraw();
+  });
+  byId("language").addEventListener("change", (event) => setLanguage(event.target.value));
   byId("keys").addEventListener("click", () => byId("keys-dialog").showModal());
   byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
   for (const radio of document.querySelectorAll("input[name=tool]")) radio.addEventListener("change", () => setTool(radio.value));
@@ -249,6 +318,7 @@ function listen() {
   listenToKeys({
     o: () => byId("files").click(), w: () => setTool("window"), p: () => setTool("pan"), z: () => setTool("zoom"),
     i: () => byId("invert").click(), r: () => byId("reset").click(), h: () => byId("heat").click(),
+    l: () => byId("list").click(), m: () => byId("card").click(),
     b: () => byId("seen").click(), c: () => byId("compare").click(),
     j: () => step(1), k: () => step(-1),
     "[": () => setOpacity(heat.opacity - 0.1), "]": () => setOpacity(heat.opacity + 0.1),
@@ -259,9 +329,13 @@ function listen() {
 
 function setOpacity(value) {
   heat.opacity = Math.min(Math.max(value, 0), 1);
-  byId("opacity").value = Math.round(100 * heat.opacity);
-  byId("opacity-value").textContent = `${Math.round(100 * heat.opacity)} %`;
+  showOpacity();
   redraw();
+}
+
+function showOpacity() {
+  byId("opacity").value = Math.round(100 * heat.opacity);
+  byId("opacity-value").textContent = byId("opacity").disabled ? say("heat.off") : `${Math.round(100 * heat.opacity)} %`;
 }
 
 function listenToDrops() {
@@ -287,12 +361,45 @@ function listenToDrops() {
   });
 }
 
+/** Speak another language from here on; the address keeps it. */
+async function setLanguage(code) {
+  try {
+    await speak(code);
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
+  const address = new URL(location.href);
+  address.searchParams.set("lang", code);
+  history.replaceState(null, "", address);
+  sayAll();
+}
+
+/** Write what is not written in the page's own file, in the language that is spoken. */
+function sayAll() {
+  byId("language").value = spoken();
+  listKeys();
+  for (const viewport of viewports) viewport.name();
+  for (const name of ["methods", "targets"]) for (const one of byId(name).querySelectorAll("label")) one.remove();
+  if (state.card) {
+    choices(byId("methods"), "method", heat.methods.map(({ name }) => [name, methodName(name)]), heat.method, setMethod);
+    showModel(state.card);
+  } else {
+    byId("model").replaceChildren(make("p", { class: "quiet" }, say("model.loading")));
+  }
+  refresh();
+}
+
 async function start() {
+  const { asked, code } = wanted();
+  await speak(code);
+  byId("language").replaceChildren(...Object.entries(LANGUAGES).map(([value, name]) => make("option", { value, lang: value }, name)));
+  if (asked && code !== asked.toLowerCase().split("-")[0]) toast(say("language.none", { code: asked, known: Object.values(LANGUAGES).join(", ") }));
   onTokenNeeded(askForToken);
   setTool("window");
   layOut();
   listen();
-  refresh();
+  sayAll();
   try {
     state.card = await (await call("/model")).json();
     state.abilities = await (await call("/abilities")).json();
@@ -303,11 +410,10 @@ async function start() {
   }
   nameMethods(state.abilities.explanations);
   heat.offer(state.abilities.explanations, state.card.classes);
-  const methods = heat.methods.map((method) => [method.name, method.title]);
-  choices(byId("methods"), "method", methods, heat.method, setMethod);
-  showModel(state.card);
+  listing.card = state.card;
+  look.site = state.card.site;
   document.title = `cxrlens · ${state.card.name}`;
-  refresh();
+  sayAll();
 }
 
 start();

@@ -1,164 +1,199 @@
-/** The panel at the right: probabilities, quality, the model. */
+/** The panel at the right: the answer in words, its scores, quality, the model; and the trust card. */
 
 import { byId, make } from "./dom.js";
-import { capital, DEFECTS, listed, present, REPAIRS, share, unsure, whyUnsure } from "./words.js";
+import { capital, className, defectLooked, defectMeaning, defectName, figure, listed, present, repairName, say, scores, sentence, share, spoken, unsure } from "./words.js";
 
 const KNOWN = ["normal", "pneumonia", "tuberculosis"];
+
+/** Attributes of what the server wrote, which it does in English. */
+const english = () => (spoken() === "en" ? {} : { lang: "en" });
+
+const hue = (label) => `hue-${KNOWN.includes(label) ? label : "other"}`;
 
 /** Fill the panel for a film, or empty it. */
 export function showEntry(entry, card, onSeen, seen) {
   const focused = document.activeElement?.dataset.keep;
-  byId("answer").replaceChildren(...answerOf(entry, card));
+  const open = byId("answer").querySelector("details")?.open;
+  byId("answer").replaceChildren(...answerOf(entry, card, open));
   byId("quality").replaceChildren(...qualityOf(entry, card, onSeen, seen));
   if (focused) document.querySelector(`[data-keep="${focused}"]`)?.focus();
 }
 
-function answerOf(entry, card) {
-  if (!entry) return [make("p", { class: "quiet" }, "No film yet.")];
-  if (entry.error) return [make("p", { class: "fault" }, entry.error)];
-  if (!entry.answer) return [make("p", { class: "quiet busy" }, "Predicting")];
-  const { answer } = entry;
-  if (unsure(answer)) return [withheld(answer)];
-  return [
-    bars(answer),
-    alone(answer),
-    make("p", { class: "small quiet" }, votes(answer), calibration(answer, card),
-    `The model knows ${listed(card?.classes ?? KNOWN)} and nothing else.`),
-  ].filter(Boolean);
+function answerOf(entry, card, open) {
+  if (!entry) return [make("p", { class: "quiet" }, say("nothing"))];
+  if (entry.error) return [make("p", { class: "fault", ...english() }, entry.error)];
+  if (!entry.answer) return [make("p", { class: "quiet busy" }, say("film.predicting"))];
+  return spokenAnswer(entry.answer, card, open);
 }
 
-/** In place of the bars, where no class is named. */
-export function withheld(answer) {
-  return make("p", { class: "caution" }, make("strong", {}, "Unsure. "), `No class is named: ${whyUnsure(answer)}.`);
+/** The answer: a sentence, then its scores; nothing but the sentence where it is withheld. */
+export function spokenAnswer(answer, card, open) {
+  const head = make("p", { class: unsure(answer) ? "headline withheld" : `headline ${hue(answer.predicted)}` }, sentence(answer, card?.site));
+  if (unsure(answer)) return [head, make("p", { class: "small quiet" }, say("answer.withheld"))];
+  const told = Object.keys(scores(answer)).length > 0;
+  const about = make("p", { class: "small quiet" }, [votes(answer), calibration(answer, card), say("answer.knows", { classes: listed((card?.classes ?? KNOWN).map(className)) })].filter(Boolean).join(" "));
+  if (!told) return [head, doubt(answer), bars(answer), about].filter(Boolean);
+  const more = make("details", { open: Boolean(open) }, make("summary", { "data-keep": "shares" }, say("probabilities")), bars(answer), about);
+  return [head, doubt(answer), scoreBars(answer), make("p", { class: "small quiet" }, say("answer.both")), more].filter(Boolean);
 }
 
-/** How the probabilities are to be read. */
-export function calibration(answer, card) {
-  if (card?.site) return `Calibrated for the site ${card.site}. `;
-  return answer.calibrated
-    ? "Calibrated on validation films, for classes that are equally frequent. "
-    : "Not calibrated: 0.90 does not mean nine in ten. ";
+/** Warn where the film is perhaps no chest; null where it is one. */
+function doubt(answer) {
+  if (!answer.findings.some((finding) => finding.defect === "not_a_chest" && finding.present)) return null;
+  return make("p", { class: "caution" }, say("answer.doubt"));
 }
 
-/** The score of each disease by itself, from 0 to 100. */
-export function alone(answer) {
-  const told = Object.entries(answer.scores).map(([label, value]) => `${capital(label)} ${value.toFixed(0)} (named from ${answer.thresholds[label].toFixed(0)})`);
-  return make("p", { class: "alone" }, make("strong", {}, "Score of each disease, 0 to 100: "), `${told.join(", ")}. A film can show both.`);
+function calibration(answer, card) {
+  if (card?.site) return say("calibrated.site", { site: card.site });
+  return say(answer.calibrated ? "calibrated.yes" : "calibrated.no");
 }
 
 function votes(answer) {
   if (!answer.votes) return "";
-  return `Votes: ${Object.entries(answer.votes).map(([label, count]) => `${label} ${count}`).join(", ")}. `;
+  return say("answer.votes", { votes: Object.entries(answer.votes).map(([label, count]) => `${className(label)} ${count}`).join(", ") });
 }
 
-/** A bar on a scale from 0 to 1 for each class. */
-export function bars(answer) {
+function bar(label, chosen, number, words, value, most, mark) {
+  const fill = make("span", { class: `fill ${hue(label)}` });
+  fill.style.width = `${(100 * value) / most}%`;
+  const track = make("span", { class: "track", role: "meter", "aria-label": words, "aria-valuemin": 0, "aria-valuemax": most, "aria-valuenow": value.toFixed(3) }, fill);
+  if (mark != null) {
+    track.append(make("span", { class: "mark" }));
+    track.lastChild.style.left = `${(100 * mark) / most}%`;
+  }
+  return make("li", { class: chosen ? "bar chosen" : "bar" }, make("span", { class: "label" }, capital(className(label))), make("span", { class: "number" }, number), track);
+}
+
+const scale = (ticks) => make("div", { class: "ticks", "aria-hidden": "true" }, ticks.map((tick) => make("span", {}, tick)));
+
+/** A bar from 0 to 100 for each disease, with a mark where it begins to be named. */
+function scoreBars(answer) {
+  const rows = Object.entries(scores(answer)).map(([label, value]) => {
+    const threshold = answer.thresholds[label];
+    const words = say("score.of", { class: className(label), threshold: figure(threshold) });
+    const number = [figure(value), make("small", {}, ` ${say("score.threshold", { threshold: figure(threshold) })}`)];
+    return bar(label, label === answer.predicted, number, words, value, 100, threshold);
+  });
+  return make("div", { class: "bars scores" }, make("ul", {}, rows), scale(["0", "25", "50", "75", "100"]));
+}
+
+/** A bar from 0 to 1 for each class. */
+function bars(answer) {
   const rows = Object.entries(answer.probabilities).map(([label, value]) => {
     const chosen = label === answer.predicted;
-    const fill = make("span", { class: `fill hue-${KNOWN.includes(label) ? label : "other"}` });
-    fill.style.width = `${100 * value}%`;
-    return make(
-      "li",
-      { class: chosen ? "bar chosen" : "bar" },
-      make("span", { class: "label" }, capital(label)),
-      make("span", { class: "number" }, share(value)),
-      make("span", {
-        class: "track", role: "meter", "aria-label": `Probability of ${label}${chosen ? ", the highest" : ""}`,
-        "aria-valuemin": 0, "aria-valuemax": 1, "aria-valuenow": value.toFixed(3),
-      }, fill),
-    );
+    return bar(label, chosen, share(value), say(chosen ? "probability.highest" : "probability.of", { class: className(label) }), value, 1);
   });
-  const ticks = make("div", { class: "ticks", "aria-hidden": "true" }, ["0", "0.25", "0.5", "0.75", "1"].map((tick) => make("span", {}, tick)));
-  return make("div", { class: "bars" }, make("ul", {}, rows), ticks);
+  return make("div", { class: "bars shares" }, make("ul", {}, rows), scale([0, 0.25, 0.5, 0.75, 1].map((tick) => tick.toLocaleString(spoken()))));
 }
 
 function qualityOf(entry, card, onSeen, seen) {
-  if (!entry?.answer) return [make("p", { class: "quiet" }, entry ? "" : "No film yet.")];
+  if (!entry?.answer) return [make("p", { class: "quiet" }, entry ? "" : say("nothing"))];
   const { answer } = entry;
   const found = present(answer);
   const clear = answer.findings.filter((finding) => !finding.present);
   const parts = [];
   if (found.length) {
     parts.push(make("ul", { class: "findings" }, found.map(({ defect, score }) => {
-      const [name, words] = DEFECTS[defect] ?? [defect, ""];
-      return make("li", {}, make("span", {}, make("strong", {}, name), words ? `, ${words}` : ""), make("span", { class: "number", title: "0.5 is the threshold" }, score.toFixed(2)));
+      const words = defectMeaning(defect);
+      return make("li", {}, make("span", {}, make("strong", {}, defectName(defect)), words ? `, ${words}` : ""), make("span", { class: "number", title: say("quality.threshold") }, figure(score, 2)));
     })));
   }
   if (clear.length) {
-    const names = clear.map(({ defect }) => DEFECTS[defect]?.[2] ?? (DEFECTS[defect]?.[0] ?? defect).toLowerCase());
-    parts.push(make("p", { class: "small quiet" }, `${found.length ? "Also looked" : "Looked"} for, not found: ${listed(names)}.`));
+    const names = clear.map(({ defect }) => defectLooked(defect));
+    parts.push(make("p", { class: "small quiet" }, say(found.length ? "quality.also" : "quality.looked", { defects: listed(names) })));
   }
   parts.push(make("p", {}, repaired(answer, card)));
-  parts.push(make("div", { class: "segments pair", role: "group", "aria-label": "Which pixels are shown" }, [["As it came", false], ["As the model saw it", true]].map(
-    ([words, value]) => make("button", { type: "button", class: "segment", "data-keep": `seen-${value}`, "aria-pressed": String(seen === value), onclick: () => onSeen(value) }, make("span", {}, words)),
+  parts.push(make("div", { class: "segments pair", role: "group", "aria-label": say("quality.shown") }, [["quality.came", false], ["quality.saw", true]].map(
+    ([key, value]) => make("button", { type: "button", class: "segment", "data-keep": `seen-${value}`, "aria-pressed": String(seen === value), onclick: () => onSeen(value) }, make("span", {}, say(key))),
   )));
   return parts;
 }
 
 /** What was repaired, in a sentence. */
 export function repaired(answer, card) {
-  if (answer.repairs.length) {
-    return `The model saw it ${listed(answer.repairs.map((repair) => REPAIRS[repair] ?? repair))}.`;
-  }
-  if (card?.quality === "none") return "Nothing was repaired: this model was trained without repairs.";
-  return "Nothing was repaired.";
+  if (answer.repairs.length) return say("repaired", { repairs: listed(answer.repairs.map(repairName)) });
+  return say(card?.quality === "none" ? "repaired.never" : "repaired.not");
 }
 
-const figure = (value) => value.toFixed(3);
+const head = (...keys) => make("thead", {}, make("tr", {}, keys.map((key) => make("th", { scope: "col" }, say(key)))));
 
-/** A table of the model's own test. */
-export function figuresOf(card) {
-  const { tested } = card;
+const measuredOn = ({ films, split, patients }) => say("card.measured", { films: figure(films), split, patients: figure(patients) });
+const span = ({ low, high }) => (low == null ? "–" : `${figure(low, 3)}–${figure(high, 3)}`);
+
+/** The model's own test in a paragraph, for paper. */
+export const measured = ({ tested }) =>
+  `${measuredOn(tested)} ${tested.figures.map((one) => `${one.name} ${figure(one.value, 3)} (${span(one)})`).join("; ")}.`;
+
+function figuresOf({ tested }) {
   return make(
     "table",
     { class: "figures" },
-    make("caption", {}, `Measured on ${tested.films.toLocaleString("en")} ${tested.split} films of ${tested.patients.toLocaleString("en")} patients of the same sources`),
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Figure"), make("th", { scope: "col" }, "Value"), make("th", { scope: "col" }, "95 % interval"))),
-    make("tbody", {}, tested.figures.map(({ name, value, low, high }) =>
-      make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, figure(value)), make("td", {}, low == null ? "–" : `${figure(low)}–${figure(high)}`)))),
+    make("caption", {}, measuredOn(tested)),
+    head("card.figure", "card.value", "card.interval"),
+    make("tbody", {}, tested.figures.map((one) =>
+      make("tr", {}, make("th", { scope: "row", ...english() }, one.name), make("td", {}, figure(one.value, 3)), make("td", {}, span(one))))),
   );
 }
 
-/** A table of who the model learnt from. */
-export function trainedOn(card) {
+function trainedOn(card) {
   const detail = (row) => [
-    row.patients && `${row.patients.toLocaleString("en")} patients`,
-    row.age && `age ${row.age}`,
-    row.female && `female ${row.female}`,
+    row.patients && say("card.patients", { count: figure(row.patients) }),
+    row.age && say("card.age", { age: row.age }),
+    row.female && say("card.female", { female: row.female }),
     row.views,
-    Object.entries(row.sources).map(([name, count]) => `${name} ${count.toLocaleString("en")}`).join(", "),
+    Object.entries(row.sources).map(([name, count]) => `${name} ${figure(count)}`).join(", "),
   ].filter(Boolean).join("; ");
   return make(
     "table",
     { class: "figures people" },
-    make("caption", {}, "Films of its training"),
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Class"), make("th", { scope: "col" }, "Films"), make("th", { scope: "col" }, "Whose, from where"))),
+    make("caption", {}, say("card.films")),
+    head("card.class", "films", "card.whose"),
     make("tbody", {}, card.trained_on.map((row) =>
-      make("tr", {}, make("th", { scope: "row" }, capital(row.label)), make("td", {}, row.films.toLocaleString("en")), make("td", {}, detail(row))))),
+      make("tr", {}, make("th", { scope: "row" }, capital(className(row.label))), make("td", {}, figure(row.films)), make("td", {}, detail(row))))),
   );
 }
 
-/** Facts of the model as a list. */
-export function factsOf(card) {
-  const facts = {
-    Model: card.name,
-    Network: card.backbone,
-    "Started from": card.weights,
-    "Sees films at": `${card.side} × ${card.side} pixels`,
-    "Quality chain": card.quality,
-    Digest: card.digest,
-    ...(card.site ? { Site: card.site } : {}),
-    "Made by": `cxrlens ${card.cxrlens}`,
-  };
-  return make("dl", { class: "facts" }, Object.entries(facts).map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]).flat());
+/** Facts of the model as a list; the most needed ones, or all. */
+export function factsOf(card, all) {
+  const facts = [
+    ["model.name", card.name],
+    ["model.digest", card.digest],
+    ["model.site", card.site],
+    ...(all ? [
+      ["model.network", card.backbone],
+      ["model.weights", card.weights],
+      ["model.side", say("model.pixels", { side: card.side })],
+      ["model.quality", card.quality],
+      ["model.made", `cxrlens ${card.cxrlens}`],
+    ] : []),
+  ].filter(([, value]) => value);
+  return make("dl", { class: "facts" }, facts.map(([key, value]) => [make("dt", {}, say(key)), make("dd", {}, value)]).flat());
 }
 
-/** Fill the part about the model. */
+/** The card's warnings, what was never measured first. */
+export function warningsOf(card) {
+  return [
+    card.tested ? null : make("p", { class: "caution red" }, say("card.untested")),
+    ...card.warnings.map((warning) => make("p", { class: "caution", ...english() }, warning)),
+  ].filter(Boolean);
+}
+
+/** Fill the part about the model, and its trust card. */
 export function showModel(card) {
+  const warnings = warningsOf(card);
   byId("model").replaceChildren(
-    factsOf(card),
-    ...card.warnings.map((warning) => make("p", { class: "caution" }, warning)),
-    make("details", { open: true }, make("summary", {}, "How well it did"), card.tested ? figuresOf(card) : make("p", { class: "quiet" }, "It was not measured.")),
-    make("details", {}, make("summary", {}, "Trained on whom"), make("p", { class: "small" }, card.population), card.trained_on.length ? trainedOn(card) : null),
+    factsOf(card, false),
+    warnings.length ? make("p", { class: "caution" }, say("card.warnings", { count: warnings.length })) : "",
+    make("button", { type: "button", class: "plain", onclick: () => byId("card-dialog").showModal() }, say("card.open")),
+  );
+  byId("card-body").replaceChildren(
+    ...warnings,
+    factsOf(card, true),
+    card.tested ? make("h3", {}, say("card.results")) : "",
+    card.tested ? figuresOf(card) : "",
+    make("h3", {}, say("card.people")),
+    make("p", { class: "small", ...english() }, card.population),
+    card.trained_on.length ? trainedOn(card) : "",
+    make("p", { class: "small", ...english() }, card.notice),
   );
 }

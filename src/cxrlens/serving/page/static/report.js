@@ -1,9 +1,9 @@
 /** The printable report of one film. */
 
 import { byId, make } from "./dom.js";
-import { alone, bars, calibration, factsOf, figuresOf, repaired, trainedOn, withheld } from "./panel.js";
+import { factsOf, measured, repaired, spokenAnswer, warningsOf } from "./panel.js";
 import { freshView, paint } from "./viewport.js";
-import { capital, DEFECTS, methodName, present, unsure, verdict } from "./words.js";
+import { className, defectName, listed, methodName, present, say, spoken } from "./words.js";
 
 const SIDE = 1100;
 
@@ -20,7 +20,7 @@ export function writeReport(entries, card, look, heat) {
   const told = entries.filter((entry) => entry?.answer && entry.film);
   byId("report").replaceChildren(
     ...told.map((entry) => reportOf(entry, card, look, heat)),
-    ...(told.length ? [] : [make("p", {}, "There is no film to report on.")]),
+    ...(told.length ? [] : [make("p", {}, say("report.none"))]),
   );
 }
 
@@ -28,24 +28,30 @@ function reportOf(entry, card, look, heat) {
   const { answer } = entry;
   const still = { ...entry, view: { ...freshView(), ...entry.view, zoom: 1, x: 0, y: 0 } };
   const map = heat.on ? heat.mapOf(entry) : undefined;
-  const films = [picture(still, { ...look, heat: { on: false } }, look.seen ? "As the model saw it" : "The film")];
-  if (map) films.push(picture(still, { ...look, heat: { on: true, opacity: heat.opacity }, mapOf: () => map }, `${methodName(heat.method)}: ${map.signed ? "blue speaks for" : "what raised the score of"} ${heat.target(entry)}${map.signed ? ", orange against it" : ""}`));
-  const found = present(answer).map(({ defect }) => (DEFECTS[defect]?.[0] ?? defect).toLowerCase());
+  const films = [picture(still, { ...look, lungs: false, heat: { on: false } }, say(look.seen ? "report.saw" : "report.film"))];
+  if (map) {
+    const words = say(map.signed ? "heat.spoke" : "heat.raised", { method: methodName(heat.method), class: className(heat.target(entry)) });
+    const lungs = look.lungs && answer.lungs?.length ? `; ${say("report.lungs")}` : "";
+    films.push(picture(still, { ...look, heat: { on: true, opacity: heat.opacity }, mapOf: () => map }, words + lungs));
+  }
+  const found = present(answer).map(({ defect }) => defectName(defect).toLowerCase());
   return make(
     "section",
     { class: "sheet" },
-    make("header", {}, make("h2", {}, "Chest radiograph: what the model says"), make("p", { class: "use" }, "Research use, not a diagnosis")),
-    make("dl", { class: "facts" }, make("dt", {}, "Film"), make("dd", {}, entry.name), make("dt", {}, "Printed"), make("dd", {}, new Date().toLocaleString()), make("dt", {}, "Read by"), make("dd", { class: "blank" }, "")),
+    make("header", {}, make("h2", {}, say("report")), make("p", { class: "use" }, say("notice"))),
+    make("dl", { class: "facts" }, ["report.film", "report.printed", "report.reader"].map((key) => [
+      make("dt", {}, say(key)),
+      key === "report.reader" ? make("dd", { class: "blank" }, "") : make("dd", {}, key === "report.film" ? entry.name : new Date().toLocaleString(spoken())),
+    ]).flat()),
+    ...spokenAnswer(answer, card, true),
+    make("p", {}, found.length ? say("quality.found", { defects: listed(found) }) : say("quality.clear"), " ", repaired(answer, card)),
     make("div", { class: films.length > 1 ? "pictures two" : "pictures" }, films),
-    ...(unsure(answer)
-      ? [make("h3", {}, "Not assessed"), withheld(answer)]
-      : [make("h3", {}, `Highest: ${capital(verdict(answer, { between: ", ", places: 3 }))}`), bars(answer), alone(answer), make("p", {}, calibration(answer, card))]),
-    make("p", {}, `Quality: ${found.length ? found.join(", ") : "no defect found"}. `, repaired(answer, card)),
-    make("h3", {}, "The model"),
-    factsOf(card),
-    make("p", {}, card.population),
-    ...card.warnings.map((warning) => make("p", { class: "caution" }, warning)),
-    make("div", { class: "tables" }, card.tested ? figuresOf(card) : null, card.trained_on.length ? trainedOn(card) : null),
+    map?.note ? make("p", {}, map.note.replace(/[.]?$/, ".")) : null,
+    make("h3", {}, say("model")),
+    factsOf(card, false),
+    ...warningsOf(card),
+    make("p", { class: "fine" }, card.population),
+    card.tested ? make("p", { class: "fine" }, measured(card)) : null,
     make("p", { class: "use" }, card.notice),
   );
 }

@@ -1,7 +1,7 @@
 /** One viewport: a film with its window, zoom and pan, the heat map over it, mouse, touch and keys. */
 
 import { windowTable } from "./film.js";
-import { verdict } from "./words.js";
+import { say, sentence } from "./words.js";
 
 const FULL = { centre: 127.5, width: 255 };
 const STEP = 40;
@@ -23,7 +23,6 @@ export class Viewport {
     this.root.className = "viewport";
     this.root.tabIndex = 0;
     this.root.setAttribute("role", "application");
-    this.root.setAttribute("aria-roledescription", "film viewer");
     this.canvas = document.createElement("canvas");
     this.canvas.setAttribute("aria-hidden", "true");
     this.root.append(this.canvas);
@@ -33,7 +32,6 @@ export class Viewport {
       this.words[place].className = `corner ${place}`;
       this.root.append(this.words[place]);
     }
-    this.words.notice.textContent = "Research use, not a diagnosis";
     this.context = this.canvas.getContext("2d", { alpha: false });
     new ResizeObserver(() => this.redraw()).observe(this.root);
     this.listen();
@@ -42,11 +40,15 @@ export class Viewport {
 
   show(entry) {
     this.entry = entry;
-    const label = entry
-      ? `${entry.name}. Arrow keys pan, Shift and arrow keys set window and level, plus and minus zoom.`
-      : "No film here. Choose one in the list of films.";
-    this.root.setAttribute("aria-label", label);
+    this.name();
     this.redraw();
+  }
+
+  /** Say what this is, in the language that is spoken. */
+  name() {
+    this.root.setAttribute("aria-roledescription", say("film.viewer"));
+    this.root.setAttribute("aria-label", this.entry ? say("film.about", { name: this.entry.name }) : say("film.none"));
+    this.words.notice.textContent = say("notice");
   }
 
   redraw() {
@@ -76,7 +78,7 @@ export class Viewport {
     const { entry } = this;
     this.root.classList.toggle("blank", !entry?.film);
     if (!entry?.film) {
-      this.say(entry?.error ?? (entry ? "Reading the film" : ""), "", "");
+      this.say(entry?.error ?? (entry ? say("film.reading") : ""), "", "");
       return;
     }
     const scale = this.fit() * entry.view.zoom;
@@ -86,14 +88,14 @@ export class Viewport {
     const seen = this.look.seen && entry.seen;
     this.say(
       entry.name,
-      `${entry.width} × ${entry.height}${seen ? `\nmodel’s view, ${entry.answer.seen.side} × ${entry.answer.seen.side}` : ""}`,
-      `W ${Math.round(entry.view.width)}  L ${Math.round(entry.view.centre)}${entry.view.invert ? "  inverted" : ""}\n${Math.round(scale * 100)} %`,
+      `${entry.width} × ${entry.height}${seen ? `\n${say("film.view", { side: entry.answer.seen.side })}` : ""}`,
+      `W ${Math.round(entry.view.width)}  L ${Math.round(entry.view.centre)}${entry.view.invert ? `  ${say("film.inverted")}` : ""}\n${Math.round(scale * 100)} %`,
     );
   }
 
   say(name, size, view) {
     const best = this.entry?.answer;
-    this.words.name.textContent = best ? `${name}\n${verdict(best)}` : name;
+    this.words.name.textContent = best ? `${name}\n${sentence(best, this.look.site)}` : name;
     this.words.size.textContent = size;
     this.words.view.textContent = view;
   }
@@ -230,4 +232,23 @@ export function paint(context, entry, look, [left, top, scale]) {
     context.drawImage(map, left, top, entry.width * scale, entry.height * scale);
     context.globalAlpha = 1;
   }
+  if (look.lungs) outline(context, entry, left, top, scale);
+}
+
+/** Draw the outline of the lungs: dashed, light upon dark, so that it shows on every film. */
+function outline(context, entry, left, top, scale) {
+  const [width, height] = [entry.width * scale, entry.height * scale];
+  context.save();
+  context.beginPath();
+  for (const polygon of entry.answer?.lungs ?? []) {
+    polygon.forEach(([x, y], place) => context[place ? "lineTo" : "moveTo"](left + x * width, top + y * height));
+    context.closePath();
+  }
+  const unit = Math.max(1, context.canvas.width / 700);
+  for (const [colour, thick, dash] of [["rgb(0 0 0 / 60%)", 3 * unit, []], ["#7fe0d0", 1.5 * unit, [7 * unit, 5 * unit]]]) {
+    Object.assign(context, { strokeStyle: colour, lineWidth: thick, lineJoin: "round" });
+    context.setLineDash(dash);
+    context.stroke();
+  }
+  context.restore();
 }

@@ -1,71 +1,105 @@
-/** Words for the model's names: defects, repairs; those of methods come from the server. */
+/** The page's words: one JSON a language (`words/`), and the model's answers put into a sentence. */
 
-/** Name, what it means, and how it stands among what was not found. */
-export const DEFECTS = {
-  negative: ["Negative", "white and black are swapped"],
-  underexposed: ["Underexposed", "too dark"],
-  noisy: ["Noisy", "grain, speckle or spots"],
-  blurred: ["Blurred", "motion or poor focus"],
-  padded: ["Padded", "black or white borders"],
-  patched: ["Patched", "covered areas"],
-  photographed: ["Photographed", "photographs of films"],
-  not_a_chest: ["Perhaps no frontal chest film", "", "other things than a frontal chest"],
-  torn: ["Perhaps torn", "a part of the file was lost", "bytes lost in the middle"],
-  burnt_in_text: ["Text in the picture", "letters or figures, a name perhaps", "burnt-in text"],
-};
+/** Every language that there is, by its code. A new one: `words/CODE.json` with every key, and its name here. */
+export const LANGUAGES = { en: "English", es: "Español" };
 
-export const REPAIRS = {
-  invert: "turned back to positive",
-  equalise: "its contrast spread",
-  stretch: "its greys stretched",
-  smooth: "smoothed",
-  denoise: "its noise taken out",
-  sharpen: "sharpened",
-  crop: "its borders cut off",
-  fill: "its covered areas filled",
-};
-
-/** Why no class is named. */
-const REASONS = {
-  "no frontal chest": "it does not look like a frontal chest radiograph",
-  "film quality": "a defect of the film that no repair mends",
-  unlike: "it is unlike the films that the model has learnt from",
-  "near the threshold": "its scores lie near the threshold between two answers",
-};
-
-export const unsure = (answer) => answer.predicted === "unsure";
-
-export const whyUnsure = (answer) => REASONS[answer.reason] ?? answer.reason;
-
+let words = {};
+let language = "en";
 const titles = new Map();
+
+/** The language that is spoken, e.g. "en". */
+export const spoken = () => language;
+
+/** What the address asks for, else the first of the browser's languages that there is, else English. */
+export function wanted() {
+  const asked = new URLSearchParams(location.search).get("lang");
+  const codes = [asked, ...navigator.languages].map((code) => code?.toLowerCase().split("-")[0]);
+  return { asked, code: codes.find((code) => Object.hasOwn(LANGUAGES, code ?? "")) ?? "en" };
+}
+
+/** Fetch a language's words and dress the page in them. */
+export async function speak(code) {
+  const answer = await fetch(`/static/words/${code}.json`);
+  if (!answer.ok) throw new Error(`words/${code}.json cannot be read: ${answer.status}`);
+  words = await answer.json();
+  language = code;
+  document.documentElement.lang = code;
+  for (const one of document.querySelectorAll("[data-say]")) one.textContent = say(one.dataset.say);
+  for (const one of document.querySelectorAll("[data-say-title]")) one.title = say(one.dataset.sayTitle);
+  for (const one of document.querySelectorAll("[data-say-label]")) one.setAttribute("aria-label", say(one.dataset.sayLabel));
+}
+
+const has = (key) => Object.hasOwn(words, key);
+
+/** The words of a key, its {places} filled in. */
+export function say(key, values = {}) {
+  return (words[key] ?? key).replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+}
+
+/** The words of a name that the server gave, or the name itself where there are none. */
+const named = (kind, name, otherwise = name) => (has(`${kind}.${name}`) ? say(`${kind}.${name}`) : otherwise);
+
+/** A number with so many places, as the language writes it. */
+export const figure = (value, places = 0) => value.toLocaleString(language, { minimumFractionDigits: places, maximumFractionDigits: places });
+
+/** A probability to so many places; what rounds to 0 or 1 is neither. */
+export function share(value, places = 3) {
+  const least = 10 ** -places;
+  if (value > 1 - least / 2) return `>\u00a0${figure(1 - least, places)}`;
+  if (value < least / 2) return `<\u00a0${figure(least, places)}`;
+  return figure(value, places);
+}
+
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** "a, b and c". */
+export const listed = (parts) => new Intl.ListFormat(language === "en" ? "en-GB" : language).format(parts);
+
+/** A class in the reader's language. */
+export const className = (label) => named("class", label);
 
 /** Learn what the server calls its explaining methods. */
 export function nameMethods(methods) {
   for (const { name, title } of methods) titles.set(name, title);
 }
 
-export const methodName = (method) => titles.get(method) ?? method;
+export const methodName = (method) => named("method", method, titles.get(method) ?? method);
 
-export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+export const defectName = (defect) => named("defect", defect);
+export const defectMeaning = (defect) => named("defect.means", defect, "");
 
-/** "a, b and c". */
-export function listed(words) {
-  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
-}
+/** How a defect stands among what was not found. */
+export const defectLooked = (defect) => named("defect.looked", defect, defectName(defect).toLowerCase());
 
-/** Findings that are there, in words. */
+export const repairName = (repair) => named("repair", repair);
+
+/** Findings that are there. */
 export const present = (answer) => answer.findings.filter((finding) => finding.present);
 
-/** A probability to so many places; what rounds to 0 or 1 is neither. */
-export function share(value, places = 3) {
-  const least = 10 ** -places;
-  if (value > 1 - least / 2) return `> ${(1 - least).toFixed(places)}`;
-  if (value < least / 2) return `< ${least.toFixed(places)}`;
-  return value.toFixed(places);
+/** Whether no class is named. */
+export const unsure = (answer) => answer.predicted === "unsure";
+
+/** Each disease's score, 0 to 100; empty where the model gives none or its answer is withheld. */
+export const scores = (answer) => (unsure(answer) ? {} : answer.scores);
+
+/** The answer in a sentence; where a prediction becomes words, it is here and in `verdict`. */
+export function sentence(answer, site) {
+  if (unsure(answer)) return say("answer.unsure", { why: named("reason", answer.reason) });
+  const label = answer.predicted;
+  const told = scores(answer);
+  const threshold = (disease) => figure(answer.thresholds[disease]);
+  const name = className(label);
+  if (label in told) return say(site ? "answer.site" : "answer.score", { class: name, score: figure(told[label]), threshold: threshold(label) });
+  if (!Object.keys(told).length) return say("answer.probability", { class: name, probability: share(answer.probabilities[label], 2) });
+  const others = Object.entries(told).map(([disease, score]) => say("answer.of", { class: className(disease), score: figure(score), threshold: threshold(disease) }));
+  return say("answer.normal", { class: name, others: listed(others) });
 }
 
-/** The model's decision and its probability, or why there is none: wherever a prediction becomes words, it is here. */
-export function verdict(answer, { between = " ", places = 2 } = {}) {
-  if (unsure(answer)) return `unsure: ${answer.reason}`;
-  return `${answer.predicted}${between}${share(answer.probabilities[answer.predicted], places)}`;
+/** The same in two or three words, for lists and corners. */
+export function verdict(answer) {
+  if (unsure(answer)) return say("verdict.unsure", { why: named("reason.short", answer.reason) });
+  const label = answer.predicted;
+  const told = scores(answer);
+  if (label in told) return `${className(label)} ${figure(told[label])}`;
+  return Object.keys(told).length ? className(label) : `${className(label)} ${share(answer.probabilities[label], 2)}`;
 }
