@@ -92,7 +92,7 @@ export function sentence(answer, site) {
   if (label in told) return say(site ? "answer.site" : "answer.score", { class: name, score: figure(told[label]), threshold: threshold(label) });
   if (!Object.keys(told).length) return say("answer.probability", { class: name, probability: share(answer.probabilities[label], 2) });
   const others = Object.entries(told).map(([disease, score]) => say("answer.of", { class: className(disease), score: figure(score), threshold: threshold(disease) }));
-  return say("answer.normal", { class: name, others: listed(others) });
+  return say("answer.normal", { class: name, others: others.join(", ") });
 }
 
 /** The same in two or three words, for lists and corners. */
