@@ -229,7 +229,6 @@ def test_all_is_done_with_the_keyboard_alone(page: "sync_api.Page", films: list[
         "print",
         "keys",
         "language",
-        "outline",
         "thumb",
     }
     assert wanted | {"add", "viewport", "method", "target", "opacity"} <= names
