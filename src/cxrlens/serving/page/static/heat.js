@@ -38,7 +38,7 @@ export class Heat {
 
   /** What is explained: the class that was chosen, else the predicted one, else the likeliest that can be. */
   target(entry) {
-    if (this.withheld(entry)) return null;
+    if (!this.targets.length || this.withheld(entry)) return null;
     const wanted = entry.target ?? entry.answer?.predicted;
     if (!entry.answer || this.targets.includes(wanted)) return wanted;
     const shares = entry.answer.probabilities;
@@ -56,7 +56,7 @@ export class Heat {
 
   /** Get the map of a film if it is wanted and not there; of slow methods one at a time. */
   async want(entry) {
-    if (!this.on || !entry?.answer || this.withheld(entry) || entry.maps.has(this.key(entry))) return;
+    if (!this.on || !this.chosen || !entry?.answer || this.withheld(entry) || entry.maps.has(this.key(entry))) return;
     const key = this.key(entry);
     const slow = !this.chosen?.quick;
     if (slow && this.running?.key === key && this.running.entry === entry) return;
