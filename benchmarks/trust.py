@@ -30,8 +30,9 @@ from cxrlens.evaluation.abstention import abstention
 from cxrlens.evaluation.calibrate import Wish, fit_site
 from cxrlens.evaluation.measured import Abstention, Estimate
 from cxrlens.files import write_text
+from cxrlens.prediction.calibration import Measures
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import LEAST_TEMPERATURE, Measures, Trust, write_trust
+from cxrlens.prediction.trust import LEAST_TEMPERATURE, Trust, write_trust
 from cxrlens.runs import Run
 from cxrlens.training.trust import learn_trust
 from record import RESULTS, keep, machine, markdown, stamp
@@ -288,9 +289,9 @@ def main() -> None:
     runs = []
     for path in given.run:
         runs.append(ask(Run(path), films, given.cache, given.most))
-        print(path.name, "asked", flush=True)
-    keep("trust", {"runs": runs})
-    write_table(runs)
+        keep("trust", {"runs": runs})
+        write_table(runs)
+        print(path, "asked", flush=True)
 
 
 if __name__ == "__main__":

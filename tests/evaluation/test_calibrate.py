@@ -19,7 +19,8 @@ from cxrlens.evaluation.calibrate import (
 )
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.trust import Measures, Trust
+from cxrlens.prediction.calibration import Measures
+from cxrlens.prediction.trust import Trust
 from cxrlens.runs import Run
 
 CLASSES = ("normal", "pneumonia", "tuberculosis")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cxrlens.errors import CxrlensError, RunError
+from cxrlens.prediction.calibration import RANKS, Measures, Numbers, fit_calibration, fit_numbers
 from cxrlens.prediction.decision import Outputs, Shares, Single, Voting
 from cxrlens.prediction.familiarity import Array, Familiarity, map_statistics
 from cxrlens.prediction.trust import (
@@ -13,17 +14,12 @@ from cxrlens.prediction.trust import (
     NEAR,
     NO_CHEST,
     QUALITY,
-    RANKS,
     SPOILING,
     TRUST,
     UNLIKE,
     UNSURE,
-    Measures,
-    Numbers,
     Trust,
     answers,
-    fit_calibration,
-    fit_numbers,
     read_trust,
     refusal,
     write_trust,

@@ -148,6 +148,20 @@ def _say(name: str, metrics: "Metrics") -> None:
             f"macro F1 {metrics.macro_f1:.4f}{auc}"
         )
     )
+    left = metrics.abstention
+    if left and left.answered.value is not None and left.error.value is not None:
+        reasons = ", ".join(f"{count} {name}" for name, count in left.by_reason.items())
+        found = [
+            f"{disease} found {of.as_miss.value:.3f} ({of.as_referral.value:.3f} with unsure referred)"
+            for disease, of in left.diseases.items()
+            if of.as_miss.value is not None and of.as_referral.value is not None
+        ]
+        out.print(
+            escape(
+                f"{name}: answered {left.answered.value:.3f}, of these wrong {left.error.value:.3f}; unsure "
+                f"{reasons or 'none'}; {', '.join(found)}"
+            )
+        )
 
 
 def _say_diseases(diseases: "Diseases") -> None:

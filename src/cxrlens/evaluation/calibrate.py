@@ -9,6 +9,7 @@ Clopper and Pearson's.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,21 +26,16 @@ from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.files import refuse_existing, write_text
-from cxrlens.prediction.familiarity import Array
-from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import (
-    FORMAT,
+from cxrlens.prediction.calibration import (
     LEAST_FILMS,
     LEAST_OF_CLASS,
-    UNSURE,
-    Answers,
     Measures,
-    SiteNumbers,
-    Trust,
-    digest_of,
     fit_calibration,
     fitted,
 )
+from cxrlens.prediction.familiarity import Array
+from cxrlens.prediction.predictor import Predictor
+from cxrlens.prediction.trust import FORMAT, UNSURE, Answers, SiteNumbers, Trust, digest_of
 from cxrlens.progress import Progress
 from cxrlens.runs import open_model
 
@@ -249,8 +245,9 @@ def calibrate(
     cached = cache_films(table["image"].tolist(), predictor.chain, cache, progress=progress)
     refused = np.array(predictor.refused(cached.findings), dtype=object)
     used = (cached.rows >= 0) & (refused == "")
+    lost = Counter(np.where(cached.rows < 0, "unread", refused)[~used])
     table = table[used].reset_index(drop=True)
-    _refuse_few(table["label"].tolist())
+    _refuse_few(table["label"].tolist(), ", ".join(f"{n} {why}" for why, n in lost.items()))
     labels = table["label"].map(known.index).to_numpy(np.int64)
     measures = predictor.measure_cached(cached.pixels, cached.rows[used])
     site = fit_site(
@@ -350,8 +347,8 @@ def fit_site(
     )
 
 
-def _refuse_few(labels: list[str]) -> None:
-    """Refuse films from which nothing could be fitted; say what would do."""
+def _refuse_few(labels: list[str], of: str = "") -> None:
+    """Refuse films from which nothing could be fitted; say what would do, and what became of the others."""
     counts = pd.Series(labels, dtype=object).value_counts()
     normals, ill = int(counts.get("normal", 0)), counts.drop("normal", errors="ignore")
     needed = films_for(0.9)
@@ -360,7 +357,8 @@ def _refuse_few(labels: list[str]) -> None:
         f"disease; about {needed} of the disease give a sensitivity of 0.9 to plus or minus 5 points"
     )
     if len(labels) < LEAST_FILMS:
-        raise CollectionError(f"{len(labels)} films are too few to calibrate on: {would}")
+        left = f" (the others: {of})" if of else ""
+        raise CollectionError(f"{len(labels)} films are too few to calibrate on{left}: {would}")
     if ill.empty or not normals:
         one = ", ".join(map(str, counts.index))
         raise CollectionError(

@@ -19,6 +19,7 @@ from cxrlens.errors import CxrlensError, FilmError, ModelError, need
 from cxrlens.explanation import method_named, methods_for
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.method import SAMPLES, Method, Question
+from cxrlens.prediction.calibration import Measures
 from cxrlens.prediction.decision import (
     Decision,
     Network,
@@ -27,15 +28,7 @@ from cxrlens.prediction.decision import (
     decision_from_json,
 )
 from cxrlens.prediction.onnx_network import BundleNetwork
-from cxrlens.prediction.trust import (
-    SPOILING,
-    UNSURE,
-    Measures,
-    Trust,
-    answers,
-    read_trust,
-    refusal,
-)
+from cxrlens.prediction.trust import SPOILING, UNSURE, Trust, answers, read_trust, refusal
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS, Examination

@@ -1,0 +1,254 @@
+"""Calibration: offsets, a temperature and what is near or unlike, fitted on films whose labels are known.
+
+Throughout, z of a disease is the log of its probability over that of the first class, normal, as the network
+gives both: (N, D), the diseases being the classes from the second on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxrlens.prediction.familiarity import Array
+
+LEAST_FILMS, LEAST_OF_CLASS = 30, 5
+"""Validation films, and of each class, from which trust is fitted; with fewer the model answers as it is."""
+
+NEAR_SHARE, UNLIKE_SHARE = 0.07, 0.01
+"""Share of the validation films that is near the threshold, and that each distance calls unlike."""
+
+RANKS = 101
+"""Quantiles that are kept of what ranks films."""
+
+_FINITE = ConfigDict(allow_inf_nan=False, frozen=True)
+_Ranks = Annotated[list[float], Field(max_length=RANKS)]
+
+
+class Numbers(BaseModel):
+    """What is fitted to films whose labels are known.
+
+    Attributes
+    ----------
+    offsets, temperature
+        The probabilities are the softmax of 0 and (z - offset) / temperature: for classes that are equally
+        frequent.
+    thresholds
+        A film is called a disease where z exceeds its threshold, and does so by more than the other's.
+    margin
+        A film is near the threshold where its answer is ahead of the next by less, on the scale of z.
+    margins, relatives
+        `RANKS` quantiles, rising, of how near films were and of their map's relative distance; none where
+        there is no map.
+    most_residual, most_relative
+        Distances beyond which a film is unlike; None where they cannot be said.
+    prevalence
+        Share of each class, by which probabilities are weighted; None for equal shares.
+    """
+
+    model_config = _FINITE
+
+    offsets: list[float]
+    thresholds: list[float]
+    temperature: float = Field(gt=0)
+    margin: float
+    margins: _Ranks = []
+    relatives: _Ranks = []
+    most_residual: float | None = None
+    most_relative: float | None = None
+    prevalence: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is known of N films before anything is said of them.
+
+    Attributes
+    ----------
+    z
+        (N, D) float64.
+    voted
+        (N,) int64, the class that members voted for; None where nobody votes.
+    residual, relative
+        (N,) float64, see `cxrlens.prediction.familiarity`; None where they cannot be said.
+    """
+
+    z: Array
+    voted: NDArray[np.int64] | None = None
+    residual: Array | None = None
+    relative: Array | None = None
+
+    def of(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Measures":
+        """Keep some of the films."""
+        return Measures(
+            self.z[chosen],
+            None if self.voted is None else self.voted[chosen],
+            None if self.residual is None else self.residual[chosen],
+            None if self.relative is None else self.relative[chosen],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Measures"]) -> Self:
+        """Put films after one another."""
+
+        def together(name: str) -> NDArray[np.float64] | None:
+            held = [getattr(part, name) for part in parts]
+            return None if held[0] is None else np.concatenate(held)
+
+        z = np.concatenate([part.z for part in parts])
+        voted = together("voted")
+        whole = None if voted is None else voted.astype(np.int64)
+        return cls(z, whole, together("residual"), together("relative"))
+
+
+def fit_calibration(z: Array, labels: NDArray[np.int64], moves: bool = True) -> tuple[Array, float]:
+    """Fit offsets and a temperature by the log loss, all classes that are there weighing the same.
+
+    Parameters
+    ----------
+    z
+        (N, D).
+    labels
+        (N,), 0 for normal, d for the disease of column d - 1; each from 0 to D is there.
+    moves
+        Whether offsets are fitted; 0 otherwise.
+
+    Returns
+    -------
+    tuple
+        Offsets (D,) and the temperature, as `Numbers` has them.
+
+    Notes
+    -----
+    A logistic regression with one slope, by Newton's method; a weak pull of the slope towards 1 keeps it
+    finite where the classes are parted without an error (Platt 1999 has the same care).
+    """
+    films, diseases = z.shape
+    weight = 1 / np.bincount(labels, minlength=diseases + 1)[labels]
+    weight /= weight.sum()
+    truth = (labels[:, None] == np.arange(1, diseases + 1)).astype(np.float64)
+    ways = np.zeros((films, diseases, 1 + diseases))
+    ways[:, :, 0] = z
+    if moves:
+        ways[:, :, 1:] = np.eye(diseases)
+    pull = np.full(1 + diseases, 1e-6)
+    pull[0] = 1e-3
+    found = np.zeros(1 + diseases)
+    found[0] = 1.0
+    start = found.copy()
+
+    def loss(at: Array) -> float:
+        logits = ways @ at
+        shares = softmax(np.concatenate([np.zeros((films, 1)), logits], axis=1))
+        own = np.maximum(shares[np.arange(films), labels], np.finfo(np.float64).tiny)
+        return float(-(weight * np.log(own)).sum() + 0.5 * (pull * (at - start) ** 2).sum())
+
+    for _ in range(100):
+        shares = softmax(np.concatenate([np.zeros((films, 1)), ways @ found], axis=1))[:, 1:]
+        slope = np.einsum("n,nd,ndk->k", weight, shares - truth, ways) + pull * (found - start)
+        bend = np.einsum("n,nd,ndk,ndl->kl", weight, shares, ways, ways)
+        mean = np.einsum("nd,ndk->nk", shares, ways)
+        bend -= np.einsum("n,nk,nl->kl", weight, mean, mean)
+        step = np.linalg.solve(bend + np.diag(pull), slope)
+        size, before = 1.0, loss(found)
+        while loss(found - size * step) > before and size > 1e-6:
+            size /= 2
+        found = found - size * step
+        if np.abs(size * step).max() < 1e-8:
+            break
+    sharp = max(float(found[0]), 0.05)  # a model that ranks films the wrong way round is no further
+    return -found[1:] / sharp, 1 / sharp
+
+
+def fit_numbers(films: Measures, labels: NDArray[np.int64], moves: bool) -> Numbers | None:
+    """Fit what trust needs on films that the model was not trained on.
+
+    Parameters
+    ----------
+    films, labels
+        N films and their classes' numbers.
+    moves
+        Whether the answer may leave the network's own thresholds: half of the fitted offset is taken, since
+        the whole one does not carry to other places.
+
+    Returns
+    -------
+    Numbers or None
+        None with fewer than `LEAST_FILMS`, or `LEAST_OF_CLASS` of a class.
+    """
+    diseases = films.z.shape[1]
+    counts = np.bincount(labels, minlength=diseases + 1)
+    if len(labels) < LEAST_FILMS or counts.min() < LEAST_OF_CLASS:
+        return None
+    moves = moves and films.voted is None
+    offsets, temperature = fit_calibration(films.z, labels, moves)
+    return fitted(films, offsets / 2, offsets / 2, temperature, NEAR_SHARE)
+
+
+def fitted(
+    films: Measures, offsets: Array, thresholds: Array, temperature: float, near: float
+) -> Numbers:
+    """Fill in what the films themselves tell, without their labels; see `Numbers`.
+
+    Parameters
+    ----------
+    near
+        Share of the films that shall be near the threshold.
+    """
+    ahead = odds(films.z, thresholds)
+    chosen = ahead.argmax(1) if films.voted is None else films.voted
+    numbers = Numbers(
+        offsets=offsets.tolist(),
+        thresholds=thresholds.tolist(),
+        temperature=temperature,
+        margin=float(np.quantile(lead(ahead, chosen), near)),
+        relatives=_quantiles(films.relative),
+        most_residual=_beyond(films.residual),
+        most_relative=_beyond(films.relative),
+    )
+    margins = _quantiles(-band(films, chosen, numbers))
+    return numbers.model_copy(update={"margins": margins})
+
+
+def odds(z: Array, offsets: Array) -> Array:
+    """Put normal's 0 before z less offsets: (N, 1 + D)."""
+    return np.concatenate([np.zeros((len(z), 1)), z - offsets], axis=1)
+
+
+def softmax(logits: Array) -> Array:
+    """Turn (N, C) logits into shares whose rows sum to 1."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: Array = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def lead(against: Array, chosen: NDArray[np.int64]) -> Array:
+    """How far the chosen class is ahead of the next (N,); below 0 where members outvoted the scores."""
+    rows = np.arange(len(chosen))
+    others = against.copy()
+    others[rows, chosen] = -np.inf
+    ahead: Array = against[rows, chosen] - others.max(1)
+    return ahead
+
+
+def band(films: Measures, chosen: NDArray[np.int64], numbers: Numbers) -> Array:
+    """Lead by the thresholds or by the network's own, whichever is less: (N,)."""
+    own = lead(odds(films.z, np.zeros(films.z.shape[1])), chosen)
+    return np.minimum(lead(odds(films.z, np.array(numbers.thresholds)), chosen), own)
+
+
+def _quantiles(values: Array | None) -> list[float]:
+    if values is None:
+        return []
+    return [float(one) for one in np.quantile(values, np.linspace(0, 1, RANKS))]
+
+
+def ranks(values: Array, quantiles: list[float]) -> Array:
+    """Share of the films of the fit that are below each value, in [0, 1]."""
+    return np.interp(values, quantiles, np.linspace(0, 1, len(quantiles)))
+
+
+def _beyond(values: Array | None) -> float | None:
+    return None if values is None else float(np.quantile(values, 1 - UNLIKE_SHARE))
