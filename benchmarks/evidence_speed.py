@@ -28,7 +28,7 @@ from cxrlens.training.module import TrainingModule, build_optimiser
 from cxrlens.training.precision import DEPTHWISE, apply_precision
 from record import RESULTS, keep, kept, markdown, stamp
 
-RECIPES = ("lite0-ffn", "evidence-lite0")
+RECIPES = ("lite0-ffn", "evidence-lite0", "evidence-lungs")
 TURNS, STEPS = 3, 4
 
 
