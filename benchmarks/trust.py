@@ -111,7 +111,9 @@ def sites(trust: Trust, films: Measures, rows: pd.DataFrame) -> dict[str, Any]:
         chosen, rest = order[:some], order[some:]
         if np.bincount(labels[chosen], minlength=len(trust.classes))[[0, disease]].min() < 5:
             continue
-        site = fit_site(trust, "measured", films.of(chosen), labels[chosen], np.arange(some), Wish())
+        site = fit_site(
+            trust, "measured", films.of(chosen), labels[chosen], np.arange(some), Wish()
+        )
         one = site.thresholds[trust.classes[disease]]
         ill = films.z[rest][labels[rest] == disease, disease - 1]
         hits = int((ill > site.numbers.thresholds[disease - 1]).sum())
