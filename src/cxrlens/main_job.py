@@ -15,12 +15,13 @@ from cxrlens.evaluation.scores import Scores, read_scores
 from cxrlens.evaluation.tables import points, separations
 from cxrlens.files import moved_into_place, refuse_existing, refuse_filled
 from cxrlens.phantoms import write_phantoms
-from cxrlens.prediction.predictor import Predictor, load
+from cxrlens.prediction.predictor import Prediction, Predictor, load
 from cxrlens.progress import Progress, Stages, stage
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
 from cxrlens.reports.run import write_films_report, write_report, write_table_report
 from cxrlens.runs import open_model
+from cxrlens.runs.installed import installed_models
 from cxrlens.runs.run import Run, write_predictions
 
 
@@ -292,17 +293,38 @@ class Demo:
         Of the test films, in [0, 1].
     explained
         The page of heat maps.
+    asked
+        What the model in the box answered to some drawn films, which it has never learnt from; None where no
+        one model is installed.
     """
 
     run: Run
     macro_auc: float
     explained: Path
+    asked: "Asked | None" = None
 
     GOAL = 0.9
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Answers of a model to labelled films.
+
+    Attributes
+    ----------
+    model
+        Its name.
+    right, films
+        How many it named as their labels do, of how many.
+    """
+
+    model: str
+    right: int
+    films: int
+
+
 def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None) -> Demo:
-    """Do the main job on drawn films: draw, train, evaluate, explain.
+    """Do the main job on drawn films: draw, ask the model in the box, train, evaluate, explain.
 
     Parameters
     ----------
@@ -328,6 +350,7 @@ def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None
     refuse_filled(out, force)
     say = stage(progress, "draw films")
     table = write_phantoms(out / "films", DEMO_FILMS, seed=0, force=force, progress=say)
+    asked = _ask_the_model_in_the_box(read_collection(table), stage(progress, "ask the model"))
     run = train(
         "lite0-ffn",
         table,
@@ -345,7 +368,25 @@ def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None
     auc = assess_run(run)["test"].macro_auc
     if auc is None:
         raise CxrlensError("the demo's test films lack a class")
-    return Demo(run, auc, page)
+    return Demo(run, auc, page, asked)
+
+
+def _ask_the_model_in_the_box(drawn: Collection, progress: Progress | None) -> Asked | None:
+    models = list(installed_models())
+    if len(models) != 1:
+        return None
+    films = drawn.films.groupby("label").head(ASKED)
+    right = 0
+    told = load(models[0]).predict_many(films["image"])
+    for done, (one, label) in enumerate(zip(told, films["label"], strict=True), 1):
+        right += isinstance(one, Prediction) and one.predicted == label
+        if progress:
+            progress(done, len(films))
+    return Asked(models[0], right, len(films))
+
+
+ASKED = 8
+"""Films of each class that the model in the box is asked about."""
 
 
 DEMO_FILMS = 700

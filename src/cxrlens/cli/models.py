@@ -32,7 +32,7 @@ def demo(
     ] = Path("cxrlens-demo"),
     force: Force = False,
 ) -> None:
-    """Do the main job on drawn films in minutes: draw, train, evaluate, explain.
+    """Do the main job on drawn films in minutes: draw, ask the model in the box, train, evaluate, explain.
 
     It checks itself: exit code 0 only if the test AUC is 0.9 or more.
     """
@@ -40,6 +40,12 @@ def demo(
 
     with stages() as bars:
         result = demo(folder, force=force, progress=bars)
+    if result.asked:
+        asked = result.asked
+        out.print(
+            f"The model in the box ({asked.model}) has never seen a drawn film; it names {asked.right} of "
+            f"{asked.films} as they were drawn."
+        )
     done(
         f"{result.run.path}: macro AUC {result.macro_auc:.3f} on the drawn test films.\n"
         f"Open {result.run.path / 'report.html'} and {result.explained}.\n{NOTICE}",
