@@ -128,7 +128,7 @@ class Orthanc:
         """Instances that the node sent, with study and class among their tags."""
         found = []
         for series in self.get("/series?expand"):
-            if series["MainDicomTags"].get("Modality") in ("OT", "SR"):
+            if series["MainDicomTags"].get("Modality") in ("OT", "SR", "PR"):
                 kind = series["MainDicomTags"]["Modality"]
                 found += [
                     {"id": name, "kind": kind, "study": series["ParentStudy"]}

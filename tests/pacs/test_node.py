@@ -149,7 +149,7 @@ def test_bad_films_stop_no_other_and_say_why(
         results = results_of(spool, film)
         assert {result.StudyInstanceUID for result in results.values()} == {film.StudyInstanceUID}
         assert {result.PatientName for result in results.values()} == {film.PatientName}
-        assert set(results) == {"1-capture", "2-report"}
+        assert {"1-capture", "2-report"} <= set(results) <= {"1-capture", "2-report", "3-overlay"}
     for film, word in (
         (empty, "without an image"),
         (slice_, "CT slice"),
@@ -186,7 +186,9 @@ def test_a_report_carries_what_predict_says(
     report = results_of(spool, film)["2-report"]
     values = [float(e.value) for e in report.iterall() if e.keyword == "NumericValue"]
     told = predictor.predict(tmp_path / "film.dcm").probabilities
-    assert values == pytest.approx([told[name] for name in predictor.classes], abs=1e-5)
+    assert values[: len(told)] == pytest.approx(
+        [told[name] for name in predictor.classes], abs=1e-5
+    )
 
 
 def test_a_film_that_comes_again_gives_the_same_bytes(

@@ -15,13 +15,15 @@ import pytest
 
 from cxrlens.pacs.courier import Destination, StoreNode, StowServer
 from cxrlens.pacs.node import Node, identify
+from cxrlens.pacs.overlay import presentation_state
 from cxrlens.pacs.spool import Spool, key_of
 from cxrlens.prediction import Predictor
 from cxrlens.runs import open_model
 
-from .dicom_film import CR, film_bytes, film_dataset
+from .dicom_film import CR, film_bytes, film_dataset, pixels_of, write_film
 from .node_process import NodeProcess
 from .orthanc import MISSING, Orthanc, free_port, until
+from .test_results import heat_of, result_of
 
 pytestmark = [
     pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
@@ -61,15 +63,22 @@ def c_store(orthanc: Orthanc) -> StoreNode:
 
 
 def as_expected(orthanc: Orthanc, films: int) -> None:
-    """Each film's study has one capture and one report, and Orthanc holds nothing else."""
+    """Each film's study has one capture, one report and at most one overlay; Orthanc holds nothing else."""
     results = orthanc.results()
-    assert len(results) == 2 * films
-    assert len(orthanc.instances()) == 3 * films
+    assert len(orthanc.instances()) == films + len(results)
     by_study: dict[str, list[str]] = {}
     for result in results:
         by_study.setdefault(result["study"], []).append(result["kind"])
     assert len(by_study) == films
-    assert {tuple(sorted(kinds)) for kinds in by_study.values()} == {("OT", "SR")}
+    # A map without a strong region has no overlay.
+    assert {tuple(sorted(kinds)) for kinds in by_study.values()} <= {
+        ("OT", "SR"),
+        ("OT", "PR", "SR"),
+    }
+
+
+def until_delivered(spool: Spool, films: int) -> None:
+    until(lambda: sum(1 for _ in spool.done.iterdir()) == films, what="receipts")
 
 
 def test_a_film_comes_back_with_picture_and_report_by_a_rule(small_run, tmp_path: Path) -> None:
@@ -84,7 +93,7 @@ def test_a_film_comes_back_with_picture_and_report_by_a_rule(small_run, tmp_path
         film.save_as(file, enforce_file_format=True)
         orthanc.take(file.getvalue())
         orthanc.take(film_bytes(2, kind=CR))
-        until(lambda: len(orthanc.results()) == 4, what="results")
+        until_delivered(spool, 2)
         as_expected(orthanc, films=2)
         for result in orthanc.results():
             stored = pydicom.dcmread(io.BytesIO(orthanc.file(result["id"])))
@@ -124,10 +133,32 @@ def test_results_of_a_bundle_go_out_by_stow(small_bundle: Path, tmp_path: Path) 
     port = free_port()
     with Orthanc(tmp_path / "orthanc", port) as orthanc:
         to = StowServer(f"{orthanc.url}/dicom-web")
-        with node(small_bundle, tmp_path / "spool", port, to):
+        with node(small_bundle, tmp_path / "spool", port, to) as spool:
             orthanc.forward(orthanc.take(film_bytes(1)))
-            until(lambda: len(orthanc.results()) == 2, what="results")
+            until_delivered(spool, 1)
             as_expected(orthanc, films=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["C-STORE", "STOW-RS"])
+def test_orthanc_takes_an_overlay_and_gives_it_back_whole(by: str, tmp_path: Path) -> None:
+    film = film_dataset(1)
+    result, heat = result_of(write_film(tmp_path, 1), pixels_of(0)), heat_of(pixels_of(0))
+    state = presentation_state(result, heat)
+    assert state is not None
+    sent = pydicom.dcmread(io.BytesIO(state))
+    with Orthanc(tmp_path / "orthanc", free_port()) as orthanc:
+        orthanc.take(film_bytes(1))
+        to = c_store(orthanc) if by == "C-STORE" else StowServer(f"{orthanc.url}/dicom-web")
+        with to.connected() as deliver:
+            deliver(sent)
+        (found,) = orthanc.results()
+        assert found["kind"] == "PR"
+        (study,) = orthanc.get("/studies?expand")
+        assert study["MainDicomTags"]["StudyInstanceUID"] == film.StudyInstanceUID
+        stored = pydicom.dcmread(io.BytesIO(orthanc.file(found["id"])))
+        assert stored.GraphicAnnotationSequence == sent.GraphicAnnotationSequence
+        assert stored.ReferencedSeriesSequence == sent.ReferencedSeriesSequence
 
 
 @pytest.mark.slow
@@ -143,7 +174,7 @@ def test_results_wait_while_orthanc_is_away(small_run, tmp_path: Path) -> None:
     orthanc.start()
     try:
         with node(small_run.path, tmp_path / "spool", port, c_store(orthanc)) as spool:
-            until(lambda: len(orthanc.results()) == 6, what="results")
+            until_delivered(spool, 3)
             as_expected(orthanc, films=3)
             until(lambda: spool.counts() == {"waiting": 0, "results": 0, "failed": 0})
     finally:

@@ -138,9 +138,9 @@ def dicom_node(
     ] = None,
     device: Device = "cpu",
 ) -> None:
-    """Take films from a PACS and send a picture and a report back into their study.
+    """Take films from a PACS and send a picture, a report and an overlay back into their study.
 
-    CR and DX images come in by C-STORE; a Secondary Capture and a TID 1500 Structured Report go out.
+    CR and DX images come in by C-STORE; a Secondary Capture, a TID 1500 report and a GSPS overlay go out.
     See docs/pacs.md.
     """
     need("dicom", what="the DICOM node")

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
@@ -36,6 +37,12 @@ _OF_THE_INSTANCE = frozenset({400, 409, 413, 415, 422})
 
 SECONDS = 60.0
 """How long an answer may take."""
+
+_KINDS = (
+    SecondaryCaptureImageStorage,
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+)
 
 Deliver = Callable[[Dataset], None]
 """Delivers one result; raises `UnreachableError` or `RefusedError`."""
@@ -112,7 +119,7 @@ class StoreNode:
         node.dimse_timeout = node.network_timeout = SECONDS
         # A context a kind: an archive may take pictures and no reports; what it takes is known now, and a
         # result for which nothing was accepted is that result's fault, not the association's.
-        for kind in (SecondaryCaptureImageStorage, ComprehensiveSRStorage):
+        for kind in _KINDS:
             node.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         association = node.associate(
             self.host,

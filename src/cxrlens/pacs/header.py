@@ -1,5 +1,6 @@
 """Header of a film, as far as results need it, and the UIDs that follow from film and model."""
 
+import contextlib
 import hashlib
 import re
 import uuid
@@ -43,7 +44,19 @@ must be there, empty if need be (type 2)."""
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _ALSO = ("SpecificCharacterSet", "Modality", "InstanceNumber", "BurnedInAnnotation")
-_TAGS = [*_UIDS, *_ALWAYS, *_IF_KNOWN, *_ALSO, *VIEW_TAGS]
+_SHOWN = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "ModalityLUTSequence",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "VOILUTSequence",
+    "VOILUTFunction",
+    "WindowCenter",
+    "WindowWidth",
+)
+_TAGS = [*_UIDS, *_ALWAYS, *_IF_KNOWN, *_ALSO, *_SHOWN, *VIEW_TAGS]
 
 _SOP_INSTANCE_UID = 0x00080018
 
@@ -64,6 +77,8 @@ class FilmHeader:
         Why the model must not look at it, one sentence; empty if nothing speaks against it.
     pixels
         Digest of its pixels; see `pixels_of`.
+    shown
+        How a viewer is to show it: rescaling, window, lookup tables, as the film has them.
     """
 
     repeated: Dataset
@@ -71,6 +86,7 @@ class FilmHeader:
     burned_in: str | None
     unsuitable: str
     pixels: str
+    shown: Dataset
 
     @property
     def uid(self) -> UID:
@@ -176,7 +192,18 @@ def _read(film: Dataset, pixels: str) -> FilmHeader:
         annotation if annotation in ("YES", "NO") else None,
         f"Not predicted: by its header this is {other}." if other else "",
         pixels,
+        _shown(film),
     )
+
+
+def _shown(film: Dataset) -> Dataset:
+    shown = Dataset()
+    for keyword in _SHOWN:
+        # A value that cannot be read is as good as none; it is no reason to refuse the film.
+        with contextlib.suppress(Exception):
+            if keyword in film and film[keyword].value not in (None, "", []):
+                shown.add(film[keyword])
+    return shown
 
 
 def _orientation(value: Any) -> tuple[str, str] | None:

@@ -23,6 +23,7 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
@@ -46,10 +47,13 @@ SCHEME = "99CXRLENS"
 """Designator of our own codes; 99 marks private ones (PS3.16, chapter 8)."""
 
 
-def _own(value: str, meaning: str) -> CodedConcept:
+def own_code(value: str, meaning: str) -> CodedConcept:
+    """Return a code of our own."""
     # So much have SH and LO room for (PS3.5, 6.2).
     return CodedConcept(value[:16], SCHEME, meaning[:64])
 
+
+_own = own_code
 
 PLAIN_CHEST_FILM = Code("399208008", "SCT", "Plain chest X-ray")
 _CLASSES = {
@@ -74,10 +78,10 @@ _DEFECTS = {
 NOTICE = "Research use, not a diagnosis"
 """Burnt into every picture and said in every report."""
 
-CAPTURE, REPORT = "capture", "report"
+CAPTURE, REPORT, OVERLAY = "capture", "report", "overlay"
 """The kinds of results, which their UIDs are derived from."""
 
-_SERIES_NUMBERS = {CAPTURE: 9101, REPORT: 9102}
+_SERIES_NUMBERS = {CAPTURE: 9101, REPORT: 9102, OVERLAY: 9103}
 
 LONGEST, SHORTEST = 1024, 768
 """Longer side of a panel in pixels: larger films are shrunk, smaller ones are magnified."""
@@ -151,7 +155,7 @@ def secondary_capture(result: Result, heat: HeatMap | None) -> bytes:
             patient_orientation=("L", "F"),
             study_instance_uid=header.study,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            **_origin(result, CAPTURE),
+            **origin(result, CAPTURE),
         )
         # Two panels have the film's orientation if it says one, and none that we could know otherwise.
         dataset.PatientOrientation = [*header.orientation] if header.orientation else []
@@ -173,7 +177,7 @@ def secondary_capture(result: Result, heat: HeatMap | None) -> bytes:
         burned_in = "YES" if result.findings.get("burnt_in_text") else header.burned_in
         if burned_in:
             dataset.BurnedInAnnotation = burned_in
-        return _encoded(dataset, result)
+        return encoded(dataset, result)
 
 
 def _words(result: Result, prediction: Prediction, heat: HeatMap | None) -> list[str]:
@@ -278,7 +282,9 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return rows
 
 
-def structured_report(result: Result) -> bytes:
+def structured_report(
+    result: Result, regions: Sequence[PlanarROIMeasurementsAndQualitativeEvaluations] = ()
+) -> bytes:
     """Write the prediction of a film as a TID 1500 report of its study.
 
     One group of measurements: the probability of each class, the predicted class, each
@@ -286,6 +292,13 @@ def structured_report(result: Result) -> bytes:
     was left unsure is coded as not assessed, with the reason, and has no class and no probability. Where
     the film was not predicted there are no measurements, and the comment says why. The document is
     partial, preliminary and unverified: no physician has seen it.
+
+    Parameters
+    ----------
+    result
+        With its prediction, if there is one.
+    regions
+        Further groups, one for each outlined region; see `cxrlens.pacs.overlay.region_groups`.
 
     Returns
     -------
@@ -309,16 +322,16 @@ def structured_report(result: Result) -> bytes:
                 observer_device_context=ObserverContext(codes.DCM.Device, device)
             ),
             procedure_reported=PLAIN_CHEST_FILM,
-            imaging_measurements=[_measurements(result)],
+            imaging_measurements=[_measurements(result), *regions],
             title=codes.DCM.ImagingMeasurementReport,
         )
         dataset = ComprehensiveSR(
             evidence=[result.header.repeated],
             content=report[0],
             coding_schemes=[scheme],
-            **_origin(result, REPORT),
+            **origin(result, REPORT),
         )
-        return _encoded(dataset, result)
+        return encoded(dataset, result)
 
 
 def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
@@ -383,7 +396,7 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
     return group
 
 
-def _origin(result: Result, kind: str) -> dict[str, Any]:
+def origin(result: Result, kind: str) -> dict[str, Any]:
     """Return the arguments that every result's dataset is made with: its UIDs and who made it.
 
     The films of a study share one series a kind and model.
@@ -406,7 +419,7 @@ _OF_THE_RESULT = frozenset({"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"
 """Elements that a result does not share with its film."""
 
 
-def _encoded(dataset: Dataset, result: Result) -> bytes:
+def encoded(dataset: Dataset, result: Result) -> bytes:
     """Return the file of a result: patient and study as the film has them, every moment that of `made`.
 
     So the same film, model and moment give the same bytes, and what is sent twice is one instance.
@@ -415,7 +428,12 @@ def _encoded(dataset: Dataset, result: Result) -> bytes:
         if element.keyword not in _OF_THE_RESULT:
             dataset[element.tag] = element
     date, time = f"{result.made:%Y%m%d}", f"{result.made:%H%M%S}"
-    for moment in ("InstanceCreation{}", "Content{}", "{}OfSecondaryCapture"):
+    for moment in (
+        "InstanceCreation{}",
+        "Content{}",
+        "{}OfSecondaryCapture",
+        "PresentationCreation{}",
+    ):
         if moment.format("Date") in dataset:
             setattr(dataset, moment.format("Date"), date)
             setattr(dataset, moment.format("Time"), time)

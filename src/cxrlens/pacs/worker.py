@@ -16,6 +16,7 @@ from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.files import explained, own_json
 from cxrlens.pacs.courier import Backoff
 from cxrlens.pacs.header import FilmHeader, ModelIdentity, read_header
+from cxrlens.pacs.overlay import presentation_state, region_groups
 from cxrlens.pacs.results import Result, secondary_capture, structured_report
 from cxrlens.pacs.spool import Spool, lay
 from cxrlens.prediction import Prediction, Predictor
@@ -144,10 +145,7 @@ class Worker:
         self, key: str, header: FilmHeader, prediction: Prediction | None, remark: str
     ) -> None:
         result = Result(header, self._model, self._moment(key), prediction, remark)
-        files = {"2-report.dcm": guarded(lambda: structured_report(result))}
-        if prediction is not None:
-            heat = guarded(lambda: _heat(prediction))
-            files["1-capture.dcm"] = guarded(lambda: secondary_capture(result, heat))
+        files = guarded(lambda: _files(result))
         facts = {
             "made": result.made.isoformat(),
             "model": self._model.name,
@@ -174,6 +172,23 @@ class Worker:
         sentence = sentence.replace(str(film), "the film")
         self._spool.put_aside(film, sentence)
         _log.error("failed %s: %s", film.stem, sentence)
+
+
+def _files(result: Result) -> dict[str, bytes]:
+    """Make a film's results; they are delivered in the order of their names."""
+    prediction = result.prediction
+    if prediction is None:
+        return {"2-report.dcm": structured_report(result)}
+    heat = _heat(prediction)
+    files = {
+        "1-capture.dcm": secondary_capture(result, heat),
+        "2-report.dcm": structured_report(result, region_groups(result, heat) if heat else ()),
+    }
+    overlay = presentation_state(result, heat) if heat else None
+    if overlay:
+        # The last, since some archives take none: capture and report are there by then.
+        files["3-overlay.dcm"] = overlay
+    return files
 
 
 def _heat(prediction: Prediction) -> HeatMap | None:
