@@ -31,6 +31,7 @@ from cxrlens.collections.collection import LABELS, Collection, read_collection
 from cxrlens.evaluation.against_normal import each_disease
 from cxrlens.files import write_text
 from cxrlens.prediction.torch_network import load_classifier
+from cxrlens.progress import Epoch
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
@@ -201,28 +202,28 @@ def measured(row: Row, runs: Path, cache: Path | None) -> None:
         }
         write_text(place, json.dumps(content, indent=1) + "\n")
 
-    def on_epoch(epoch: int, accuracy: float) -> None:
-        history = Run(out).history().iloc[-1]
+    def on_epoch(told: Epoch) -> None:
+        epoch, history = told.number, told.row
         scores = scores_of(Run(out), cached, asked)
-        begun["epochs"] = [of for of in begun["epochs"] if of["epoch"] < epoch + 1]
+        begun["epochs"] = [of for of in begun["epochs"] if of["epoch"] < epoch]
         begun["epochs"].append(
             {
-                "epoch": epoch + 1,
-                "seconds": float(history["seconds"]),
-                "train_loss": round(float(history["train_loss"]), 4),
-                "validation_accuracy": round(accuracy, 4),
+                "epoch": epoch,
+                "seconds": history["seconds"],
+                "train_loss": round(history["train_loss"], 4),
+                "validation_accuracy": round(history["validation_accuracy"], 4),
                 "held_macro_f1_without_nih": macro_f1(of_asked, scores, row.left_out),
                 "within": within_sources(of_asked, scores, row.left_out),
             }
         )
         keep(False)
         seen = {of["source"]: of["auc"] for of in begun["epochs"][-1]["within"] if of["left_out"]}
-        looked(f"{row.name}, epoch {epoch + 1}", row.left_out, "left_out.py", seen)
+        looked(f"{row.name}, epoch {epoch}", row.left_out, "left_out.py", seen)
         said = [
             f"{of['source']}{'*' if of['left_out'] else ''} {of['disease'][:2]} {of['auc']:.3f}"
             for of in begun["epochs"][-1]["within"]
         ]
-        print(f"{time.strftime('%H:%M')} {row.name} epoch {epoch + 1}:", *said, flush=True)
+        print(f"{time.strftime('%H:%M')} {row.name} epoch {epoch}:", *said, flush=True)
 
     if (out / "versions.json").exists():
         resume(out, cache=cache, on_epoch=on_epoch, predicted=("test",))

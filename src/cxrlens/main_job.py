@@ -16,7 +16,7 @@ from cxrlens.evaluation.tables import points, separations
 from cxrlens.files import moved_into_place, refuse_existing, refuse_filled
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Prediction, Predictor, load
-from cxrlens.progress import Progress, Stages, stage
+from cxrlens.progress import OnEpoch, Progress, Stages, stage
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
 from cxrlens.reports.run import write_films_report, write_report, write_table_report
@@ -37,6 +37,7 @@ def train(
     cache: Path | None = None,
     force: bool = False,
     progress: Stages | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Run:
     """Train a recipe on films, predict, measure, and write the run's report.
 
@@ -52,7 +53,7 @@ def train(
         ``key=value`` changes to a recipe that is given by name.
     boxes, lungs
         Tables of what was drawn on the films, for a recipe that teaches an evidence map with them.
-    device, cache, force, progress
+    device, cache, force, progress, on_epoch
         See `cxrlens.training.fit.train`.
 
     Returns
@@ -81,16 +82,23 @@ def train(
         cache=cache,
         force=force,
         progress=progress,
+        on_epoch=on_epoch,
     )
     evaluate(run)
     return run
 
 
-def go_on(out: str | Path, *, cache: Path | None = None, progress: Stages | None = None) -> Run:
+def go_on(
+    out: str | Path,
+    *,
+    cache: Path | None = None,
+    progress: Stages | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Run:
     """Finish a training that was interrupted; see `cxrlens.training.fit.resume`."""
     from cxrlens.training.fit import resume
 
-    run = resume(Path(out), cache=cache, progress=progress)
+    run = resume(Path(out), cache=cache, progress=progress, on_epoch=on_epoch)
     evaluate(run)
     return run
 
@@ -323,7 +331,13 @@ class Asked:
     films: int
 
 
-def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None) -> Demo:
+def demo(
+    out: str | Path,
+    *,
+    force: bool = False,
+    progress: Stages | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Demo:
     """Do the main job on drawn films: draw, ask the model in the box, train, evaluate, explain.
 
     Parameters
@@ -359,6 +373,7 @@ def demo(out: str | Path, *, force: bool = False, progress: Stages | None = None
         cache=out / "cache",
         force=force,
         progress=progress,
+        on_epoch=on_epoch,
     )
     predictions = run.predictions("test")
     shown = predictions.groupby("label").head(2)["image"]

@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrlens.cli import app
+from cxrlens.errors import RecipeError
 from cxrlens.phantoms import write_phantoms
+from cxrlens.recipes.recipe import read_recipe, shipped_recipes
 from cxrlens.runs import Run
 
 
@@ -33,13 +35,26 @@ def test_help_teaches() -> None:
     """Of cxrlens itself and of every verb."""
     runner = CliRunner()
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert len(verbs) == 20
+    assert len(verbs) == 21
     short = []
     for verb in ([], *([name.replace("_", "-")] for name in verbs)):
         told = runner.invoke(app, [*verb, "--help"])
         if told.exit_code or "Usage" not in told.output or len(told.output) < 300:
             short.append(verb)
     assert not short
+
+
+def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
+    runner = CliRunner()
+    told = runner.invoke(app, ["recipes"]).output
+    assert all(name in told for name in shipped_recipes())
+    assert "the model hub or --weights" in told
+    assert "the extra offline, --boxes, --lungs, films with sources" in " ".join(told.split())
+    shown = runner.invoke(app, ["recipes", "lite0-ffn"]).output
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(shown)
+    assert read_recipe(mine) == read_recipe("lite0-ffn")
+    assert isinstance(runner.invoke(app, ["recipes", "lite-ffn"]).exception, RecipeError)
 
 
 def test_from_a_folder_to_a_split(tmp_path: Path) -> None:

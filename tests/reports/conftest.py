@@ -11,7 +11,7 @@ from ..evaluation.drawn_predictions import CLASSES, draw
 
 HISTORY = pd.DataFrame(
     {
-        "epoch": [1, 2, 3],
+        "epoch": [0, 1, 2],
         "learning_rate": [1e-4, 1e-3, 1e-4],
         "train_loss": [1.0, 0.5, 0.2],
         "train_accuracy": [0.6, 0.8, 0.95],

@@ -15,17 +15,18 @@ def lines(drawing):
 
 
 def test_learning_curves_show_both_sets_and_the_epoch_that_was_kept():
-    loss, accuracy = training_plots(HISTORY)
+    loss, accuracy = training_plots(HISTORY, HISTORY.iloc[1])
     drawn = lines(loss.picture)
     assert list(drawn["training"].get_ydata()) == [1.0, 0.5, 0.2]
     assert list(drawn["validation"].get_ydata()) == [0.9, 0.6, 0.7]
+    assert list(drawn["training"].get_xdata()) == [1, 2, 3]
     assert list(drawn["weights kept"].get_xdata()) == [2, 2]
     assert list(lines(accuracy.picture)["training"].get_ydata()) == [0.6, 0.8, 0.95]
     assert "at the end 0.950 in training and 0.800 in validation" in accuracy.alt
 
 
 def test_a_single_epoch_can_be_drawn():
-    for plot in training_plots(HISTORY.iloc[:1]):
+    for plot in training_plots(HISTORY.iloc[:1], HISTORY.iloc[0]):
         plot.picture.draw_without_rendering()
         assert len(lines(plot.picture)["training"].get_ydata()) == 1
 

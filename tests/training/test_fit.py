@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from cxrlens.collections.collection import LABELS, Collection
 from cxrlens.errors import CollectionError, CxrlensError, OutputError, RunError
+from cxrlens.progress import Epoch
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
 from cxrlens.training.fit import resume, train
@@ -33,8 +34,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(phantoms: Collection, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(small(), phantoms, tmp_path_factory.mktemp("runs") / "one", cache=cache)
+def heard() -> list[Epoch]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def run(
+    phantoms: Collection,
+    cache: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    heard: list[Epoch],
+) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "one"
+    return train(small(), phantoms, out, cache=cache, on_epoch=heard.append)
 
 
 def test_a_run_folder_holds_everything(run: Run, phantoms: Collection) -> None:
@@ -57,6 +69,30 @@ def test_the_history_has_a_row_an_epoch(run: Run) -> None:
     assert history["epoch"].tolist() == [0, 1, 2]
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
     assert history.drop(columns=["epoch", "seconds"]).notna().all(axis=None)
+
+
+def test_each_epoch_is_told_as_the_history_has_it(run: Run, heard: list[Epoch]) -> None:
+    history = run.history()
+    assert [(epoch.number, epoch.of, epoch.at_most) for epoch in heard] == [
+        (1, 3, True),
+        (2, 3, True),
+        (3, 3, True),
+    ]
+    assert [epoch.row for epoch in heard] == [
+        pytest.approx(row) for row in history.to_dict("records")
+    ]
+    assert heard[0].left == pytest.approx(2 * history["seconds"][0])
+    assert str(heard[0]).startswith("epoch 1 of at most 3: training loss ")
+    assert str(heard[0]).endswith(" left")
+    assert "left" not in str(heard[2])
+
+
+def test_the_epoch_whose_weights_were_kept(run: Run, tmp_path: Path) -> None:
+    history = run.history().assign(validation_accuracy=[0.5, 0.9, 0.9])
+    assert run.kept(history)["epoch"] == 1
+    shutil.copytree(run.path, tmp_path / "last")
+    (tmp_path / "last" / "recipe.yaml").write_text(small("training.keep=last").to_yaml())
+    assert Run(tmp_path / "last").kept(history)["epoch"] == 2
 
 
 def test_predictions_are_of_the_split_s_films_and_sum_to_one(
@@ -93,7 +129,7 @@ train(read_recipe(recipe), read_collection(films), out, cache=cache,
 """
 
 
-@pytest.mark.parametrize("when", ["epoch 2 of at most 3 3", "epoch 3 of at most 3 1"])
+@pytest.mark.parametrize("when", ["train batches 7", "train batches 9"])
 def test_a_killed_run_resumes_to_the_same_weights(
     run: Run, phantoms: Collection, cache: Path, tmp_path: Path, when: str
 ) -> None:
@@ -224,7 +260,7 @@ def test_a_run_of_a_later_version_is_refused(run: Run, tmp_path: Path) -> None:
 
 def test_ctrl_c_says_how_to_go_on(phantoms: Collection, cache: Path, tmp_path: Path) -> None:
     def interrupt(stage: str, done: int, total: int) -> None:
-        if stage.startswith("epoch 2"):
+        if stage == "train batches" and done > total // 3:
             raise KeyboardInterrupt
 
     with pytest.raises(RunError, match="training was interrupted; cxrlens train --resume"):

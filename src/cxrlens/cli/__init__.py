@@ -16,7 +16,16 @@ from cxrlens import __version__
 from cxrlens.cli.arguments import ExplainCommand
 from cxrlens.cli.collections import check, collect, explore, merge, pairs, repair, split
 from cxrlens.cli.evaluate import audit, calibrate, compare, evaluate
-from cxrlens.cli.models import demo, explain, export, models, predict, train, tune
+from cxrlens.cli.models import (
+    demo,
+    explain,
+    export,
+    models,
+    predict,
+    recipes,
+    train,
+    tune,
+)
 from cxrlens.cli.say import fault
 from cxrlens.cli.serve import dicom_node, serve
 from cxrlens.errors import CxrlensError, missing
@@ -49,8 +58,8 @@ def options(
 
 
 _VERBS: list[Callable[..., None]] = [
-    *(demo, collect, explore, merge, check, repair, pairs, split, train, tune, evaluate),
-    *(calibrate, compare, audit, explain, predict, models, export, serve, dicom_node),
+    *(demo, collect, explore, merge, check, repair, pairs, split, recipes, train, tune),
+    *(evaluate, calibrate, compare, audit, explain, predict, models, export, serve, dicom_node),
 ]
 for verb in _VERBS:
     app.command(cls=ExplainCommand if verb is explain else None)(verb)

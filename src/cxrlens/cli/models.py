@@ -1,4 +1,4 @@
-"""Verbs about models: demo, train, tune, explain, predict, export."""
+"""Verbs about models: demo, recipes, train, tune, explain, predict, export."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,19 @@ from cxrlens.cli.arguments import (
     the_model,
 )
 from cxrlens.cli.evaluate import say_metrics
-from cxrlens.cli.say import NOTICE, done, end_with, err, escape, fault, out, stage, stages
+from cxrlens.cli.say import (
+    NOTICE,
+    done,
+    end_with,
+    err,
+    escape,
+    fault,
+    out,
+    say_epoch,
+    say_table,
+    stage,
+    stages,
+)
 from cxrlens.errors import need
 
 
@@ -39,7 +51,7 @@ def demo(
     from cxrlens.main_job import Demo, demo
 
     with stages() as bars:
-        result = demo(folder, force=force, progress=bars)
+        result = demo(folder, force=force, progress=bars, on_epoch=say_epoch)
     if result.asked:
         asked = result.asked
         out.print(
@@ -101,7 +113,7 @@ def train(
 ) -> None:
     """Train a recipe on a collection; leave a run folder with its report.
 
-    The shipped recipes are named where an unknown one is asked for. To go on after an interruption:
+    `cxrlens recipes` lists the shipped recipes. To go on after an interruption:
     `cxrlens train --resume -o runs/NAME`.
     """
     import cxrlens.main_job as job
@@ -110,7 +122,7 @@ def train(
         raise typer.BadParameter("say where the run goes: -o runs/NAME")
     with stages() as bars:
         if go_on:
-            run = job.go_on(folder, cache=cache, progress=bars)
+            run = job.go_on(folder, cache=cache, progress=bars, on_epoch=say_epoch)
         else:
             if not recipe or films is None:
                 raise typer.BadParameter(
@@ -130,6 +142,7 @@ def train(
                 cache=cache,
                 force=force,
                 progress=bars,
+                on_epoch=say_epoch,
             )
     say_metrics(run)
     done(
@@ -258,6 +271,31 @@ def predict(
     end_with(result.failures)
 
 
+def recipes(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="[RECIPE]", help="Show this one, a shipped recipe or a YAML file."),
+    ] = "",
+) -> None:
+    """List the shipped recipes: what each is, and what it needs; or show one, every setting of it."""
+    import pandas as pd
+
+    from cxrlens.recipes.recipe import read_recipe, shipped_recipes
+
+    if name:
+        out.print(escape(read_recipe(name).to_yaml()), end="")
+        return
+    listed = [read_recipe(name) for name in shipped_recipes()]
+    rows = [
+        {"recipe": of.name, "what it is": of.about, "needs": ", ".join(of.needs)} for of in listed
+    ]
+    say_table(pd.DataFrame(rows), "Shipped recipes")
+    done(
+        "",
+        "cxrlens recipes NAME > mine.yaml, change it, cxrlens train mine.yaml FILMS.CSV -o runs/NAME",
+    )
+
+
 def tune(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A shipped recipe, or a YAML file.")
@@ -297,6 +335,7 @@ def tune(
             device=device,
             cache=cache,
             progress=bars,
+            on_epoch=say_epoch,
             on_trial=lambda stands: write_study_page(folder / "study.html", stands),
         )
     page = write_study_page(folder / "study.html", found)

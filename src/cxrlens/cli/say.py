@@ -14,7 +14,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from cxrlens.errors import visible
-from cxrlens.progress import Progress, Stages
+from cxrlens.progress import Epoch, Progress, Stages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,8 @@ _WORDS = {
     "threshold of",
     "target",
     "figure",
+    "what it is",
+    "needs",
 }
 """Columns that hold words."""
 
@@ -90,27 +92,44 @@ def say_table(frame: "pd.DataFrame", title: str) -> None:
 
 @contextmanager
 def stages() -> Iterator[Stages]:
-    """Show a bar a stage; where no one watches, a line as each stage ends."""
+    """Say a line as each stage ends; in a terminal, show a bar of the one under way below the lines."""
+    ended: set[str] = set()
+
+    def line(stage: str, count: int, total: int) -> None:
+        if count == total and stage not in ended:
+            ended.add(stage)
+            err.print(f"{escape(stage)}: {total}")
+
     if not sys.stderr.isatty():
-        ended: set[str] = set()
-
-        def line(stage: str, count: int, total: int) -> None:
-            if count == total and stage not in ended:
-                ended.add(stage)
-                err.print(f"{escape(stage)}: {total}")
-
         yield line
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=err) as bars:
-        tasks: dict[str, object] = {}
+    bars = Bars(
+        *columns,
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        # What a terminal shows may be recorded, and every drawing of the bar with it.
+        refresh_per_second=2,
+    )
+    with bars:
 
         def bar(stage: str, count: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=count, total=total)  # type: ignore[arg-type]
+            shown = next((task for task in bars.tasks if task.description == escape(stage)), None)
+            if not shown:
+                for other in bars.task_ids:
+                    bars.remove_task(other)
+                bars.add_task(escape(stage), completed=count, total=total)
+            else:
+                bars.update(shown.id, completed=count, total=total)
+            line(stage, count, total)
 
         yield bar
+
+
+def say_epoch(epoch: Epoch) -> None:
+    """Print what an epoch gave, a plain line in a log as in a terminal."""
+    err.print(escape(str(epoch)))
 
 
 @contextmanager

@@ -122,8 +122,7 @@ class Entry:
         """Return how the run was made, as one row of a table."""
         recipe, versions = self.run.recipe, self._versions()
         courses = list(self.trained.values())
-        # The weights kept are those of the first of the best epochs.
-        best = [course.iloc[course["validation_accuracy"].argmax()] for course in courses]
+        best = [self.run.kept(course) for course in courses]
         epochs = [len(course) for course in courses]
         seconds = sum(float(course["seconds"].sum()) for course in courses)
         seconds += float(versions.get("seconds") or 0)

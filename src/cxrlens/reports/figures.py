@@ -273,18 +273,19 @@ class Plot:
     caption: str
 
 
-def training_plots(history: pd.DataFrame, name: str = "") -> list[Plot]:
+def training_plots(history: pd.DataFrame, kept: pd.Series, name: str = "") -> list[Plot]:
     """Plot loss and accuracy of training and validation over the epochs; the epoch kept is marked.
 
     Parameters
     ----------
     history
-        An epoch a row: ``epoch``, and ``train_`` and ``validation_`` of ``loss`` and ``accuracy``.
+        An epoch a row: ``epoch`` from 0, and ``train_`` and ``validation_`` of ``loss`` and ``accuracy``.
+    kept
+        The row of the epoch whose weights were kept.
     name
         Of the run, where the page has several.
     """
-    epochs, last = history["epoch"], history.iloc[-1]
-    kept = int(epochs.iloc[history["validation_accuracy"].argmax()])
+    epochs, last = counted(history), history.iloc[-1]
     plots = []
     for quantity in ("loss", "accuracy"):
         with figure() as (drawing, (axes,)):
@@ -298,7 +299,7 @@ def training_plots(history: pd.DataFrame, name: str = "") -> list[Plot]:
             ):
                 line |= {} if len(history) < 40 else {"marker": ""}
                 axes.plot(epochs, history[f"{part}_{quantity}"], label=words, **line)
-            axes.axvline(kept, color=REFERENCE, linewidth=1, linestyle=":", label="weights kept")
+            axes.axvline(kept["epoch"] + 1, color=REFERENCE, linestyle=":", label="weights kept")
             history_axes(axes, quantity.capitalize(), quantity)
             axes.legend()
         of = f" of {name}" if name else ""
@@ -314,6 +315,11 @@ def training_plots(history: pd.DataFrame, name: str = "") -> list[Plot]:
             )
         )
     return plots
+
+
+def counted(history: pd.DataFrame) -> pd.Series:
+    """Count epochs as people and the command line do, from 1; ``history.csv`` has them from 0."""
+    return history["epoch"] + 1
 
 
 def history_axes(axes: Axes, title: str, quantity: str, xlabel: str = "epoch") -> None:

@@ -23,6 +23,7 @@ from cxrlens.evaluation.tables import (
     show,
     spread,
 )
+from cxrlens.progress import lasting
 from cxrlens.quality.step import DEFECTS
 from cxrlens.radiographs.read import read_radiograph
 from cxrlens.reports.abstention import abstention_section
@@ -517,24 +518,16 @@ def _training(page: Page, run: Run) -> None:
     if history.empty:
         page.text("The run keeps no history of its epochs.")
         return
-    best = history.iloc[history["validation_accuracy"].argmax()]
+    kept = run.kept(history)
     page.facts(
         {
             "Epochs": len(history),
-            "Weights kept of epoch": int(best["epoch"]),
-            "Best validation accuracy": float(best["validation_accuracy"]),
-            "Time": _duration(float(history["seconds"].sum())),
+            "Weights kept of epoch": int(kept["epoch"]) + 1,
+            "Its validation accuracy": float(kept["validation_accuracy"]),
+            "Time": lasting(float(history["seconds"].sum())),
         }
     )
-    page.figures(training_plots(history))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    page.figures(training_plots(history, kept))
 
 
 def _recipe(page: Page, run: Run) -> None:

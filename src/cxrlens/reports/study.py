@@ -131,7 +131,7 @@ def _courses(trials: Sequence[TrialRow]) -> Plot:
         for trial in shown:
             done = trial.value is not None
             axes.plot(
-                range(len(trial.accuracies)),
+                range(1, len(trial.accuracies) + 1),
                 trial.accuracies,
                 color=HUES[0] if done else HUES[1],
                 linestyle="-" if done else (0, (4, 2)),

@@ -294,6 +294,17 @@ class Run(SavedModel):
             table[name] = pd.to_numeric(table[name], errors="coerce")
         return table
 
+    def kept(self, history: pd.DataFrame) -> pd.Series:
+        """Return the row of the epoch whose weights were kept: the first of the best, or the last.
+
+        Parameters
+        ----------
+        history
+            Of the run, or of one of its members; not empty.
+        """
+        best = int(history["validation_accuracy"].argmax())
+        return history.iloc[best if self.recipe.training.keep == "best" else -1]
+
     def write_history(self, history: pd.DataFrame) -> None:
         """Write all epochs so far."""
         with moved_into_place(self.path / "history.csv") as draft:

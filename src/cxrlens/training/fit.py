@@ -3,7 +3,7 @@
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from cxrlens.errors import CollectionError, CxrlensError, RunError
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.models.evidence import build_model
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.progress import Stages, stage, within
+from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, within
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
 from cxrlens.recipes.recipe import Baseline, Recipe
@@ -110,10 +110,6 @@ def _held_out(dealt: Collection, number: int) -> Collection:
     return Collection(films.assign(split=split).drop(columns="fold"))
 
 
-OnEpoch = Callable[[int, float], None]
-"""Called after each epoch with its number and its validation accuracy; what it raises ends training."""
-
-
 def train(
     recipe: Recipe,
     collection: Collection,
@@ -150,7 +146,7 @@ def train(
     progress
         See `cxrlens.progress.Stages`.
     on_epoch
-        See `OnEpoch`; a recipe with members does not call it.
+        See `cxrlens.progress.OnEpoch`; of a recipe with members each member's are told, with its name.
     predicted
         The splits to predict at the end; tuning leaves the test films alone. Sources that the recipe leaves
         out are the split ``outside``; where it leaves some out in turn, a run without each lies in
@@ -192,6 +188,8 @@ def train(
         "chain": Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs).version,
         "predicted": list(predicted),
     }
+    # Before the films are read, which takes longer than to learn that a hub does not answer.
+    model = None if recipe.baseline else _new_model(recipe)
     cached = cached_films(collection, recipe, cache, progress)
     same = same_rows(cached.pixels, cached.rows)
     if "split" not in given.films:
@@ -200,11 +198,11 @@ def train(
     recipe, collection = leave_out(asked, collection, same)
     refuse_missing_classes(collection, recipe)
     refuse_contradictions(collection.films, same)
-    model = None
-    if recipe.baseline:
+    if model is None:
         facts["device"] = "cpu"
-    elif not recipe.members:
-        model = _new_model(recipe)
+    elif recipe.members:
+        model = None  # each makes its own
+    else:
         loss, loader = training_part(recipe, collection, cached, drawn)
         films, labels, *_ = next(iter(loader))
         films = films[:, : recipe.training.side, : recipe.training.side]
@@ -325,7 +323,7 @@ class Training:
             patience = recipe.training.patience
             callbacks.insert(0, EarlyStopping("validation_accuracy", mode="max", patience=patience))
         if self.progress:
-            callbacks.append(_SayBatches(self.progress, recipe.training.max_epochs))
+            callbacks.append(_SayBatches(self.progress))
         if self.on_epoch:
             callbacks.append(_TellEpochs(run, self.on_epoch))
         with _quiet():
@@ -366,8 +364,9 @@ class Training:
     def _inner(self, place: str, said: str, recipe: Recipe, collection: Collection) -> Run:
         """Train a run inside this one, or go on with it."""
         out, progress = self.run.path / place, within(self.progress, said)
+        on_epoch = epochs_within(self.on_epoch, said)
         if (out / "versions.json").is_file():
-            return resume(out, cache=self.cache, progress=progress)
+            return resume(out, cache=self.cache, progress=progress, on_epoch=on_epoch)
         shutil.rmtree(out, ignore_errors=True)
         return train(
             recipe,
@@ -378,6 +377,7 @@ class Training:
             device=self.run.versions()["device"],
             cache=self.cache,
             progress=progress,
+            on_epoch=on_epoch,
         )
 
     def predict(self, cached: CachedFilms, name: str) -> None:
@@ -467,15 +467,23 @@ def _quiet() -> Iterator[None]:
 
 
 class _SayBatches(Callback):
-    def __init__(self, progress: Stages, epochs: int) -> None:
+    """Counts the batches of all epochs, so that a bar knows how long the whole takes."""
+
+    def __init__(self, progress: Stages) -> None:
         self.progress = progress
-        self.epochs = epochs
+        self.done = 0
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        done = f"epoch {trainer.current_epoch + 1} of at most {self.epochs}"
-        self.progress(done, batch_idx + 1, int(trainer.num_training_batches))
+        batches = int(trainer.num_training_batches)
+        self.done = trainer.current_epoch * batches + batch_idx + 1
+        self.progress("train batches", self.done, batches * (trainer.max_epochs or 1))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        # Training that stopped early is done, too.
+        if self.done:
+            self.progress("train batches", self.done, self.done)
 
 
 class _TellEpochs(Callback):
@@ -486,5 +494,8 @@ class _TellEpochs(Callback):
         self.on_epoch = on_epoch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        row = self.run.history().iloc[-1]
-        self.on_epoch(int(row["epoch"]), float(row["validation_accuracy"]))
+        history, settings = self.run.history(), self.run.recipe.training
+        number = int(history["epoch"].iloc[-1]) + 1
+        left = (settings.max_epochs - number) * float(history["seconds"].mean())
+        row = {str(name): float(value) for name, value in history.iloc[-1].items()}
+        self.on_epoch(Epoch(number, settings.max_epochs, settings.keep == "best", row, left))

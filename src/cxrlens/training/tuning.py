@@ -20,7 +20,7 @@ from cxrlens.collections.combine import split
 from cxrlens.errors import CxrlensError, OutputError, RecipeError, RunError
 from cxrlens.files import Held, explained, lock, try_lock, write_text
 from cxrlens.models.backbones import build_backbone
-from cxrlens.progress import Stages
+from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, within
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
@@ -246,6 +246,7 @@ def tune(
     device: str = "auto",
     cache: Path | None = None,
     progress: Stages | None = None,
+    on_epoch: OnEpoch | None = None,
     on_trial: Callable[[Tuned], object] | None = None,
 ) -> Tuned:
     """Search the settings of a recipe with which the validation films are told apart best.
@@ -265,7 +266,7 @@ def tune(
         The study's folder; one that exists is gone on with.
     trials
         Trials that the study shall have in all, those stopped early too, whoever trained them.
-    device, cache, progress
+    device, cache, progress, on_epoch
         See `cxrlens.training.fit.train`.
     on_trial
         Told how the study stands, after each trial.
@@ -292,7 +293,7 @@ def tune(
             break
         trial, held = claimed
         with held:
-            _run(study, trial, recipe, collection, out, device, cache, progress)
+            _run(study, trial, recipe, collection, out, device, cache, progress, on_epoch)
         stands = _summarise(study, recipe, out)
         if on_trial:
             on_trial(stands)
@@ -401,18 +402,23 @@ def _run(
     device: str,
     cache: Path | None,
     progress: Stages | None,
+    on_epoch: OnEpoch | None,
 ) -> None:
     place = _place(out, trial.number)
+    say = within(progress, f"trial {trial.number}")
+    hear = epochs_within(on_epoch, f"trial {trial.number}")
     reported = study.get_trials(deepcopy=False)[trial.number].intermediate_values
 
-    def on_epoch(epoch: int, accuracy: float) -> None:
+    def report(epoch: int, accuracy: float) -> None:
         trial.report(accuracy, epoch)
         if trial.should_prune():
             raise optuna.TrialPruned
 
-    def say(stage: str, count: int, total: int) -> None:
-        if progress:
-            progress(f"trial {trial.number}: {stage}", count, total)
+    def judge(epoch: Epoch) -> None:
+        if hear:
+            hear(epoch)
+        if not epoch.whose:  # a run without some of the sources is no step of the trial's own
+            report(epoch.number - 1, epoch.row["validation_accuracy"])
 
     try:
         if (place / "history.csv").is_file():
@@ -420,8 +426,8 @@ def _run(
             pairs = zip(history["epoch"], history["validation_accuracy"], strict=True)
             for epoch, accuracy in pairs:
                 if epoch not in reported:
-                    on_epoch(int(epoch), float(accuracy))
-            run = fit.resume(place, cache=cache, progress=say, on_epoch=on_epoch, predicted=SPLIT)
+                    report(int(epoch), float(accuracy))
+            run = fit.resume(place, cache=cache, progress=say, on_epoch=judge, predicted=SPLIT)
         else:
             shutil.rmtree(place, ignore_errors=True)
             drawn = apply(recipe, trial.params)
@@ -432,7 +438,7 @@ def _run(
                 device=device,
                 cache=cache,
                 progress=say,
-                on_epoch=on_epoch,
+                on_epoch=judge,
                 predicted=SPLIT,
             )
     except optuna.TrialPruned:
