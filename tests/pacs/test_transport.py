@@ -239,6 +239,6 @@ def test_the_node_says_only_its_own_lines(small_run, tmp_path: Path) -> None:
             until(lambda: len(archive.taken) == 4, what=node.said())
         lines = node.said().splitlines()
     assert lines[:2] == [f"CXRLENS sends results to {to}.", NOTICE]
-    ours = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) [a-z].*")
+    ours = re.compile(r"\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) [a-z0-9].*")
     assert [line for line in lines[2:] if not ours.fullmatch(line)] == []
     assert not re.search(f"{NAME}|xxx|2024-02-29", node.said())

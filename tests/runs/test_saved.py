@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cxrlens.cli import app
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import read_collection
-from cxrlens.errors import BundleError, CxrlensError, RunError
+from cxrlens.errors import BundleError, CxrlensError, ModelError, RunError
 from cxrlens.prediction import Predictor, load
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
@@ -143,7 +143,7 @@ def test_what_is_no_model_is_said(tmp_path: Path, first: Path) -> None:
         (tmp_path / "nowhere", "does not exist"),
         (tmp_path, "is no run folder"),
     ):
-        with pytest.raises(RunError, match=sentence):
+        with pytest.raises((ModelError, RunError), match=sentence):
             open_model(path)
     assert is_model(first / "run")
     assert is_model(first / "bundle")
@@ -153,7 +153,10 @@ def test_what_is_no_model_is_said(tmp_path: Path, first: Path) -> None:
         open_model(first / "bundle")
 
 
-def test_a_model_among_the_films_gets_the_way_to_call_it(first: Path) -> None:
+def test_a_model_among_the_films_gets_the_way_to_call_it(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxrlens.runs.installed.entry_points", lambda group: [])
     for name in ("run", "bundle"):
         outcome = CliRunner().invoke(app, ["predict", str(first / name)])
         place = first / name

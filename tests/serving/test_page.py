@@ -385,8 +385,10 @@ def test_the_answer_is_a_sentence_and_one_that_is_withheld_shows_nothing_else(
     expect(page.locator("#answer")).not_to_contain_text("tuberculosis")
     expect(page.locator("#heat-words")).to_contain_text("no map is drawn")
     expect(page.locator(".strip .verdict").last).to_have_text("not sure: unlike")
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    expect(page.locator("#report")).to_contain_text("Not sure")
+    page.wait_for_function(  # the film's pixels come after its answer
+        "() => { window.dispatchEvent(new Event('beforeprint'));"
+        " return document.querySelector('#report').textContent.includes('Not sure'); }"
+    )
     expect(page.locator("#report [role=meter]")).to_have_count(0)
     expect(page.locator("#report img")).to_have_count(1)
 

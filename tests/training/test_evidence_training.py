@@ -115,7 +115,7 @@ def test_the_last_epoch_is_kept_and_training_never_stops_early(
 def test_what_is_loaded_brings_its_map(run: Run) -> None:
     model = load_classifier(run)
     with torch.inference_mode():
-        scores, own = model(torch.zeros(2, 64, 64, dtype=torch.uint8))
+        scores, own, *_ = model(torch.zeros(2, 64, 64, dtype=torch.uint8))
     assert scores.shape == (2, 3)
     assert own is not None
     assert own.shape == (2, 2, 8, 8)

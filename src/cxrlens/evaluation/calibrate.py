@@ -493,8 +493,8 @@ def beta_quantile(share: float, a: int, b: int) -> float:
 
     Examples
     --------
-    >>> round(beta_quantile(0.025, 18, 3), 4)
-    0.6830
+    >>> round(beta_quantile(0.025, 18, 3), 3)
+    0.683
     """
     n = a + b - 1
     k = np.arange(a, n + 1)

@@ -358,7 +358,7 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     @app.get("/static/{name:path}", include_in_schema=False)
     async def page(request: Request) -> Response:
-        name = request.path_params.get("name") or pages[request.scope["path"]]
+        name = request.path_params.get("name") or pages.get(request.scope["path"], "")
         if name not in held:
             raise HTTPException(404, "there is no such file")
         content, kind = held[name]
