@@ -20,6 +20,10 @@ LEAST_FILMS, LEAST_OF_CLASS = 30, 5
 NEAR_SHARE, UNLIKE_SHARE = 0.07, 0.01
 """Share of the validation films that is near the threshold, and that each distance calls unlike."""
 
+ROOM = 1.5
+"""Times that the bound on the residual lies above that share: collections mostly hold small copies of films,
+saved once more, and an original of the same film leaves more over."""
+
 RANKS = 101
 """Quantiles that are kept of what ranks films."""
 
@@ -205,7 +209,7 @@ def fitted(
         temperature=temperature,
         margin=float(np.quantile(lead(ahead, chosen), near)),
         relatives=_quantiles(films.relative),
-        most_residual=_beyond(films.residual),
+        most_residual=_beyond(films.residual, ROOM),
         most_relative=_beyond(films.relative),
     )
     margins = _quantiles(-band(films, chosen, numbers))
@@ -250,5 +254,5 @@ def ranks(values: Array, quantiles: list[float]) -> Array:
     return np.interp(values, quantiles, np.linspace(0, 1, len(quantiles)))
 
 
-def _beyond(values: Array | None) -> float | None:
-    return None if values is None else float(np.quantile(values, 1 - UNLIKE_SHARE))
+def _beyond(values: Array | None, room: float = 1.0) -> float | None:
+    return None if values is None else room * float(np.quantile(values, 1 - UNLIKE_SHARE))
