@@ -49,7 +49,7 @@ def test_the_report_names_population_recipe_weights_versions_and_curves(run):
     ):
         assert part in text
     kept = re.search(r"<dt>Weights kept of epoch</dt><dd>(\d+)</dd>", text)
-    assert kept[1] == "2"
+    assert kept[1] == "3"  # the recipe keeps the last
 
 
 def test_the_report_loads_nothing_and_describes_every_picture(run):
