@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,11 @@ def scores_of(run: Run, cached: CachedFilms, chosen: NDArray[np.bool_]) -> NDArr
             )
             parts.append(model(films).scores.float())
     return torch.cat(parts).double().numpy()
+
+
+def auc_with_interval(of: Mapping[str, Any]) -> str:
+    """Write one of `within_sources` for people."""
+    return f"{of['auc']:.3f} ({of['low']:.3f}–{of['high']:.3f})"
 
 
 def within_sources(
@@ -261,8 +267,7 @@ def table() -> None:
                     f"{of['diseased']} + {of['normal']}",
                     str(epoch["epoch"]),
                 )
-                said = f"{of['auc']:.3f} ({of['low']:.3f}–{of['high']:.3f})"
-                cells.setdefault(key, {})[network] = said
+                cells.setdefault(key, {})[network] = auc_with_interval(of)
         if content["epochs"]:
             last = content["epochs"][-1]
             ends.append(

@@ -27,7 +27,7 @@ from cxrlens.files import write_text
 from cxrlens.lungs import find_lungs
 from cxrlens.quality.chain import Chain
 from cxrlens.runs import Run
-from left_out import scores_of, within_sources
+from left_out import auc_with_interval, scores_of, within_sources
 from looks import looked
 from real_films import CXR
 from record import RESULTS, keep, kept, markdown, stamp
@@ -128,7 +128,7 @@ def page(content: dict[str, Any]) -> str:
             "what": of["disease"],
             "film": of["part"],
             "filled with": of["fill"],
-            "AUC (95 %)": f"{of['auc']:.3f} ({of['low']:.3f}–{of['high']:.3f})",
+            "AUC (95 %)": auc_with_interval(of),
             "diseased + normal": f"{of['diseased']} + {of['normal']}",
         }
         for of in content["rows"]

@@ -6,32 +6,20 @@ import numpy as np
 import pytest
 
 from cxrlens.errors import CxrlensError
-from cxrlens.main_job import train
-from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import Prediction, load
 from cxrlens.runs import Run
+
+from ..drawn_evidence import draw_set, train_evidence
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "set"
-    return write_phantoms(folder, 48, seed=3, side=64, masks=True).parent
+    return draw_set(tmp_path_factory.mktemp("drawn"), films=48, seed=3)
 
 
 @pytest.fixture(scope="module")
 def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("run")
-    shape = ("side=64", "model.backbone=resnet", "model.weights=none", "model.blocks=[8,16]")
-    quick = ("model.width=8", "training.batch=8", "training.max_epochs=2", "map.weight=3")
-    return train(
-        "evidence-lite0",
-        drawn / "films.csv",
-        folder / "run",
-        settings=(*shape, *quick, "training.precision=float32"),
-        boxes=drawn / "boxes.csv",
-        lungs=drawn / "lungs.csv",
-        cache=folder / "cache",
-    )
+    return train_evidence(drawn, tmp_path_factory.mktemp("run"), epochs=2)
 
 
 def test_the_map_is_the_explanation_in_the_film_s_own_geometry(run: Run, drawn: Path) -> None:

@@ -7,34 +7,22 @@ import pandas as pd
 import pytest
 
 from cxrlens.collections.cache import CachedFilms, cache_films
-from cxrlens.main_job import train
-from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import load
 from cxrlens.prediction.trust import ARRAYS, LEAST_TEMPERATURE, TRUST
 from cxrlens.runs import Run
 from cxrlens.training.trust import fit_trust, learn_trust
 
+from ..drawn_evidence import draw_set, train_evidence
+
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "set"
-    return write_phantoms(folder, 60, seed=5, side=64, masks=True).parent
+    return draw_set(tmp_path_factory.mktemp("drawn"), films=60, seed=5)
 
 
 @pytest.fixture(scope="module")
 def run(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("run")
-    shape = ("side=64", "model.backbone=resnet", "model.weights=none", "model.blocks=[8,16]")
-    quick = ("model.width=8", "training.batch=8", "training.max_epochs=1", "map.weight=3")
-    return train(
-        "evidence-lite0",
-        drawn / "films.csv",
-        folder / "run",
-        settings=(*shape, *quick, "training.precision=float32"),
-        boxes=drawn / "boxes.csv",
-        lungs=drawn / "lungs.csv",
-        cache=folder / "cache",
-    )
+    return train_evidence(drawn, tmp_path_factory.mktemp("run"), epochs=1)
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def evaluate(
         refuse_model(films, "evaluate", "[FILMS.CSV]")
     model = the_model(model)
     if films is None:
-        if model.exists() and not is_run(model):
+        if not is_run(model):
             raise CxrlensError(f"{model} has no films of its own, as a run has: name FILMS.CSV")
         run = Run(model)
         job.evaluate(run, prevalence)

@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlens import __version__
 from cxrlens.errors import RunError
-from cxrlens.evaluation import sources as population
-from cxrlens.evaluation.sources import source_warning
+from cxrlens.evaluation.sources import by_class, describe, source_warning
 from cxrlens.files import write_text
 from cxrlens.prediction.trust import TRUST
 from cxrlens.runs import SavedModel
@@ -166,7 +165,7 @@ def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
     if "label" in learnt:
         rows = [
             {str(key): value for key, value in row.items()}
-            for row in population.by_class(learnt, run.classes).to_dict("records")
+            for row in by_class(learnt, run.classes).to_dict("records")
         ]
     trained_on = [
         TrainedOn(
@@ -181,7 +180,7 @@ def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
         for row in rows
     ]
     warning = source_warning(films, run.classes)
-    return population.describe(films, run.classes), trained_on, [warning] if warning else []
+    return describe(films, run.classes), trained_on, [warning] if warning else []
 
 
 def _sources(films: pd.DataFrame, label: str) -> dict[str, int]:

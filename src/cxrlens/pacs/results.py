@@ -53,8 +53,6 @@ def own_code(value: str, meaning: str) -> CodedConcept:
     return CodedConcept(value[:16], SCHEME, meaning[:64])
 
 
-_own = own_code
-
 PLAIN_CHEST_FILM = Code("399208008", "SCT", "Plain chest X-ray")
 _CLASSES = {
     "normal": Code("17621005", "SCT", "Normal"),
@@ -340,35 +338,35 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
     film = header.repeated
     evaluations = [
         QualitativeEvaluation(
-            _own("suitability", "Suitability for the model"),
-            _own("unsuitable", "Not suitable: not predicted"),
+            own_code("suitability", "Suitability for the model"),
+            own_code("unsuitable", "Not suitable: not predicted"),
         )
     ]
     measurements = []
     if prediction is not None and not prediction.answered:
-        why = _own(
+        why = own_code(
             prediction.reason.replace(" the ", " ").replace(" ", "-"), REASONS[prediction.reason]
         )
         evaluations = [
             QualitativeEvaluation(
-                _own("predicted", "Predicted class"), _own("not-assessed", "Not assessed")
+                own_code("predicted", "Predicted class"), own_code("not-assessed", "Not assessed")
             ),
-            QualitativeEvaluation(_own("reason", "Reason why it was not assessed"), why),
+            QualitativeEvaluation(own_code("reason", "Reason why it was not assessed"), why),
         ]
     elif prediction is not None:
         name = prediction.predicted
-        concept = _CLASSES.get(name) or _own(f"class-{name}", name)
-        evaluations = [QualitativeEvaluation(_own("predicted", "Predicted class"), concept)]
+        concept = _CLASSES.get(name) or own_code(f"class-{name}", name)
+        evaluations = [QualitativeEvaluation(own_code("predicted", "Predicted class"), concept)]
         measurements = [
             Measurement(
-                _own(f"p-{name}", f"Probability of {name}"),
+                own_code(f"p-{name}", f"Probability of {name}"),
                 round(float(share), _DIGITS),
                 codes.UCUM.NoUnits,
             )
             for name, share in prediction.probabilities.items()
         ]
     for name, found in result.findings.items():
-        defect = _own(name, _DEFECTS.get(name, f"Film is {name}"))
+        defect = own_code(name, _DEFECTS.get(name, f"Film is {name}"))
         evaluations.append(
             QualitativeEvaluation(defect, codes.SCT.Present if found else codes.SCT.Absent)
         )
