@@ -1,4 +1,4 @@
-"""Films put together anew: lesions carried into normal films, lungs or their surroundings hidden."""
+"""Films put together anew: lesions carried into normal films."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from cxrlens.phantoms import draw_phantom
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.training.augment import SIDE, Guidance, Guided
 from cxrlens.training.films import Batch
-from cxrlens.training.hiding import Hidden, draw_hidden, hide
 from cxrlens.training.transplant import Transplants, draw_transplants, transplanted
 
 PART = slice(SIDE // 4, SIDE // 2)
@@ -92,65 +91,6 @@ def test_as_many_normal_parts_as_lesions_are_drawn() -> None:
     without = draw_transplants(labels, torch.zeros(15, dtype=torch.bool), 0.3)
     assert len(without.hosts) == 0
     assert transplanted(batch(), without).labels.tolist() == [0, 0, 2]
-
-
-@pytest.mark.parametrize("fill", range(4))
-def test_lungs_alone_keep_their_pixels_and_their_label(fill: int) -> None:
-    given = batch()
-    found = hide(given, hidden(fill, outside=2))
-    assert found.labels.tolist() == [0, 0, 2]
-    lungs, outside = slice(60, 108), slice(130, 224)
-    assert torch.equal(found.films[2, :, lungs], given.films[2, :, lungs])
-    assert not torch.equal(found.films[2, :, outside], given.films[2, :, outside])
-    assert torch.equal(found.films[:2], given.films[:2])
-
-
-@pytest.mark.parametrize("fill", range(4))
-def test_a_film_without_its_lungs_is_normal_and_shows_no_other_lungs(fill: int) -> None:
-    given = batch()
-    found = hide(given, hidden(fill, lungs=2))
-    assert found.labels.tolist() == [0, 0, 0]
-    assert found.guided is not None
-    assert found.prior is not None
-    assert not found.guided.boxed.any()
-    assert found.prior[:, 0].tolist() == [-1, -1, 0]
-    assert torch.equal(found.films[2, :, 130:], given.films[2, :, 130:])
-    # Of the lesion's squares nothing is left.
-    rows = found.films[2, 64:104, 64:104].float()
-    squares = rows.unfold(0, 8, 8).unfold(1, 8, 8).mean((2, 3))
-    assert squares.std() < 8
-
-
-def hidden(fill: int, outside: int | None = None, lungs: int | None = None) -> Hidden:
-    chosen = torch.arange(3)
-    return Hidden(
-        chosen == (-1 if outside is None else outside),
-        chosen == (-1 if lungs is None else lungs),
-        torch.full((3,), fill),
-        torch.tensor([1, 2, 0]),
-        torch.zeros(3),
-        7,
-    )
-
-
-def test_nothing_is_hidden_of_films_whose_lungs_are_unknown() -> None:
-    torch.manual_seed(0)
-    masked = torch.arange(1000) < 500
-    drawn = draw_hidden(masked, 0.5, 0.2)
-    assert not (drawn.outside | drawn.lungs)[~masked].any()
-    assert not (drawn.outside & drawn.lungs).any()
-    assert drawn.outside.sum() == pytest.approx(250, abs=40)
-    assert drawn.lungs.sum() == pytest.approx(100, abs=30)
-
-
-def test_lungs_are_found_where_none_are_drawn() -> None:
-    film = draw_phantom(0, "normal").film
-    pixels = np.stack([film, np.zeros_like(film), film])
-    own = np.zeros((SIDE, SIDE), np.uint8)
-    found = Guidance({}, {0: own}).with_lungs(pixels, np.array([0, 1, 2]))
-    assert found.lungs[0] is own
-    assert sorted(found.lungs) == [0, 2]
-    assert 0.15 < (found.lungs[2] > 0).mean() < 0.8
 
 
 def test_what_needs_boxes_or_lungs_is_refused_without_a_map() -> None:

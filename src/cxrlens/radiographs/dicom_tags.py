@@ -7,7 +7,7 @@ from typing import Any
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
+from pydicom.sequence import Sequence as Items
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.integrity import CodedForm
@@ -350,7 +350,7 @@ def _runs_sideways(film: Dataset) -> bool:
 
 def _items(film: Dataset, keyword: str) -> list[Dataset]:
     value = _value(film, keyword)
-    return list(value) if isinstance(value, Sequence) else []
+    return list(value) if isinstance(value, Items) else []
 
 
 def _texts(film: Dataset, keyword: str) -> list[str]:

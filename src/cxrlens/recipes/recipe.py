@@ -172,17 +172,8 @@ class Augmentation(Part):
     """Probability of half the resolution."""
     noise: float = Field(0.0, ge=0, le=1)
     """Probability of grain."""
-    lungs_alone: float = Field(0.0, ge=0, le=1)
-    """Share of films of which all but the lungs is filled with something else."""
-    lungs_gone: float = Field(0.0, ge=0, le=1)
-    """Share of films whose lungs are filled with something else, and which then count as normal."""
     transplant: float = Field(0.0, ge=0, le=0.5)
     """Share of normal films that a boxed lesion of another film is laid into; as many get a normal part."""
-
-    @property
-    def hides(self) -> bool:
-        """Whether it hides lungs, or what lies outside of them."""
-        return bool(self.lungs_alone or self.lungs_gone)
 
     @property
     def shades(self) -> bool:
@@ -207,8 +198,6 @@ class MapTeaching(Part):
     """Of the places outside the lungs: none there. Needs a table of lung masks."""
     positive: float = Field(3.0, gt=0)
     """A place inside a box counts so many times a place outside."""
-    find_lungs: bool = False
-    """Where no lungs are drawn, take those that the house's own network finds."""
 
 
 class Training(Part):
@@ -369,10 +358,9 @@ class Recipe(Part):
                 "the key map teaches an evidence map; set model.head=evidence-map or leave it out"
             )
         changed = self.augmentation
-        if changed and (changed.transplant or changed.hides) and not self.map:
+        if changed and changed.transplant and not self.map:
             raise ValueError(
-                "augmentation.transplant, lungs_alone and lungs_gone need boxes or lungs, which come with "
-                "the key map: add it or leave them out"
+                "augmentation.transplant needs boxes, which come with the key map: add it or leave it out"
             )
         if binary and (evidence or self.training.source_prior):
             raise ValueError(

@@ -1,7 +1,6 @@
 """Random changes to a batch of training films, drawn once and applied to films, boxes and masks alike."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ from torch.nn import functional
 
 from cxrlens.collections.outlines import SIDES, Boxes, Lungs
 from cxrlens.errors import FilmError
-from cxrlens.lungs import find_lungs
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.grey import clahe
 from cxrlens.radiographs.read import read_radiograph
@@ -277,27 +275,6 @@ class Guidance:
             torch.tensor([place in self.boxes for place in places]),
             torch.tensor([place in self.lungs for place in places]),
         )
-
-    def with_lungs(self, pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> "Guidance":
-        """Add the lungs that the house's network finds, where none are drawn.
-
-        Parameters
-        ----------
-        pixels
-            (M, S, S) uint8, films as training sees them.
-        rows
-            (N,) int64, where the films of the set lie in it.
-        """
-
-        def found(place: int) -> NDArray[np.uint8] | None:
-            fields = find_lungs(pixels[rows[place]]).completed()
-            return _widened(fields) if fields.any() else None
-
-        places = [place for place in range(len(rows)) if place not in self.lungs]
-        with ThreadPoolExecutor() as pool:
-            pictures = zip(places, pool.map(found, places), strict=True)
-            more = {place: picture for place, picture in pictures if picture is not None}
-        return Guidance(self.boxes, self.lungs | more)
 
 
 def draw_guidance(

@@ -303,8 +303,6 @@ def training_part(
             repairs = cached.findings.loc[chosen, "repairs"].fillna("").astype(str).tolist()
         chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
         films.guidance = draw_guidance(known, repairs, chain, drawn.boxes, drawn.lungs)
-        if recipe.map.find_lungs:
-            films.guidance = films.guidance.with_lungs(cached.pixels, films.rows)
     counts = np.bincount(films.labels, minlength=max(2, recipe.outputs))
     loader = batches(films, settings.batch, recipe.seed, sampling)
     if not len(loader):

@@ -32,7 +32,6 @@ from cxrlens.runs.run import Run
 from cxrlens.runs.stored import write_weights
 from cxrlens.training.augment import Draw, augment, draw, move, shade
 from cxrlens.training.films import Batch
-from cxrlens.training.hiding import draw_hidden, hide
 from cxrlens.training.losses import LossFunction, map_loss
 from cxrlens.training.transplant import draw_transplants, transplanted
 
@@ -138,8 +137,9 @@ class TrainingModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """One batch forward; its loss."""
-        if self.augmentation and batch.guided:
-            batch = _recomposed(batch, self.augmentation)
+        if self.augmentation and self.augmentation.transplant and batch.guided:
+            drawn = draw_transplants(batch.labels, batch.guided.boxed, self.augmentation.transplant)
+            batch = transplanted(batch, drawn)
         side = min(self.settings.side or batch.films.shape[-1], batch.films.shape[-1])
         changes = None
         films = batch.films
@@ -224,18 +224,6 @@ class TrainingModule(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def _recomposed(batch: Batch, settings: Augmentation) -> Batch:
-    """Carry lesions into normal films, and hide lungs or what lies outside of them."""
-    assert batch.guided is not None
-    boxed, masked = batch.guided.boxed, batch.guided.masked
-    if settings.transplant:
-        drawn = draw_transplants(batch.labels, boxed, settings.transplant)
-        batch = transplanted(batch, drawn)
-    if settings.hides:
-        batch = hide(batch, draw_hidden(masked, settings.lungs_alone, settings.lungs_gone))
-    return batch
 
 
 class KeepEpochs(Callback):
