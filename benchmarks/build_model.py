@@ -5,7 +5,7 @@
 
 Needs the shared radiographs beside the project. OUT/run is the run and OUT/bundle its bundle; a run that was
 interrupted goes on. Each `--also` trains once more with these settings added, and OUT/run is then the mean of all
-weights (`cxrlens.training.blend`); the trainings stay in OUT/members. The model in the box is
+weights (`cxrlens.training.fit`); the trainings stay in OUT/members. The model in the box is
 
     python benchmarks/build_model.py OUT --also augmentation.transplant=0.2,training.max_epochs=5
 
@@ -33,8 +33,7 @@ from cxrlens.files import file_digest, write_text
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
-from cxrlens.training.blend import blend
-from cxrlens.training.fit import resume, train
+from cxrlens.training.fit import blend, resume, train
 from left_out import contradicted, drawn, scores_of, within_sources
 from real_films import CXR
 from record import RESULTS, machine

@@ -40,8 +40,8 @@ from cxrlens.evaluation.card import card_of
 from cxrlens.evaluation.comparison import read_entries
 from cxrlens.evaluation.measured import read_metrics
 from cxrlens.files import write_text
+from cxrlens.pacs.node import CrashCounts
 from cxrlens.pacs.spool import Spool
-from cxrlens.pacs.worker import CrashCounts
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.table import predict_films
 from cxrlens.quality.chain import Chain
@@ -49,7 +49,7 @@ from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs import open_model
 from cxrlens.runs.bundle import manifest_digest
 from cxrlens.runs.run import Run
-from cxrlens.runs.stored import read_weights
+from cxrlens.runs.saved import read_weights
 
 FIRST = Path(__file__).parents[1] / "tests" / "artefacts" / "first"
 

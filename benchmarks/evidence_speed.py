@@ -19,10 +19,9 @@ import pandas as pd
 import torch
 
 from cxrlens.files import write_text
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import build_model
 from cxrlens.recipes.recipe import Recipe, read_recipe
-from cxrlens.training.augment import SIDE, Guided
-from cxrlens.training.films import Batch
+from cxrlens.training.augment import SIDE, Batch, Guided
 from cxrlens.training.losses import build_loss
 from cxrlens.training.module import TrainingModule, build_optimiser
 from cxrlens.training.precision import DEPTHWISE, apply_precision

@@ -33,7 +33,7 @@ from cxrlens.errors import FilmError
 from cxrlens.export.bundle import export
 from cxrlens.phantoms import draw_phantom, write_phantoms
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.onnx_network import BundleNetwork
+from cxrlens.prediction.networks import BundleNetwork
 from cxrlens.radiographs.read import find_films, read_radiograph
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs.bundle import GRAPH
@@ -98,7 +98,7 @@ def untrained(place: Path, side: int) -> Run:
     import torch
     from safetensors.torch import save_file
 
-    from cxrlens.models.evidence import build_model
+    from cxrlens.models.classifier import build_model
 
     recipe = read_recipe("lite0-ffn", [f"side={side}"])
     films = split(

@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.phantoms.anatomy import draw_body
+from cxrlens.phantoms.anatomy import Canvas, draw_body
 from cxrlens.phantoms.body import draw_scene
-from cxrlens.phantoms.canvas import Canvas
-from cxrlens.phantoms.exposure import develop, draw_exposure, open_field
+from cxrlens.phantoms.film import develop, draw_exposure, open_field
 from quality_films import CXR
 
 Film = NDArray[np.uint8]

@@ -23,7 +23,7 @@ import torch
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.files import write_text
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import build_model
 from cxrlens.phantoms import write_phantoms
 from cxrlens.quality.chain import CHAINS, Chain
 from cxrlens.radiographs.grey import resize

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import gate_drawings
-from cxrlens.export.graph import forget_origin
+from cxrlens.export.bundle import forget_origin
 from lung_films import Drawn, Film, drawn_films, phantom, undrawn_films
 from quality_others import to_calibrate, views
 

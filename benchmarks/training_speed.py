@@ -20,8 +20,7 @@ from torch import Tensor
 
 from cxrlens.collections.collection import LABELS
 from cxrlens.files import write_text
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.phantoms import draw_phantom
 from cxrlens.recipes.recipe import Loss, Model
 from cxrlens.training.losses import build_loss

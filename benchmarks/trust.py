@@ -26,7 +26,7 @@ from scipy.stats import betabinom
 
 from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import read_collection
-from cxrlens.evaluation.abstention import abstention
+from cxrlens.evaluation.assess import abstention
 from cxrlens.evaluation.calibrate import Wish, fit_site
 from cxrlens.evaluation.measured import Abstention, Estimate
 from cxrlens.files import write_text

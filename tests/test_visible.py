@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrlens.cli import OWN_FAULT, say
+from cxrlens.cli import OWN_FAULT
+from cxrlens.cli import terminal as say
 from cxrlens.errors import FilmError, visible
 from cxrlens.reports.page import Page
 

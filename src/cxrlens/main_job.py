@@ -21,7 +21,7 @@ from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
 from cxrlens.reports.run import write_films_report, write_report, write_table_report
 from cxrlens.runs import open_model
-from cxrlens.runs.installed import installed_models
+from cxrlens.runs.bundle import installed_models
 from cxrlens.runs.run import Run, write_predictions
 
 

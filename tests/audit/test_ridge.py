@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cxrlens.audit.ridge import cross_validated, fit_ridge, folds_of, measured
+from cxrlens.audit.probes import cross_validated, fit_ridge, folds_of, measured
 
 
 def test_ridge_is_scikit_learn_s() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrlens.cli import say
+from cxrlens.cli import terminal as say
 from cxrlens.collections.collection import Collection
 from cxrlens.progress import Epoch
 
@@ -41,7 +41,7 @@ def test_a_log_gets_a_plain_line_an_epoch(phantoms: Collection, tmp_path: Path) 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
 def test_a_terminal_shows_one_bar_below_the_lines() -> None:
     program = (
-        "from cxrlens.cli.say import stages\n"
+        "from cxrlens.cli.terminal import stages\n"
         "with stages() as bars:\n"
         "    for batch in range(1, 20_001):\n"
         "        bars('train batches', batch, 20_000)\n"

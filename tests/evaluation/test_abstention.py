@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.evaluation.abstention import COVERAGES, abstention
-from cxrlens.evaluation.assess import assess
+from cxrlens.evaluation.assess import COVERAGES, abstention, assess
 from cxrlens.evaluation.metrics import forced, measure
 from cxrlens.evaluation.scores import scores_of
 

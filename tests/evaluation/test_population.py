@@ -1,6 +1,6 @@
 import pandas as pd
 
-from cxrlens.evaluation.sources import by_class, counts, describe
+from cxrlens.evaluation.card import by_class, counts, describe
 
 from .drawn_predictions import CLASSES
 

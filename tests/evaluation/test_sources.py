@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from cxrlens.evaluation.sources import guessed_by_source, origins, source_warning
+from cxrlens.evaluation.card import guessed_by_source, origins, source_warning
 
 from .drawn_predictions import CLASSES
 

@@ -5,8 +5,7 @@ import torch
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import PALETTES, HeatMap, normalised, to_film
 from cxrlens.explanation.network_maps import gradcam
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.torch_network import TorchNetwork
 from cxrlens.recipes.recipe import Model
 

@@ -12,13 +12,11 @@ from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError, OutputError, RunError
 from cxrlens.explanation.network_maps import gradcam
 from cxrlens.export import bundle as exporting
-from cxrlens.export.bundle import export
-from cxrlens.export.graph import leaf_layers, write_graph
+from cxrlens.export.bundle import export, leaf_layers, write_graph
 from cxrlens.main_job import train
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.onnx_network import gradient
+from cxrlens.prediction.networks import gradient
 from cxrlens.prediction.torch_network import TorchNetwork
 from cxrlens.recipes.recipe import Model
 from cxrlens.runs import Run
@@ -120,7 +118,7 @@ def test_other_endings_are_named(backbone: str) -> None:
 def test_without_maps_the_bundle_still_predicts(
     small_run: Run, phantoms: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cxrlens.export import graph
+    from cxrlens.export import bundle as graph
 
     # A head with a layer that has no gradient here stands for any network that cannot be explained.
     monkeypatch.setattr(graph, "_layers", lambda head: [])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import build_backbone, lite_names, offline_weights, read_weights
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import build_model
 from cxrlens.recipes.recipe import Model
 
 LITE0 = "tf_efficientnet_lite0"

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from cxrlens.errors import CxrlensError
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import build_model, soft_maximum
+from cxrlens.models.classifier import FilmClassifier, build_model, soft_maximum
 from cxrlens.recipes.recipe import Model
 
 FILMS = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8, generator=torch.Generator())

@@ -6,8 +6,7 @@ from torch import nn
 
 from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import build_backbone
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.recipes.recipe import Model, read_recipe
 
 PUBLISHED = {

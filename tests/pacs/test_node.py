@@ -18,10 +18,9 @@ from cxrlens.cli import app
 from cxrlens.errors import CxrlensError
 from cxrlens.pacs.courier import Backoff, Courier, StoreNode, StowServer
 from cxrlens.pacs.header import ModelIdentity
-from cxrlens.pacs.node import identify
+from cxrlens.pacs.node import Worker, identify
 from cxrlens.pacs.receiver import Receiver, checked_aet
 from cxrlens.pacs.spool import Spool, key_of
-from cxrlens.pacs.worker import Worker
 from cxrlens.prediction import Predictor, load
 
 from .dicom_film import CR, CT, NAME, PATIENT, film_bytes, film_dataset

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from cxrlens.errors import OutputError
+from cxrlens.pacs.node import ENDS, CrashCounts
 from cxrlens.pacs.spool import Spool, key_of
-from cxrlens.pacs.worker import ENDS, CrashCounts
 
 LIFE = Path(__file__).with_name("dicom_life.py")
 KEY = key_of("1.2.3")

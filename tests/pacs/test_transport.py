@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrlens.cli import app
-from cxrlens.cli.say import NOTICE
+from cxrlens.cli.terminal import NOTICE
 from cxrlens.pacs import receiver
 from cxrlens.pacs.courier import StoreNode
 from cxrlens.pacs.receiver import Receiver

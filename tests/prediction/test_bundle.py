@@ -11,7 +11,7 @@ from cxrlens.errors import BundleError, CxrlensError
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest
 from cxrlens.prediction import Predictor
-from cxrlens.prediction.onnx_network import BundleNetwork, LayerNorm, Linear, Relu, gradient
+from cxrlens.prediction.networks import BundleNetwork, LayerNorm, Linear, Relu, gradient
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import manifest_digest, open_bundle
 from tests.export.shaken import shaken

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from cxrlens.errors import CxrlensError, RunError
-from cxrlens.prediction.calibration import RANKS, Measures, Numbers, fit_calibration, fit_numbers
+from cxrlens.prediction.calibration import (
+    RANKS,
+    Array,
+    Familiarity,
+    Measures,
+    Numbers,
+    fit_calibration,
+    fit_numbers,
+    map_statistics,
+)
 from cxrlens.prediction.decision import Outputs, Shares, Single, Voting
-from cxrlens.prediction.familiarity import Array, Familiarity, map_statistics
 from cxrlens.prediction.trust import (
     ARRAYS,
     NEAR,

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from cxrlens.errors import OutputError
-from cxrlens.quality.batch import check_films, repair_films
-from cxrlens.quality.chain import Chain
+from cxrlens.quality.chain import Chain, check_films, repair_films
 
 CHAIN = Chain.named("report", 64)
 

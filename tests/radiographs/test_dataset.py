@@ -14,7 +14,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from cxrlens.collections.readers.dicom import tags_of
+from cxrlens.collections.readers.folders import tags_of
 from cxrlens.errors import FilmError
 from cxrlens.pacs.header import read_header
 from cxrlens.radiographs.dicom import MOST_ELEMENTS, read_dataset

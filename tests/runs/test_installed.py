@@ -9,7 +9,7 @@ import pytest
 
 from cxrlens.errors import ModelError
 from cxrlens.runs import open_model
-from cxrlens.runs.installed import installed_models
+from cxrlens.runs.bundle import installed_models
 
 BUNDLE = Path(__file__).parents[1] / "artefacts" / "first" / "bundle"
 
@@ -42,7 +42,7 @@ def install(tmp_path, monkeypatch):
         )
         return [entry for entry in found if entry.group == group]
 
-    monkeypatch.setattr("cxrlens.runs.installed.entry_points", here)
+    monkeypatch.setattr("cxrlens.runs.bundle.entry_points", here)
     return put
 
 

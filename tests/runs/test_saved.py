@@ -156,7 +156,7 @@ def test_what_is_no_model_is_said(tmp_path: Path, first: Path) -> None:
 def test_a_model_among_the_films_gets_the_way_to_call_it(
     first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxrlens.runs.installed.entry_points", lambda group: [])
+    monkeypatch.setattr("cxrlens.runs.bundle.entry_points", lambda group: [])
     for name in ("run", "bundle"):
         outcome = CliRunner().invoke(app, ["predict", str(first / name)])
         place = first / name

@@ -11,7 +11,7 @@ from cxrlens.collections.collection import Collection
 from cxrlens.errors import ModelError, RunError
 from cxrlens.prediction import load
 from cxrlens.runs.run import Run
-from cxrlens.runs.stored import read_weights, write_weights
+from cxrlens.runs.saved import read_weights, write_weights
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,

@@ -23,9 +23,8 @@ from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.progress import Progress
 from cxrlens.serving.api import create_app
-from cxrlens.serving.jobs import Jobs
 from cxrlens.serving.limits import LEAST_MEMORY, BusyError, Limits, Places
-from cxrlens.serving.work import Batcher, Engine, to_show
+from cxrlens.serving.work import Batcher, Engine, Jobs, to_show
 from tests.serving.live_server import live, port_of
 
 

@@ -10,7 +10,7 @@ from sklearn.svm import LinearSVC
 
 from cxrlens.errors import CxrlensError, RecipeError, RunError
 from cxrlens.main_job import train
-from cxrlens.prediction.linear_network import film_features
+from cxrlens.prediction.networks import film_features
 from cxrlens.prediction.predictor import load
 from cxrlens.recipes.recipe import Baseline, read_recipe
 from cxrlens.training.baselines import fit_baseline

@@ -10,9 +10,8 @@ from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs.run import Run
-from cxrlens.runs.stored import read_weights, write_weights
-from cxrlens.training.blend import blend
-from cxrlens.training.fit import train
+from cxrlens.runs.saved import read_weights, write_weights
+from cxrlens.training.fit import blend, train
 
 
 @pytest.fixture(scope="module")

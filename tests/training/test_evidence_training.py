@@ -11,7 +11,7 @@ from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.combine import split
 from cxrlens.collections.outlines import read_boxes
 from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import build_model
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.recipes.recipe import Recipe, Training, read_recipe

@@ -5,11 +5,15 @@ import pytest
 import torch
 
 from cxrlens.errors import RecipeError
-from cxrlens.phantoms import draw_phantom
 from cxrlens.recipes.recipe import read_recipe
-from cxrlens.training.augment import SIDE, Guidance, Guided
-from cxrlens.training.films import Batch
-from cxrlens.training.transplant import Transplants, draw_transplants, transplanted
+from cxrlens.training.augment import (
+    SIDE,
+    Batch,
+    Guided,
+    Transplants,
+    draw_transplants,
+    transplanted,
+)
 
 PART = slice(SIDE // 4, SIDE // 2)
 SHOWN = slice(24, 104)

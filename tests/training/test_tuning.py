@@ -13,7 +13,7 @@ from cxrlens.evaluation.metrics import measure
 from cxrlens.models.backbones import build_backbone
 from cxrlens.models.classifier import freeze
 from cxrlens.recipes.recipe import read_recipe
-from cxrlens.reports.study import write_study_page
+from cxrlens.reports.comparison import write_study_page
 from cxrlens.runs.run import Run
 from cxrlens.training import fit
 from cxrlens.training.tuning import (

@@ -14,8 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.audit.films import known
-from cxrlens.audit.probes import scopes
-from cxrlens.audit.ridge import Told, measured
+from cxrlens.audit.probes import Told, measured, scopes
 from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
 from cxrlens.collections.collection import LABELS
 from cxrlens.errors import FilmError

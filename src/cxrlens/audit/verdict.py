@@ -12,7 +12,7 @@ from cxrlens.audit.films import Leaks
 from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Reliance, Relied
 from cxrlens.audit.views import CORNERS
-from cxrlens.evaluation.sources import TELLING, guessed_by_source
+from cxrlens.evaluation.card import TELLING, guessed_by_source
 from cxrlens.evaluation.tables import listed, percent
 
 SERIOUS = 0.70

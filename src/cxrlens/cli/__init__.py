@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 from cxrlens import __version__
-from cxrlens.cli.arguments import ExplainCommand
 from cxrlens.cli.collections import check, collect, explore, merge, pairs, repair, split
 from cxrlens.cli.evaluate import audit, calibrate, compare, evaluate
 from cxrlens.cli.models import (
@@ -26,8 +25,8 @@ from cxrlens.cli.models import (
     train,
     tune,
 )
-from cxrlens.cli.say import fault
 from cxrlens.cli.serve import dicom_node, serve
+from cxrlens.cli.terminal import ExplainCommand, fault
 from cxrlens.errors import CxrlensError, missing
 
 app = typer.Typer(

@@ -6,8 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrlens.cli.arguments import ChainName, Films, Force, OutFile, OutFolder, Seed, Table, films_in
-from cxrlens.cli.say import done, end_with, stage
+from cxrlens.cli.terminal import (
+    ChainName,
+    Films,
+    FilmsTable,
+    Force,
+    OutFile,
+    OutFolder,
+    Seed,
+    done,
+    end_with,
+    films_in,
+    stage,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +141,7 @@ def _counts(collection: "Collection") -> str:
 
 
 def pairs(
-    films: Table,
+    films: FilmsTable,
     out: OutFile,
     rule: Annotated[
         str,
@@ -175,7 +186,7 @@ def pairs(
 
 
 def split(
-    films: Table,
+    films: FilmsTable,
     out: OutFile,
     folds: Annotated[
         int, typer.Option(min=0, help="Also deal train and validation into folds.")
@@ -228,7 +239,7 @@ def split(
 
 
 def explore(
-    films: Table,
+    films: FilmsTable,
     out: OutFile,
     chain: ChainName = "robust",
     seed: Seed = 0,
@@ -258,8 +269,7 @@ def check(
 ) -> None:
     """Say what is wrong with films: negative, underexposed, noisy, blurred, with a score each."""
     from cxrlens.files import refuse_existing
-    from cxrlens.quality.batch import check_films
-    from cxrlens.quality.chain import Chain
+    from cxrlens.quality.chain import Chain, check_films
 
     refuse_existing(csv, force)
     found = films_in(films)
@@ -278,8 +288,7 @@ def repair(
 ) -> None:
     """Write repaired square copies of films into a folder, and findings.csv beside them."""
     from cxrlens.files import refuse_existing
-    from cxrlens.quality.batch import repair_films
-    from cxrlens.quality.chain import Chain
+    from cxrlens.quality.chain import Chain, repair_films
 
     table = out / "findings.csv"
     refuse_existing(table, force)

@@ -5,18 +5,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrlens.cli.arguments import (
+from cxrlens.cli.terminal import (
+    NOTICE,
     Cache,
     Device,
+    FilmsTable,
     Force,
     Model,
     OutFolder,
     Seed,
-    Table,
+    done,
+    end_with,
+    err,
+    escape,
+    out,
     refuse_model,
+    say_table,
+    stage,
+    stages,
     the_model,
 )
-from cxrlens.cli.say import NOTICE, done, end_with, err, escape, out, say_table, stage, stages
 from cxrlens.errors import CxrlensError
 
 if TYPE_CHECKING:
@@ -244,7 +252,7 @@ def compare(
 
 
 def audit(
-    films: Table,
+    films: FilmsTable,
     folder: OutFolder,
     model: Model = None,
     fail_on: Annotated[
@@ -293,7 +301,7 @@ def audit(
 
 
 def calibrate(
-    films: Table,
+    films: FilmsTable,
     path: Annotated[Path, typer.Option("-o", "--out", metavar="SITE", help="The file to write.")],
     model: Model = None,
     sensitivity: Annotated[

@@ -7,33 +7,31 @@ from typing import Annotated
 
 import typer
 
-from cxrlens.cli.arguments import (
+from cxrlens.cli.evaluate import say_metrics
+from cxrlens.cli.terminal import (
+    NOTICE,
     Cache,
     Device,
     Films,
+    FilmsTable,
     Force,
     ForceAnswer,
     Model,
     OutFolder,
     Site,
-    Table,
     complete,
-    films_in,
-    the_model,
-)
-from cxrlens.cli.evaluate import say_metrics
-from cxrlens.cli.say import (
-    NOTICE,
     done,
     end_with,
     err,
     escape,
     fault,
+    films_in,
     out,
     say_epoch,
     say_table,
     stage,
     stages,
+    the_model,
 )
 from cxrlens.errors import need
 
@@ -165,7 +163,7 @@ def _left_out(names: Sequence[str]) -> list[str]:
 def models() -> None:
     """List the installed models: version, digest, terms, and where the card is."""
     from cxrlens.runs import open_model
-    from cxrlens.runs.installed import INSTALL, installed_models
+    from cxrlens.runs.bundle import INSTALL, installed_models
 
     found = installed_models()
     for name, model in found.items():
@@ -300,7 +298,7 @@ def tune(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A shipped recipe, or a YAML file.")
     ],
-    films: Table,
+    films: FilmsTable,
     folder: Annotated[
         Path, typer.Option("-o", "--out", metavar="STUDY", help="The study's folder, new or begun.")
     ],
@@ -322,7 +320,7 @@ def tune(
     need("train", "tune", what="tuning")
     from cxrlens.collections.collection import read_collection
     from cxrlens.recipes.recipe import read_recipe
-    from cxrlens.reports.study import write_study_page
+    from cxrlens.reports.comparison import write_study_page
     from cxrlens.training.tuning import tune
 
     collection = read_collection(films)

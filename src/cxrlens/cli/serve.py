@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cxrlens.cli.arguments import Device, Model, Site, the_model
-from cxrlens.cli.say import NOTICE, done, err
+from cxrlens.cli.terminal import NOTICE, Device, Model, Site, done, err, the_model
 from cxrlens.errors import need
 
 _MIB = 1024 * 1024

@@ -29,11 +29,11 @@ from cxrlens.files import refuse_existing, write_text
 from cxrlens.prediction.calibration import (
     LEAST_FILMS,
     LEAST_OF_CLASS,
+    Array,
     Measures,
     fit_calibration,
     fitted,
 )
-from cxrlens.prediction.familiarity import Array
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import FORMAT, UNSURE, Answers, SiteNumbers, Trust, digest_of
 from cxrlens.progress import Progress

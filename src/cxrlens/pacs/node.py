@@ -1,26 +1,291 @@
-"""The node: a receiver, a worker and a courier around one spool, until a signal ends them."""
+"""The node: a receiver, a worker and a courier around one spool, until a signal ends them.
 
+The worker predicts the spool's films and lays out their results; a film that ends the program is put aside.
+"""
+
+import contextlib
+import datetime
+import json
 import logging
 import signal
 import ssl
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import RootModel
 
 from cxrlens import __version__
-from cxrlens.errors import CxrlensError
-from cxrlens.pacs.courier import Courier, Destination
-from cxrlens.pacs.header import ModelIdentity
+from cxrlens.errors import CxrlensError, FilmError, ModelError, OutputError
+from cxrlens.explanation.heatmap import HeatMap
+from cxrlens.files import explained, own_json
+from cxrlens.pacs.courier import Backoff, Courier, Destination
+from cxrlens.pacs.header import FilmHeader, ModelIdentity, read_header
+from cxrlens.pacs.overlay import presentation_state, region_groups
 from cxrlens.pacs.receiver import Receiver
-from cxrlens.pacs.spool import Spool
-from cxrlens.pacs.worker import Worker
-from cxrlens.prediction import Predictor
-from cxrlens.prediction.trust import Trust
+from cxrlens.pacs.results import Result, secondary_capture, structured_report
+from cxrlens.pacs.spool import Spool, lay
+from cxrlens.prediction import Prediction, Predictor
+from cxrlens.prediction.trust import REASONS, Trust
+from cxrlens.radiographs.decoding import quietly
+from cxrlens.radiographs.read import read_film_apart
 from cxrlens.runs import SavedModel
 
+ENDS = 5
+"""Bad ends alone at work after which a film is given up. A machine's own failures are rarer."""
+
+BATCH = 16
+"""Films at work at once; each keeps its pixels in memory until its results are written."""
+
+_DISK = "disk"
+_Made = TypeVar("_Made")
+_Content = TypeVar("_Content")
+
 _log = logging.getLogger("cxrlens.pacs")
+
+
+class Worker:
+    """Turns waiting films into results, the oldest first.
+
+    Parameters
+    ----------
+    spool
+        Where films wait and results go.
+    predictor, model
+        The model, and which it is.
+    first_wait
+        Seconds before another try where the disk is full; doubles up to a minute.
+    made
+        Called after each film whose results are laid out.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        predictor: Predictor,
+        model: ModelIdentity,
+        first_wait: float,
+        made: Callable[[], None],
+    ) -> None:
+        self._spool, self._predictor, self._model, self._made = spool, predictor, model, made
+        predictor.reader = read_film_apart
+        self._backoff = Backoff(first_wait, 60.0)
+        self._crashes = CrashCounts(spool.folder)
+        self.ready = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """Predict until told to stop; the film at work is finished."""
+        while not stop.is_set():
+            self.ready.clear()
+            # Suspects go alone, once nothing else waits: what they bring down brings down no other's results.
+            films = self._spool.films(BATCH, self._crashes.suspects()) or self._spool.films(1)
+            if not films or not self._backoff.is_due(_DISK):
+                self.ready.wait(0.5)
+                continue
+            try:
+                self.work(films, stop)
+                self._backoff.succeeded(_DISK)
+            except OutputError as error:
+                _log.error("%s: next try in %.0f s", error, self._backoff.failed(_DISK))
+
+    def work(self, films: Sequence[Path], stop: threading.Event) -> None:
+        """Predict films and lay their results out.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full; what is not laid out yet waits as before.
+        """
+        keys = [film.stem for film in films]
+        self._crashes.begin(keys)
+        frontal = [(film, header) for film in films if (header := self._looked_at(film))]
+        try:
+            outcomes = self._outcomes([film for film, _ in frontal])
+        except ModelError:
+            self._crashes.end(keys)  # the films are not to blame: they wait for a sound model
+            raise
+        for (film, header), outcome in zip(frontal, outcomes, strict=True):
+            if stop.is_set():
+                break
+            try:
+                if isinstance(outcome, FilmError):
+                    raise outcome
+                left = "" if outcome.answered else f"Not assessed: {REASONS[outcome.reason]}."
+                self._lay_out(film.stem, header, outcome, left)
+                if left:
+                    _log.info("left unsure %s: %s", film.stem, outcome.reason)
+                else:
+                    _log.info("predicted %s", film.stem)
+            except FilmError as error:
+                self._fail(film, str(error))
+        self._crashes.end(keys)
+
+    def _looked_at(self, film: Path) -> FilmHeader | None:
+        """Read a film's header; None if nothing is left to predict."""
+        key = film.stem
+        if self._spool.has_results(key):
+            self._spool.drop(key)
+            return None
+        if self._crashes.is_hopeless(key):
+            self._fail(film, "the program ended again and again while it worked on this film alone")
+            return None
+        try:
+            header = read_header(film)
+            if not header.unsuitable:
+                return header
+            self._lay_out(key, header, None, header.unsuitable)
+            _log.info("not predicted %s: %s", key, header.unsuitable)
+        except FilmError as error:
+            self._fail(film, str(error))
+        return None
+
+    def _outcomes(self, films: Sequence[Path]) -> list[Prediction | FilmError]:
+        """Predict in one batch; where a film breaks the batch, one by one."""
+        try:
+            return guarded(lambda: list(self._predictor.predict_many(films)))
+        except FilmError as error:
+            if len(films) == 1:
+                return [error]
+            return [outcome for film in films for outcome in self._outcomes([film])]
+
+    def _lay_out(
+        self, key: str, header: FilmHeader, prediction: Prediction | None, remark: str
+    ) -> None:
+        result = Result(header, self._model, self._moment(key), prediction, remark)
+        files = guarded(lambda: _files(result))
+        facts = {
+            "made": result.made.isoformat(),
+            "model": self._model.name,
+            "digest": self._model.digest,
+            "chain": self._model.chain,
+            "trust": self._model.trust,
+            "site": self._model.site,
+            "pixels": result.header.pixels,
+        }
+        self._spool.keep_results(key, files, facts)
+        self._made()
+
+    def _moment(self, key: str) -> datetime.datetime:
+        """Return when a result is made: the receipt's moment, if this model made it before."""
+        receipt = self._spool.receipt(key)
+        whose = [receipt.get(name, "") for name in ("digest", "chain", "trust", "site")]
+        model = self._model
+        if whose == [model.digest, model.chain, model.trust, model.site]:
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                return datetime.datetime.fromisoformat(receipt["made"])
+        return datetime.datetime.now().replace(microsecond=0)
+
+    def _fail(self, film: Path, sentence: str) -> None:
+        sentence = sentence.replace(str(film), "the film")
+        self._spool.put_aside(film, sentence)
+        _log.error("failed %s: %s", film.stem, sentence)
+
+
+def _files(result: Result) -> dict[str, bytes]:
+    """Make a film's results; they are delivered in the order of their names."""
+    prediction = result.prediction
+    if prediction is None:
+        return {"2-report.dcm": structured_report(result)}
+    heat = _heat(prediction)
+    files = {
+        "1-capture.dcm": secondary_capture(result, heat),
+        "2-report.dcm": structured_report(result, region_groups(result, heat) if heat else ()),
+    }
+    overlay = presentation_state(result, heat) if heat else None
+    if overlay:
+        # The last, since some archives take none: capture and report are there by then.
+        files["3-overlay.dcm"] = overlay
+    return files
+
+
+def _heat(prediction: Prediction) -> HeatMap | None:
+    if not prediction.answered:
+        return None  # a map for a class would name it
+    assert prediction.predictor is not None
+    default = prediction.predictor.methods[0]
+    # A slow method would hold up the film behind this one.
+    return prediction.explain(default.name) if default.quick else None
+
+
+def guarded(make: Callable[[], _Made]) -> _Made:
+    """Turn any fault that a single film causes into a `FilmError`, so that it stops no other.
+
+    Raises
+    ------
+    FilmError
+        If `make` fails; one sentence that quotes nothing of the film.
+    """
+    with quietly():
+        try:
+            return make()
+        except (FilmError, ModelError):
+            raise
+        except Exception as error:  # decoders and libraries on arbitrary films can raise anything
+            kind = type(error).__name__
+            raise FilmError(f"the film cannot be worked on ({kind}): look at it by hand") from error
+
+
+class CrashCounts:
+    """Counts how often the program ended while a film was at work.
+
+    A decoder or a library that a film brings down takes the whole program with it: what was at work is noted
+    on the disk before it begins, and found there at the next start.
+
+    Parameters
+    ----------
+    folder
+        The spool; two small files in it belong to this class.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._now, self._past = folder / "at-work.json", folder / "bad-ends.json"
+        self._drafts = folder
+        self._ends = _read(self._past, RootModel[dict[str, int]]) or {}
+        left = _read(self._now, RootModel[list[str]]) or []
+        if left:
+            # Of several at work, one is guilty: all are suspects, to be tried alone, and none is counted.
+            for key in left:
+                self._ends[key] = self._ends.get(key, 0) + (len(left) == 1)
+            with explained(folder):
+                self._write(self._past, self._ends)
+                self._now.unlink()
+
+    def suspects(self) -> set[str]:
+        """Return the films that were at work when the program ended."""
+        return set(self._ends)
+
+    def is_hopeless(self, key: str) -> bool:
+        """Return whether the program ended too often with this film alone."""
+        return self._ends.get(key, 0) >= ENDS
+
+    def begin(self, keys: Sequence[str]) -> None:
+        """Note which films are at work."""
+        with explained(self._now):
+            self._write(self._now, list(keys))
+
+    def end(self, keys: Sequence[str]) -> None:
+        """Note that they ended well, or were put aside."""
+        known = self._ends.keys() & keys
+        with explained(self._now):
+            if known:
+                self._ends = {key: ends for key, ends in self._ends.items() if key not in known}
+                self._write(self._past, self._ends)
+            self._now.unlink(missing_ok=True)
+
+    def _write(self, path: Path, content: object) -> None:
+        lay(path, json.dumps(content).encode(), self._drafts)
+
+
+def _read(path: Path, shape: type[RootModel[_Content]]) -> _Content | None:
+    """Read one of the two files; one that is damaged counts nothing."""
+    try:
+        return own_json(path, shape, OutputError, "").root
+    except OutputError:
+        return None
+
 
 _TALKATIVE = ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "urllib3", "retrying")
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.phantoms import anatomy
-from cxrlens.phantoms.anatomy import Body
-from cxrlens.phantoms.canvas import (
+from cxrlens.phantoms.anatomy import (
+    Body,
     Canvas,
     Field,
     Points,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrlens.phantoms.canvas import Canvas, Field, rounded, unit
+from cxrlens.phantoms.anatomy import Canvas, Field, rounded, unit
 
 SOURCES = ("phantom-a", "phantom-b")
 

@@ -18,9 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.files import explained, moved_into_place, refuse_filled
-from cxrlens.phantoms.anatomy import draw_body
+from cxrlens.phantoms.anatomy import Canvas, draw_body
 from cxrlens.phantoms.body import draw_lesions, draw_scene
-from cxrlens.phantoms.canvas import Canvas
 from cxrlens.phantoms.defects import Damaged, Defect, described, draw_defect
 from cxrlens.phantoms.exposure import SOURCES, develop, draw_exposure, open_field
 from cxrlens.progress import Progress

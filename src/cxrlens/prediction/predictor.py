@@ -27,7 +27,7 @@ from cxrlens.prediction.decision import (
     Voting,
     decision_from_json,
 )
-from cxrlens.prediction.onnx_network import BundleNetwork
+from cxrlens.prediction.networks import BundleNetwork
 from cxrlens.prediction.trust import SPOILING, UNSURE, Trust, answers, read_trust, refusal
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
@@ -496,7 +496,7 @@ def _networks(model: SavedModel, device: str) -> tuple[Network, Decision]:
         return BundleNetwork(model, device), decision
     assert isinstance(model, Run)
     if model.recipe.baseline:
-        from cxrlens.prediction.linear_network import load_linear
+        from cxrlens.prediction.networks import load_linear
 
         return load_linear(model)
     need("train", what="a run folder")

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import RunError
 from cxrlens.explanation.method import Slopes
-from cxrlens.models.classifier import FilmClassifier
-from cxrlens.models.evidence import build_model
+from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.decision import Decision, OneVsAll, Outputs, Single, Voting
 from cxrlens.runs.run import Run
-from cxrlens.runs.stored import read_weights
+from cxrlens.runs.saved import read_weights
 
 
 class TorchNetwork:

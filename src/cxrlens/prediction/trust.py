@@ -22,10 +22,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, RunError
 from cxrlens.files import own_json, write_text
-from cxrlens.prediction.calibration import Measures, Numbers, band, lead, odds, ranks, softmax
+from cxrlens.prediction.calibration import (
+    Array,
+    Familiarity,
+    Measures,
+    Numbers,
+    band,
+    lead,
+    odds,
+    ranks,
+    softmax,
+)
 from cxrlens.prediction.decision import Decision, Outputs, Shares, sigmoid
-from cxrlens.prediction.familiarity import Array, Familiarity
-from cxrlens.runs.stored import read_weights, write_weights
+from cxrlens.runs.saved import read_weights, write_weights
 
 UNSURE = "unsure"
 """What stands in place of a class where none is named."""

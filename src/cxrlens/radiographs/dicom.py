@@ -24,9 +24,12 @@ from cxrlens.errors import FilmError
 from cxrlens.radiographs.decoding import decode_apart, hush, quietly
 from cxrlens.radiographs.dicom_tags import (
     PIXEL_TAGS,
+    SHADE_TAGS,
     VIEW_TAGS,
     PixelTags,
     read_pixel_tags,
+    shades,
+    stored_values,
     unsuitable,
     whole,
 )
@@ -38,7 +41,6 @@ from cxrlens.radiographs.integrity import (
     ends_well,
     is_whole,
 )
-from cxrlens.radiographs.shades import SHADE_TAGS, shades, stored_values
 
 MOST_ELEMENTS = 20_000
 """Elements of the outermost level; the films of all public sets have fewer than 500."""
@@ -222,7 +224,7 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8
-        (H, W), shown as `cxrlens.radiographs.shades.shades` says; colour becomes grey by its luma.
+        (H, W), shown as `cxrlens.radiographs.dicom_tags.shades` says; colour becomes grey by its luma.
 
     Raises
     ------

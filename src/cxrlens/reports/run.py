@@ -9,10 +9,10 @@ import pandas as pd
 from cxrlens.collections.collection import OUTSIDE
 from cxrlens.errors import FilmError, RunError
 from cxrlens.evaluation.assess import assess_run
+from cxrlens.evaluation.card import KNOWN_SOURCES, by_class, counts, describe, source_warning
 from cxrlens.evaluation.measured import NORMAL, Judged, Metrics
 from cxrlens.evaluation.metrics import certainty, forced
 from cxrlens.evaluation.scores import Scores
-from cxrlens.evaluation.sources import KNOWN_SOURCES, by_class, counts, describe, source_warning
 from cxrlens.evaluation.tables import (
     MISSING,
     bounds,
@@ -26,8 +26,7 @@ from cxrlens.evaluation.tables import (
 from cxrlens.progress import lasting
 from cxrlens.quality.step import DEFECTS
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.reports.abstention import abstention_section
-from cxrlens.reports.diseases import disease_section, outside_section
+from cxrlens.reports.diseases import abstention_section, disease_section, outside_section
 from cxrlens.reports.figures import Plot, confusion_plot, reliability, roc_curves, training_plots
 from cxrlens.reports.page import FilmCard, Page, Tile
 from cxrlens.runs import SavedModel

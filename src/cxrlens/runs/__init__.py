@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from cxrlens.runs.bundle import Bundle, is_bundle, open_bundle
-from cxrlens.runs.installed import model_at
+from cxrlens.runs.bundle import Bundle, is_bundle, model_at, open_bundle
 from cxrlens.runs.run import Run, is_run
 from cxrlens.runs.saved import SavedModel
 

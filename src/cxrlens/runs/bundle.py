@@ -1,4 +1,8 @@
-"""Exported bundles: a trained model that runs on onnxruntime and NumPy alone."""
+"""Bundles: an exported network with its digest and card; and those that were installed beside cxrlens.
+
+Installed ones are wheels of their own, since weights have terms of their own. A model's wheel names its
+bundle under the entry-point group `GROUP`: an object that is the folder. Nothing is ever downloaded.
+"""
 
 import hashlib
 import json
@@ -7,16 +11,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxrlens.errors import BundleError
+from cxrlens.errors import BundleError, ModelError
 from cxrlens.files import file_digest, of_shape, own_bytes, own_json
 from cxrlens.recipes.recipe import Recipe, parse_recipe
-from cxrlens.runs.saved import SavedModel
-from cxrlens.runs.stored import check_layout
+from cxrlens.runs.saved import SavedModel, check_layout
 
 FORMAT = 1
 """Layout of bundles; a folder with a higher one was written by a later cxrlens."""
@@ -47,7 +51,7 @@ class Leaf(BaseModel):
     scores, maps
         Names of the graph's outputs; without `maps` there is no Grad-CAM.
     layers
-        The layers that turn pooled maps into scores, as `cxrlens.prediction.onnx_network` writes them.
+        The layers that turn pooled maps into scores, as `cxrlens.prediction.networks` writes them.
     evidence
         Name of the output with its own map of evidence; None where it brings none.
     features
@@ -302,3 +306,95 @@ def _number(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise GraphFileError(f"the number at byte {at} does not end")
+
+
+GROUP = "cxrlens.models"
+"""Group of entry points, name of the model to the folder of its bundle."""
+
+INSTALL = "python -m pip install ./models/evidence-lungs"
+"""What installs ours, from a clone of the repository."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model that is installed.
+
+    Attributes
+    ----------
+    name
+        What `--model` calls it.
+    path
+        The folder of its bundle.
+    distribution, version
+        The wheel that brought it.
+    """
+
+    name: str
+    path: Path
+    distribution: str
+    version: str
+
+
+def installed_models() -> dict[str, Installed]:
+    """List the installed models by name, in the order of their names.
+
+    Raises
+    ------
+    ModelError
+        If two wheels bring one name, or one names no folder.
+    """
+    found: dict[str, Installed] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        model = _opened(entry)
+        if entry.name in found and found[entry.name].path != model.path:
+            raise ModelError(
+                f"{model.distribution} and {found[entry.name].distribution} both bring a model called "
+                f"{entry.name}: uninstall one of them"
+            )
+        found[entry.name] = model
+    return found
+
+
+def model_at(named: str | Path | None) -> Path:
+    """Find the folder of a model: a path, the name of an installed one, or the only installed one.
+
+    Parameters
+    ----------
+    named
+        A run folder, a bundle, or a name; None stands for the model in the box.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or nothing is named and several are installed.
+    """
+    if named is not None and Path(named).exists():
+        return Path(named)
+    models = installed_models()
+    there = f"installed: {', '.join(models)}" if models else f"none is installed ({INSTALL})"
+    if named is not None:
+        if str(named) in models:
+            return models[str(named)].path
+        raise ModelError(
+            f"{named} does not exist: name a run folder, a bundle or an installed model; {there}"
+        )
+    if len(models) == 1:
+        return next(iter(models.values())).path
+    if models:
+        raise ModelError(f"several models are installed: choose one, --model {' or '.join(models)}")
+    raise ModelError(
+        f"no model is installed: {INSTALL}, or name a run or a bundle, --model runs/NAME"
+    )
+
+
+def _opened(entry: EntryPoint) -> Installed:
+    wheel = entry.dist.name if entry.dist else entry.value
+    try:
+        path = Path(entry.load())
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"the installed model {entry.name} cannot be found ({error}): install {wheel} again"
+        ) from None
+    if not path.is_dir():
+        raise ModelError(f"the installed model {entry.name} lacks {path}: install {wheel} again")
+    return Installed(entry.name, path, wheel, entry.dist.version if entry.dist else "")

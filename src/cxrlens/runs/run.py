@@ -41,8 +41,7 @@ from cxrlens.files import (
     write_text,
 )
 from cxrlens.recipes.recipe import Recipe, parse_recipe, recipe_content
-from cxrlens.runs.saved import SavedModel
-from cxrlens.runs.stored import COURSE, LOSSES, Metrics, Versions, check_layout
+from cxrlens.runs.saved import COURSE, LOSSES, Metrics, SavedModel, Versions, check_layout
 
 FORMAT = 1
 """Layout of run folders; a folder with a higher one was written by a later cxrlens."""

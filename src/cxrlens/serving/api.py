@@ -36,11 +36,9 @@ from cxrlens.serving.answers import (
     verdict,
     within,
 )
-from cxrlens.serving.door import Guard
-from cxrlens.serving.jobs import Job
+from cxrlens.serving.door import Guard, Middleware
 from cxrlens.serving.limits import Limits
-from cxrlens.serving.middleware import Middleware
-from cxrlens.serving.work import Engine, to_show
+from cxrlens.serving.work import Engine, Job, to_show
 
 Form = Literal["json", "overlay", "map"]
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import RidgeClassifier  # type: ignore[import-untyped]
 from sklearn.metrics import f1_score  # type: ignore[import-untyped]
 from sklearn.svm import LinearSVC  # type: ignore[import-untyped]
 
-from cxrlens.prediction.linear_network import film_features
+from cxrlens.prediction.networks import film_features
 from cxrlens.recipes.recipe import Baseline
 
 Films = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]

@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxrlens.collections.cache import CachedFilms
@@ -18,7 +16,7 @@ from cxrlens.errors import CollectionError, RecipeError
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
 from cxrlens.runs.run import Run
-from cxrlens.training.augment import Guidance, Guided, draw_guidance
+from cxrlens.training.augment import Batch, Guidance, draw_guidance
 from cxrlens.training.losses import LossFunction, build_loss
 
 SMOOTHING = 0.02
@@ -108,27 +106,6 @@ def log_prior(
     share = (met / total + SMOOTHING) / (1 + SMOOTHING * classes)
     prior: NDArray[np.float32] = np.log(share).astype(np.float32)[sources]
     return prior
-
-
-class Batch(NamedTuple):
-    """N films and what is known of them.
-
-    Attributes
-    ----------
-    films
-        (N, S, S) uint8.
-    labels
-        (N,) int64.
-    prior
-        (N, classes) float32 to add to the scores in training; None for nothing.
-    guided
-        What an evidence map is taught with beside the labels, or None.
-    """
-
-    films: Tensor
-    labels: Tensor
-    prior: Tensor | None = None
-    guided: Guided | None = None
 
 
 class CachedBatches(Dataset[Batch]):

@@ -29,11 +29,18 @@ from cxrlens.files import explained, moved_into_place, of_shape
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.recipes.recipe import Augmentation, Recipe, Training
 from cxrlens.runs.run import Run
-from cxrlens.runs.stored import write_weights
-from cxrlens.training.augment import Draw, augment, draw, move, shade
-from cxrlens.training.films import Batch
+from cxrlens.runs.saved import write_weights
+from cxrlens.training.augment import (
+    Batch,
+    Draw,
+    augment,
+    draw,
+    draw_transplants,
+    move,
+    shade,
+    transplanted,
+)
 from cxrlens.training.losses import LossFunction, map_loss
-from cxrlens.training.transplant import draw_transplants, transplanted
 
 CLIMB = 0.15
 """Share of a training during which the rate of one cycle climbs."""

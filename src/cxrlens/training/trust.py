@@ -7,8 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.cache import CachedFilms
-from cxrlens.prediction.calibration import fit_numbers
-from cxrlens.prediction.familiarity import Familiarity, map_statistics
+from cxrlens.prediction.calibration import Familiarity, fit_numbers, map_statistics
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import ARRAYS, TRUST, Trust, write_trust
 from cxrlens.progress import Progress

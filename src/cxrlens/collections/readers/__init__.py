@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cxrlens.collections.collection import Collection, collection_from
 from cxrlens.collections.outlines import Boxes, Lungs
-from cxrlens.collections.readers.dicom import read_dicom
 from cxrlens.collections.readers.folders import (
+    read_dicom,
     read_folders,
     read_kermany,
     read_mendeley,
@@ -92,7 +92,7 @@ def collect_and_count(
         Where the set lies.
     salt
         For layout "dicom" only: key of the hash that stands for a patient, see
-        `cxrlens.collections.readers.dicom.read_dicom`.
+        `cxrlens.collections.readers.folders.read_dicom`.
     words
         For layouts "csv" and "folders" only: what columns, labels and names of folders mean.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic_core import from_json
 
-from cxrlens.collections.readers.dicom import described, tags_of
+from cxrlens.collections.readers.folders import described, tags_of
 from cxrlens.collections.readers.reading import (
     Reading,
     cut_boxes,
