@@ -191,6 +191,7 @@ def test_train_on_the_command_line(phantom_table: Path, tmp_path: Path) -> None:
     cxrlens("train", "--resume", "-o", tmp_path / "run", "--cache", tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_path: Path) -> None:
     table = pd.read_csv(phantom_table)
     table["image"] = [str(phantom_table.parent / image) for image in table["image"]]

@@ -194,6 +194,7 @@ def without_torch(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_verb_takes_a_bundle_without_torch(
     small_run: Run, small_bundle: Path, phantoms: Collection, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_nothing_is_kept_that_no_score_needs() -> None:
     assert all(of.grad is not None for of in model.parameters())
 
 
+@pytest.mark.slow
 def test_it_goes_to_a_graph_with_its_map(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     import warnings

@@ -24,6 +24,7 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_torchvision_and_all_that_import_it_are_there_afterwards() -> None:
     assert (
         run("gap.bridge_torchvision(); import torchvision.transforms.v2, timm; print('there')")
@@ -31,6 +32,7 @@ def test_torchvision_and_all_that_import_it_are_there_afterwards() -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_is_active_only_where_the_import_fails() -> None:
     code = (
         "try:\n    import torchvision; works = True\nexcept RuntimeError: works = False\n"
@@ -39,6 +41,7 @@ def test_it_is_active_only_where_the_import_fails() -> None:
     assert run(code) == "True True"
 
 
+@pytest.mark.slow
 def test_a_second_call_changes_nothing() -> None:
     assert (
         run("print(gap.bridge_torchvision() == gap.bridge_torchvision(), len(gap._declared) < 2)")

@@ -23,6 +23,7 @@ def run(first: Path) -> Path:
     return first / "run"
 
 
+@pytest.mark.slow
 def test_a_hundred_damages_end_in_a_sentence_or_in_nothing(first: Path) -> None:
     quick = [kind for kind in KINDS if kind not in SLOW]
     found = list(tries(first, quick, 4, seed=1))

@@ -129,6 +129,7 @@ train(read_recipe(recipe), read_collection(films), out, cache=cache,
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["train batches 7", "train batches 9"])
 def test_a_killed_run_resumes_to_the_same_weights(
     run: Run, phantoms: Collection, cache: Path, tmp_path: Path, when: str

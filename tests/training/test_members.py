@@ -133,6 +133,7 @@ def test_a_member_is_a_run_that_can_be_asked(one_vs_all: Run) -> None:
     assert set(member.predict(image).probabilities) == {"tuberculosis", "rest"}
 
 
+@pytest.mark.slow
 def test_evaluation_writes_a_report_for_parent_and_members(voting: Run, one_vs_all: Run) -> None:
     for run in (voting, one_vs_all):
         assert set(evaluate(run)) == {"validation", "test"}
@@ -153,6 +154,7 @@ train(read_recipe(recipe), read_collection(films), out, cache=cache,
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_last_fold_resumes_to_the_same_votes(
     voting: Run, phantoms: Collection, cache: Path, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_trial_below_the_median_is_stopped_early(phantoms, cache, tmp_path):
     assert not (place / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_trial_is_gone_on_with(phantoms, cache, tmp_path):
     """SIGKILL in the middle of a trial; the same command finishes that trial, from its last epoch."""
     table = tmp_path / "films.csv"

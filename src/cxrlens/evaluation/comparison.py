@@ -504,8 +504,8 @@ SECOND = " (second group)"
 """Marks the rows of another group, which worked on the study's set."""
 
 CAUTION = (
-    "The report's numbers were measured on other films: its set is not public, and its 2,415 or so "
-    "test films are not among ours. Rows of ours and rows of the report cannot be ranked "
+    "The study's numbers were measured on other films: its set is not public, and its 2,415 or so "
+    "test films are not among ours. Rows of ours and rows of the study cannot be ranked "
     "against each other, and no test between them is possible; the order of the systems within "
     "each is what can be set side by side."
 )

@@ -72,19 +72,19 @@ def building_block(inputs: int, filters: int, dropout: float) -> nn.Sequential:
 
 
 class ResNet(nn.Module):
-    """The report's feature extractor: (N, 1, S, S) to (N, blocks[-1], S / 32, S / 32).
+    """The 2023 study's feature extractor: (N, 1, S, S) to (N, blocks[-1], S / 32, S / 32).
 
     Parameters
     ----------
     blocks
-        Filters of each building block. The report kept (128, 256, 512) and also tried (128,),
+        Filters of each building block. The study kept (128, 256, 512) and also tried (128,),
         (128, 256) and (64, 128, 256); the side shrinks by two for each block and by four before them.
     dropout
         Dropout inside the residual blocks.
 
     Notes
     -----
-    The report gives neither kernels nor strides: 3 × 3, and both 32-filter layers and each building
+    The study gives neither kernels nor strides: 3 × 3, and both 32-filter layers and each building
     block's own convolution halve the side. A ReLU stands between the two 32-filter layers, which would
     otherwise be one linear map.
     """

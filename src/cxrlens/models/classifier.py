@@ -18,7 +18,7 @@ from cxrlens.recipes.recipe import Model
 
 
 def feed_forward(channels: int, width: int, classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """Build the report's head: a dense layer with ReLU, dropout, one score a class.
+    """Build the 2023 study's head: a dense layer with ReLU, dropout, one score a class.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def feed_forward(channels: int, width: int, classes: int, dropout: float = 0.0) 
 
 
 def linear_svm(channels: int, classes: int) -> nn.Linear:
-    """Build the report's SVM: one linear score a class, a_k(x) = w_k x, without bias.
+    """Build the 2023 study's SVM: one linear score a class, a_k(x) = w_k x, without bias.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Losses by the recipe's names (SYSTEM §6)."""
+"""Losses by the recipe's names (the 2023 study, section 6; ``docs/study.md``)."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,12 +15,12 @@ OUTSIDE = 0.1
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:
-    """Weigh each class by N / count (the report's eq. 4)."""
+    """Weigh each class by N / count (the 2023 study's eq. 4)."""
     return torch.tensor([sum(counts) / count for count in counts], dtype=torch.float32)
 
 
 def focal(scores: Tensor, labels: Tensor, gamma: float, alpha: Tensor | None = None) -> Tensor:
-    """Mean of -alpha (1 - p)^gamma log p over a batch (Lin et al. 2017; the report's eq. 5).
+    """Mean of -alpha (1 - p)^gamma log p over a batch (Lin et al. 2017; the 2023 study's eq. 5).
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def binary_focal(
 
 
 def weston_watkins(scores: Tensor, labels: Tensor, alpha: Tensor | None = None) -> Tensor:
-    """Mean of the sum over wrong classes y of max(0, 1 + a_y - a_t) (the report's eq. 6).
+    """Mean of the sum over wrong classes y of max(0, 1 + a_y - a_t) (the 2023 study's eq. 6).
 
     The multi-class support vector machine of Weston and Watkins (1999). Shapes as in `focal`.
     """
@@ -81,7 +81,7 @@ def crammer_singer(scores: Tensor, labels: Tensor, alpha: Tensor | None = None) 
 def binary_ova(scores: Tensor, labels: Tensor, alpha: Tensor | None = None) -> Tensor:
     """Mean of the sum over classes of binary hinges max(0, 1 - s a), s being 1 for the true class, else -1.
 
-    One-versus-all hinges, as the report's section 7 words its SVM. Shapes as in `focal`.
+    One-versus-all hinges, as the 2023 study's section 7 words its SVM. Shapes as in `focal`.
     """
     signs = 2 * functional.one_hot(labels, scores.shape[1]).to(torch.float32) - 1
     return _weighted((1 - signs * scores.float()).clamp(min=0).sum(dim=1), labels, alpha)

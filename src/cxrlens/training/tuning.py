@@ -254,7 +254,7 @@ def tune(
     Settings are drawn by Optuna's tree of Parzen estimators (Bergstra 2011), which begins with draws
     at random. After each epoch a trial whose validation accuracy lies below the median of the others
     at that epoch is stopped. A trial's value is the macro F1 of its validation films, by which
-    systems are chosen (SYSTEM §9).
+    systems are chosen (the 2023 study, section 9; ``docs/study.md``).
 
     Parameters
     ----------
