@@ -30,6 +30,7 @@ from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest, write_text
+from cxrlens.prediction.predictor import Predictor
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
@@ -39,6 +40,8 @@ from real_films import CXR
 from record import RESULTS, machine
 
 PLACE = RESULTS / "model"
+FILMS = 200
+"""Of the test films, on which the bundle's probabilities are held beside the run's."""
 
 
 def digest_of_films(images: list[str]) -> str:
@@ -89,6 +92,8 @@ def built(asked: argparse.Namespace) -> None:
     within = within_sources(of_chosen, scores_of(run, cached, chosen), ())
     bundle = export(run_at, asked.out / "bundle", force=True)
     onnx = bundle.path / "model.onnx"
+    pixels = np.stack([cached.pixels[row] for row in cached.rows[chosen][:FILMS]])
+    own, its = (Predictor.load(path).probabilities(pixels) for path in (run_at, bundle.path))
     content: dict[str, Any] = {
         "recipe": recipe.name,
         "settings": list(common),
@@ -107,6 +112,7 @@ def built(asked: argparse.Namespace) -> None:
         ),
         "network_megabytes": round(onnx.stat().st_size / 1e6, 2),
         "bundle_differs_by": bundle.difference,
+        "bundle_differs_on_films": float(np.abs(own - its).max()),
         "expected_on_patients_not_trained_on": within,
         "machine": machine() | {"threads": torch.get_num_threads(), "shared": True},
     }

@@ -56,15 +56,21 @@ RUNS: dict[str, tuple[str, tuple[str, ...], str]] = {
 """Run folder: recipe, what was changed in it, and the films."""
 
 
+REPORT_LIKE = {
+    "report-like": (),
+    "study-like": ("--sources", "kermany,qatar,mendeley,sakha,tbx11k"),
+}
+"""Sets shaped like the 2023 study's: of all sources, and without NIH, which the study's own most likely did not hold."""
+
+
 def films_of(kind: str, folder: Path) -> Collection:
-    """The shared collection; 3,000 of its films with labels dealt anew; or the report-like set, reduced."""
-    if kind == "report-like":
-        place = folder / "report-like"
+    """The shared collection; 3,000 of its films with labels dealt anew; or a set like the study's, reduced."""
+    if kind in REPORT_LIKE:
+        place = folder / kind
         if not (place / "labels.csv").exists():
             tool = SHARED / "tools/make_report_like.py"
-            subprocess.run(
-                [sys.executable, str(tool), str(CXR), str(place), "--seed", "1"], check=True
-            )
+            asked = [str(tool), str(CXR), str(place), "--seed", "1", *REPORT_LIKE[kind]]
+            subprocess.run([sys.executable, *asked], check=True)
         reduced = reduce_pairs(collect("report", place), "report")
         truth = pd.read_csv(place / "truth.csv").set_index("image")["source"]
         kept_films = reduced.kept.films

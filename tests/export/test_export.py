@@ -12,7 +12,7 @@ from cxrlens.collections.collection import Collection
 from cxrlens.errors import BundleError, CxrlensError, OutputError, RunError
 from cxrlens.explanation.network_maps import gradcam
 from cxrlens.export import bundle as exporting
-from cxrlens.export.bundle import export, leaf_layers, write_graph
+from cxrlens.export.bundle import export, halve, leaf_layers, write_graph
 from cxrlens.main_job import train
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction import Predictor
@@ -20,6 +20,7 @@ from cxrlens.prediction.networks import gradient
 from cxrlens.prediction.torch_network import TorchNetwork
 from cxrlens.recipes.recipe import Model
 from cxrlens.runs import Run
+from cxrlens.runs.bundle import open_bundle
 from tests.export.shaken import shake, shaken
 
 SMALL = (
@@ -138,6 +139,50 @@ def test_what_differs_is_not_written(
     with pytest.raises(BundleError, match="answers otherwise than the run"):
         export(small_run.path, tmp_path / "bundle")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e6])
+def test_large_weights_are_stored_in_half_precision(largest: float, tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    weight = np.random.default_rng(0).normal(size=(300, 100)).astype(np.float32)
+    weight[0, 0] = largest
+    node = onnx.helper.make_node("MatMul", ["x", "weight"], ["y"])
+    given, answered = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size])
+        for name, size in (("x", 300), ("y", 100))
+    )
+    held = [onnx.numpy_helper.from_array(weight, "weight")]
+    graph = onnx.helper.make_graph([node], "one", [given], [answered], held)
+    opset = onnx.helper.make_opsetid("", 18)
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    whole = path.read_bytes()
+    if largest > 1:
+        assert not halve(path)
+        assert path.read_bytes() == whole
+        return
+    assert halve(path)
+    assert path.stat().st_size < 0.51 * len(whole)
+    onnx.checker.check_model(path)
+    x = np.ones((1, 300), np.float32)
+    (answer,) = onnxruntime.InferenceSession(path).run(["y"], {"x": x})
+    assert answer == pytest.approx(x @ weight, abs=0.05)
+    assert answer == pytest.approx(x @ weight.astype(np.float16).astype(np.float32), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tolerance", [2e-3, -1.0])
+def test_half_precision_is_kept_where_the_answers_allow_it(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tolerance: float
+) -> None:
+    monkeypatch.setattr(exporting, "LEAST_HALVED", 1)
+    monkeypatch.setattr(exporting, "HALF_TOLERANCE", tolerance)
+    exported = export(small_run.path, tmp_path / "bundle")
+    halved = b"_half" in (open_bundle(exported.path).path / "model.onnx").read_bytes()
+    assert halved == (tolerance > 0)
+    assert exported.difference < (2e-3 if halved else 1e-4)
 
 
 def test_nothing_but_a_bundle_is_replaced(small_run: Run, tmp_path: Path) -> None:

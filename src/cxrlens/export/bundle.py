@@ -149,6 +149,37 @@ def forget_origin(path: Path) -> None:
     onnx.save(model, path)
 
 
+def halve(path: Path) -> bool:
+    """Store a graph's large weights in half precision, to be read as float32.
+
+    The file is half as large; onnxruntime turns the weights back when it loads them, and computes as before.
+
+    Returns
+    -------
+    bool
+        False if no weight is large, or all are beyond half precision's range: the file is as it was.
+    """
+    model = onnx.load(path)
+    casts = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < LEAST_HALVED:
+            continue
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        stored = onnx.numpy_helper.from_array(values.astype(np.float16), f"{weight.name}_half")
+        casts.append(
+            onnx.helper.make_node("Cast", [stored.name], [weight.name], to=onnx.TensorProto.FLOAT)
+        )
+        weight.CopyFrom(stored)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    if casts:
+        onnx.save(model, path)
+    return bool(casts)
+
+
 def leaf_layers(leaf: FilmClassifier, side: int) -> tuple[Layer, ...] | str:
     """Find the layers that turn a network's last maps, averaged, into its scores.
 
@@ -226,6 +257,13 @@ def _quiet() -> Iterator[None]:
 
 TOLERANCE = 1e-4
 """How far probabilities, and Grad-CAM maps as shares of their highest value, may be from the run's."""
+
+HALF_TOLERANCE = 2e-3
+"""The same once weights are stored in half precision."""
+
+LEAST_HALVED = 20_000
+"""Numbers of a weight that is stored so. Smaller ones, the first layer's and those of a channel each, weigh
+little in the file and move the answers most."""
 
 BATCHES = (1, 32)
 """Sizes at which the bundle is compared with the run."""
@@ -320,10 +358,20 @@ def export(
                 shutil.copyfile(run.path / name, draft / name)
         (draft / layout.LEARNT).write_text(json.dumps(learnt) + "\n", encoding="utf-8")
         content = _describe(run, predictor) | {"leaves": leaves, "learnt_unknown": unknown}
+        films = _drawn(predictor, stage(progress, "compare with the run"))
         written = _write_manifest(draft, content)
-        difference = _compare(
-            predictor, BundleNetwork(written), not reason, stage(progress, "compare with the run")
-        )
+        difference = _compare(predictor, BundleNetwork(written), films, not reason, TOLERANCE)
+        graph = draft / layout.GRAPH
+        whole = graph.read_bytes()
+        if halve(graph):
+            written = _write_manifest(draft, content)
+            try:
+                difference = _compare(
+                    predictor, BundleNetwork(written), films, not reason, HALF_TOLERANCE
+                )
+            except BundleError:
+                graph.write_bytes(whole)
+                _write_manifest(draft, content)
     with explained(out):
         size = sum(path.stat().st_size for path in out.iterdir())
     return Exported(out, size, difference, reason, unknown)
@@ -350,7 +398,11 @@ def _describe(run: Run, predictor: Predictor) -> dict[str, Any]:
 
 
 def _write_manifest(folder: Path, content: dict[str, Any]) -> Bundle:
-    files = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+    files = {
+        path.name: file_digest(path)
+        for path in sorted(folder.iterdir())
+        if path.name != layout.MANIFEST
+    }
     content = content | {"files": files}
     content |= {"digest": layout.manifest_digest(content)}
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -374,46 +426,57 @@ def _learnt(run: Run, progress: Progress | None) -> tuple[dict[str, list[str]], 
     return {split: sorted(digests) for split, digests in found.items()}, gone
 
 
-def _compare(
-    predictor: Predictor, network: BundleNetwork, maps: bool, progress: Progress | None
-) -> float:
-    """Ask the run and the bundle about drawn films; refuse a bundle that answers otherwise."""
-    many = max(BATCHES)
-    pixels = np.empty((many, network.side, network.side), np.uint8)
-    for part in in_batches(many, 1, progress):
+def _drawn(predictor: Predictor, progress: Progress | None) -> NDArray[np.uint8]:
+    """Draw films and take them through the run's chain."""
+    side = predictor.network.side
+    pixels = np.empty((max(BATCHES), side, side), np.uint8)
+    for part in in_batches(len(pixels), 1, progress):
         film = draw_phantom(part.start, LABELS[part.start % len(LABELS)]).film
         pixels[part] = predictor.chain.examine(film).pixels
+    return pixels
+
+
+def _compare(
+    predictor: Predictor,
+    network: BundleNetwork,
+    pixels: NDArray[np.uint8],
+    maps: bool,
+    tolerance: float,
+) -> float:
+    """Ask the run and the bundle about films; refuse a bundle that answers otherwise."""
     own = predictor.network.run(pixels)
     its = network.run(pixels)
     decide = predictor.decision.decide
     expected = decide(own.scores).probabilities
     worst = 0.0
     for size in BATCHES:
-        for part in in_batches(many, size):
+        for part in in_batches(len(pixels), size):
             answered = decide(network.run(pixels[part]).scores).probabilities
             worst = max(worst, float(np.abs(answered - expected[part]).max()))
     if own.map is not None:
         apart = sigmoid(own.map.astype(np.float64))
         apart -= 0 if its.map is None else sigmoid(its.map.astype(np.float64))
         worst = max(worst, float(np.abs(apart).max()))
-    if not worst <= TOLERANCE:
+    if not worst <= tolerance:
         raise BundleError(
             f"the exported graph answers otherwise than the run (probabilities differ by {worst:.2g}, at "
-            f"most {TOLERANCE:.0e} is allowed): no bundle was written; other versions of torch or "
+            f"most {tolerance:.0e} is allowed): no bundle was written; other versions of torch or "
             "onnxruntime may do better"
         )
     if maps:
-        _compare_maps(predictor, network, pixels[: len(LABELS)])
+        _compare_maps(predictor, network, pixels[: len(LABELS)], tolerance)
     return worst
 
 
-def _compare_maps(predictor: Predictor, network: BundleNetwork, pixels: NDArray[np.uint8]) -> None:
+def _compare_maps(
+    predictor: Predictor, network: BundleNetwork, pixels: NDArray[np.uint8], tolerance: float
+) -> None:
     for film in pixels:
         for target in range(len(predictor.classes)):
             for leaf, output in predictor.decision.leaves_for(target):
                 own = gradcam(predictor.network.slopes(film, leaf, output))
                 apart = np.abs(gradcam(network.slopes(film, leaf, output)) - own).max()
-                if not apart <= TOLERANCE * max(float(own.max()), TOLERANCE):
+                if not apart <= tolerance * max(float(own.max()), tolerance):
                     raise BundleError(
                         "the exported heads give another Grad-CAM than the run (network "
                         f"{leaf}, score {output}: {apart:.2g} apart): no bundle was written"
