@@ -5,7 +5,8 @@
 
 Needs the shared radiographs beside the project. OUT/run is the run and OUT/bundle its bundle; a run that was
 interrupted goes on. Each `--also` trains once more with these settings added, and OUT/run is then the mean of all
-weights (`cxrlens.training.fit`); the trainings stay in OUT/members. The model in the box is
+weights (`cxrlens.training.fit`); the trainings stay in OUT/members. Run and bundle hold what was fitted on the
+validation films: calibration, thresholds, and the curve of each disease's thresholds (`trust.json`). The model in the box is
 
     python benchmarks/build_model.py OUT --also augmentation.transplant=0.2,training.max_epochs=5
 
@@ -35,6 +36,7 @@ from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
 from cxrlens.training.fit import blend, resume, train
+from cxrlens.training.trust import fit_trust
 from left_out import contradicted, drawn, scores_of, within_sources
 from real_films import CXR
 from record import RESULTS, machine
@@ -87,6 +89,8 @@ def built(asked: argparse.Namespace) -> None:
         run = Run(run_at) if run_at.exists() else blend(places, run_at, cache=asked.cache)
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     cached = cache_films(films["image"].tolist(), chain, asked.cache)
+    if not Predictor.load(run.path).trust.curves:  # a run from before they were counted
+        fit_trust(run, films, cached)
     chosen = np.asarray(films["split"] == "test", np.bool_)
     of_chosen = films[chosen].reset_index(drop=True)
     within = within_sources(of_chosen, scores_of(run, cached, chosen), ())

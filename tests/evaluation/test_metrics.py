@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
+from cxrlens.collections.collection import patient_codes
 from cxrlens.errors import CollectionError, OutputError, RunError
 from cxrlens.evaluation.assess import assess
 from cxrlens.evaluation.measured import read_metrics, write_metrics
-from cxrlens.evaluation.metrics import measure, patient_codes
+from cxrlens.evaluation.metrics import measure
 
 from .drawn_predictions import CLASSES, draw
 

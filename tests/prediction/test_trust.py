@@ -15,6 +15,7 @@ from cxrlens.prediction.calibration import (
     fit_calibration,
     fit_numbers,
     map_statistics,
+    wilson,
 )
 from cxrlens.prediction.decision import Outputs, Shares, Single, Voting
 from cxrlens.prediction.trust import (
@@ -93,6 +94,73 @@ def test_near_the_threshold_is_the_share_that_was_asked() -> None:
     forced = Trust(CLASSES, found).answer(Measures(z), [""] * 1000, force=True)
     assert forced.predicted == forced.suggests == answers.suggests
     assert forced.reasons == answers.reasons
+
+
+def test_a_curve_counts_films_and_patients_at_every_threshold() -> None:
+    z, labels = drawn(600)
+    patients = np.arange(600) // 2
+    found = fit_numbers(Measures(z), labels, True, patients)
+    assert found is not None
+    for disease, curve in enumerate(found.curves, 1):
+        assert curve is not None
+        of = z[:, disease - 1]
+        assert found.thresholds[disease - 1] in curve.thresholds
+        assert curve.thresholds == sorted(curve.thresholds)
+        for place, at in enumerate(curve.thresholds):
+            assert curve.missed[place] == ((of <= at) & (labels == disease)).sum()
+            assert curve.alarms[place] == ((of > at) & (labels == 0)).sum()
+        assert curve.films == (labels == disease).sum()
+        assert curve.patients == len({*patients[labels == disease]})
+        sensitivity = curve.sensitivities[len(curve.thresholds) // 2]
+        assert sensitivity == wilson(sensitivity.value, curve.patients)
+        assert sensitivity.low < sensitivity.value < sensitivity.high
+    # Wilson's own: the bounds are where the rate is 1.96 standard errors away.
+    rate, low, high = wilson(0.8, 40)
+    for bound in (low, high):
+        assert abs(rate - bound) == pytest.approx(1.96 * np.sqrt(bound * (1 - bound) / 40), 1e-4)
+    assert wilson(1.0, 20).high == 1.0
+    voted = Measures(z, labels)
+    assert (told := fit_numbers(voted, labels, True))
+    assert told.curves == []
+
+
+def test_what_if_is_what_would_be_answered_with_that_threshold() -> None:
+    z, labels = drawn(400)
+    found = fit_numbers(Measures(z), labels, True)
+    assert found is not None
+    trust = Trust(CLASSES, found)
+    said = trust.answer(Measures(z[:40]), [""] * 40)
+    seen = set()
+    for film in range(40):
+        scores = dict(zip(CLASSES[1:], said.scores[film], strict=True))
+        would = trust.what_if(scores, said.reasons[film])
+        for place, name in enumerate(CLASSES[1:]):
+            assert len(would[name]) == len(trust.scores_at(name))
+            for step in (0, 13, 20, 30):
+                moved = list(found.thresholds)
+                moved[place] = trust.curves[name].thresholds[step]
+                other = replace(trust, numbers=found.model_copy(update={"thresholds": moved}))
+                assert would[name][step] in other.answer(Measures(z[[film]]), [""]).predicted
+                seen.add(would[name][step])
+    assert seen == {*CLASSES, UNSURE}
+    assert {*trust.what_if(scores, UNLIKE)["pneumonia"]} == {UNSURE}
+    assert UNSURE not in trust.what_if(scores, UNLIKE, force=True)["pneumonia"]
+    own = trust.scores_at("tuberculosis")[
+        trust.curves["tuberculosis"].thresholds.index(found.thresholds[1])
+    ]
+    assert own == trust.thresholds["tuberculosis"]
+    assert Trust(CLASSES).what_if(scores, "") == {}
+
+
+@pytest.mark.parametrize(
+    "broken", [{"missed": [1]}, {"alarms": [5, 5]}, {"thresholds": []}, {"patients": 0}]
+)
+def test_a_damaged_curve_is_refused(broken: dict[str, object]) -> None:
+    told = {"thresholds": [0, 1], "missed": [0, 1], "alarms": [4, 1], "films": 3, "patients": 3}
+    told |= {"normals": 4, "normal_patients": 4}
+    assert numbers(curves=[told, None]).curves[1] is None
+    with pytest.raises(ValueError, match="curves"):
+        numbers(curves=[told | broken, None])
 
 
 def test_doubt_ranks_errors() -> None:

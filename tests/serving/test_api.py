@@ -325,6 +325,31 @@ def test_a_bundle_brings_its_card_and_its_run_s_digest(
     assert brought.digest == open_model(small_bundle).digest == open_model(small_run.path).digest
 
 
+def test_thresholds_are_those_of_the_curve_and_what_if_has_an_answer_for_each(
+    client: httpx.Client, counted: Predictor, card: ModelCard, film: bytes
+) -> None:
+    assert client.get("/thresholds").json()["diseases"] == {}
+    with live(create_app(counted, card)) as address, httpx.Client(base_url=address) as own:
+        told = own.get("/thresholds").json()
+        plain, asked = (
+            own.post(f"/predict{query}", files={"film": film}).json()["films"][0]
+            for query in ("", "?what_if=true")
+        )
+    assert told["digest"] == card.digest
+    assert plain["what_if"] == {}
+    assert {**asked, "what_if": {}} == plain
+    for name, curve in counted.trust.curves.items():
+        answer = told["diseases"][name]
+        assert answer["own"] == counted.trust.thresholds[name]
+        assert answer["own"] in [one["score"] for one in answer["thresholds"]]
+        assert answer["normal_patients"] == curve.normal_patients
+        sensitivities = [[*one["sensitivity"].values()] for one in answer["thresholds"]]
+        assert sensitivities == [[*rate] for rate in curve.sensitivities]
+        specificities = [one["specificity"]["value"] for one in answer["thresholds"]]
+        assert specificities == sorted(specificities)
+        assert len(asked["what_if"][name]) == len(curve.thresholds)
+
+
 def test_openapi_has_types_and_examples(client: httpx.Client) -> None:
     api = client.get("/openapi.json").json()
     assert {"/predict", "/film", "/explain", "/jobs/{job}", "/model", "/health", "/metrics"} <= set(

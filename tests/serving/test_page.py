@@ -24,6 +24,9 @@ CHROMIUM = shutil.which("chromium")
 STATIC = page_files()
 TOKEN = "a-token-of-some-length"
 
+LONG = 60_000
+"""Milliseconds that a machine may take which others keep busy."""
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 Page = sync_api.Page
@@ -102,7 +105,7 @@ def page(
 def give(page: "sync_api.Page", films: list[Path]) -> None:
     page.set_input_files("#files", [str(film) for film in films])
     for row in page.locator("#films li").all():
-        expect(row).not_to_have_class(re.compile("busy"), timeout=20_000)
+        expect(row).not_to_have_class(re.compile("busy"), timeout=LONG)
 
 
 def shade(page: "sync_api.Page") -> float:
@@ -123,6 +126,9 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
     meters = page.locator(".bars.shares [role=meter]").all()
     shares = [float(one.get_attribute("aria-valuenow") or "") for one in meters]
     assert sum(shares) == pytest.approx(1, abs=0.01)
+    page.click("#whatif summary")
+    expect(page.locator("#whatif-none")).to_contain_text("brings no curve of its thresholds")
+    expect(page.locator("#whatif-at")).to_be_hidden()
     expect(page.locator("#heat")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#quality")).to_contain_text("Nothing was repaired")
     page.click("#card")
@@ -264,7 +270,7 @@ def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
         def watched(done: int, of: int) -> None:
             if progress:
                 progress(done, of)
-                assert steps.acquire(timeout=20)
+                assert steps.acquire(timeout=LONG / 1000)
 
         return real(prediction, method, target, progress=watched)
 
@@ -274,14 +280,63 @@ def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
         page.goto(address)
         give(page, films[:1])
         page.locator("#methods label", has_text="LIME").click()
-        expect(page.locator("#job-words")).to_contain_text(re.compile(r"LIME for \w+: [1-9]"))
+        told = re.compile(r"LIME for \w+: [1-9]")
+        expect(page.locator("#job-words")).to_contain_text(told, timeout=LONG)
         page.click("#cancel")
-        expect(page.locator("#job")).to_be_hidden()
-        expect(page.locator("#live")).to_have_text("LIME was given up")
+        expect(page.locator("#job")).to_be_hidden(timeout=LONG)
+        expect(page.locator("#live")).to_have_text("LIME was given up", timeout=LONG)
         steps.release(10_000)
         page.locator("#methods label", has_text=re.compile("^Occlusion")).click()
-        expect(page.locator("#live")).to_contain_text("Occlusion map for", timeout=20_000)
+        expect(page.locator("#live")).to_contain_text("Occlusion map for", timeout=LONG)
         expect(page.locator("#heat-words")).to_contain_text("Blue speaks for the class")
+        page.close()
+
+
+@pytest.mark.slow
+@in_browser
+def test_another_threshold_says_what_it_would_find_and_sets_nothing(
+    browser: "sync_api.Browser", counted: Predictor, card: ModelCard, films: list[Path]
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    curve = counted.trust.curves["tuberculosis"]
+    with live(create_app(counted, card)) as address:
+        page = browser.new_page()
+        page.goto(address)
+        give(page, films[:1])
+        page.click("#whatif summary")
+        for width in (390, 820, 1400):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.wait_for_timeout(300)
+            assert not page.evaluate(_CROWDED)
+            assert Axe().run(page).violations_count == 0
+        page.locator("#whatif-diseases label", has_text="Tuberculosis").click()
+        expect(page.locator("#whatif-own")).to_be_disabled()
+        headline = page.locator("#answer .headline").text_content() or ""
+        page.locator("#whatif-at").press("Home")
+        found, spared = curve.sensitivities[0], curve.specificities[0]
+        for rate in (found, spared):
+            told = f"{100 * rate.value:.1f} % ({100 * rate.low:.1f}–{100 * rate.high:.1f})"
+            expect(page.locator("#whatif-rates")).to_contain_text(told)
+        for name, text in (("aria-valuetext", "tuberculosis from"), ("aria-valuetext", "Sens")):
+            expect(page.locator("#whatif-at")).to_have_attribute(name, re.compile(text))
+        (answer,) = counted.predict_many([films[0]])
+        assert isinstance(answer, Prediction)
+        would = answer.what_if()["tuberculosis"]
+        assert len({*would}) > 1
+        for key, place in (("Home", 0), ("End", -1)):
+            page.locator("#whatif-at").press(key)
+            expect(page.locator("#whatif-film")).to_contain_text(
+                {"unsure": "not sure"}.get(would[place], would[place])
+            )
+        expect(page.locator("#answer .headline")).to_have_text(headline)
+        words = f"Counted, with 95 % intervals, on {curve.films} films with tuberculosis"
+        expect(page.locator("#whatif-words")).to_contain_text(words)
+        page.click("#whatif-own")
+        own = counted.trust.thresholds["tuberculosis"]
+        expect(page.locator("#whatif-score")).to_have_text(f"{own:.0f}")
+        page.select_option("#language", "es")
+        expect(page.locator("#whatif-words")).to_contain_text("Solo una suposición")
         page.close()
 
 

@@ -14,10 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxrlens.collections.collection import Collection
+from cxrlens.collections.collection import Collection, patient_codes
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.errors import CollectionError, FilmError
-from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.progress import Progress, in_batches
 from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import decode_radiograph, read_bytes

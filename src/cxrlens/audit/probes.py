@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from cxrlens.audit.films import SIDE, Films, known
 from cxrlens.audit.views import View
-from cxrlens.collections.collection import LABELS
+from cxrlens.collections.collection import LABELS, patient_codes
 from cxrlens.evaluation.intervals import draw, percentiles, weighted_auc
-from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.progress import Progress
 
 Array = NDArray[np.float64]

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from cxrlens.audit.films import known
 from cxrlens.audit.probes import Told, measured, scopes
 from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
-from cxrlens.collections.collection import LABELS
+from cxrlens.collections.collection import LABELS, patient_codes
 from cxrlens.errors import FilmError
-from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.prediction import Predictor
 from cxrlens.progress import Progress, in_batches
 from cxrlens.radiographs.read import read_radiograph

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxrlens.collections.tables import COLUMNS as COLUMNS
 from cxrlens.collections.tables import LABELS as LABELS
@@ -314,3 +316,18 @@ def _refuse_shared_patients(films: pd.DataFrame, origin: str) -> None:
                 f"{origin}: {len(shared)} patients stand in more than one {column}, for example "
                 f"{shared.index[0]!r}: cxrlens split makes splits by patient"
             )
+
+
+def patient_codes(table: pd.DataFrame) -> NDArray[np.intp]:
+    """Return a number from 0 for each film's patient, shape (films,); same person, same number.
+
+    A film without a patient, or a table without that column, counts as a patient of its own.
+    """
+    films = len(table)
+    if "patient" not in table.columns:
+        return np.arange(films)
+    codes, names = pd.factorize(table["patient"])
+    codes = codes.astype(np.intp)
+    unknown = codes < 0
+    codes[unknown] = len(names) + np.arange(int(unknown.sum()))
+    return codes

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.collections.collection import OUTSIDE, SPLITS
+from cxrlens.collections.collection import OUTSIDE, SPLITS, patient_codes
 from cxrlens.errors import CollectionError, RunError
 from cxrlens.evaluation.against_normal import each_disease
 from cxrlens.evaluation.intervals import bootstrap, drawn_weights, percentiles, ratio, weighted_auc
@@ -20,7 +20,7 @@ from cxrlens.evaluation.measured import (
     Separation,
     write_metrics,
 )
-from cxrlens.evaluation.metrics import forced, measure, patient_codes, probabilities, unsure
+from cxrlens.evaluation.metrics import forced, measure, probabilities, unsure
 from cxrlens.evaluation.scores import Scores
 from cxrlens.runs.run import Run
 

@@ -22,15 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cxrlens import __version__
 from cxrlens.collections.cache import cache_films
-from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.collection import Collection, patient_codes, read_collection
 from cxrlens.errors import CollectionError, CxrlensError
-from cxrlens.evaluation.metrics import patient_codes
 from cxrlens.files import refuse_existing, write_text
 from cxrlens.prediction.calibration import (
     LEAST_FILMS,
     LEAST_OF_CLASS,
     Array,
     Measures,
+    curves,
     fit_calibration,
     fitted,
 )
@@ -302,7 +302,10 @@ def fit_site(
         well = np.sort(films.z[labels == 0, disease - 1])
         thresholds[disease - 1] = _threshold(ill, well, wish, shares[disease], shares[0])
     numbers = fitted(films, offsets, thresholds, temperature, unsure).model_copy(
-        update={"prevalence": shares.tolist()}
+        update={
+            "prevalence": shares.tolist(),
+            "curves": curves(films, labels, patients, thresholds.tolist()),
+        }
     )
     moved = Trust(trust.classes, numbers, trust.familiarity)
     chosen = {}

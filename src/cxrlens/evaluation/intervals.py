@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.collections.collection import patient_codes
 from cxrlens.evaluation.measured import Demand, Interval, Intervals
 from cxrlens.evaluation.metrics import (
     check_predictions,
     forced,
     numbered,
-    patient_codes,
     probabilities,
 )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.collections.collection import patient_codes
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.measured import ClassMetrics, Metrics
 from cxrlens.prediction.trust import UNSURE
@@ -161,21 +162,6 @@ def certainty(predictions: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.f
     """Return the probability of the class that each film was called, shape (films,)."""
     called = numbered(forced(predictions, classes)["predicted"], classes)
     return probabilities(predictions, classes)[np.arange(len(predictions)), called]
-
-
-def patient_codes(predictions: pd.DataFrame) -> NDArray[np.intp]:
-    """Return a number from 0 for each film's patient, shape (films,); same person, same number.
-
-    A film without a patient, or a table without that column, counts as a patient of its own.
-    """
-    films = len(predictions)
-    if "patient" not in predictions.columns:
-        return np.arange(films)
-    codes, names = pd.factorize(predictions["patient"])
-    codes = codes.astype(np.intp)
-    unknown = codes < 0
-    codes[unknown] = len(names) + np.arange(int(unknown.sum()))
-    return codes
 
 
 def measure(predictions: pd.DataFrame, classes: Sequence[str]) -> Metrics:

@@ -6,11 +6,11 @@ that of the first class, normal, as the network gives both.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Array = NDArray[np.float64]
 
@@ -214,7 +214,105 @@ saved once more, and an original of the same film leaves more over."""
 RANKS = 101
 """Quantiles that are kept of what ranks films."""
 
+STEPS = 20
+"""Steps between the quantiles, of a disease's films and of the normal ones, at which its curve is counted."""
+
+_LEVEL = 1.959963984540054
+"""Standard errors to each side that hold 95 % of a normal distribution."""
+
 _FINITE = ConfigDict(allow_inf_nan=False, frozen=True)
+
+
+class Rate(NamedTuple):
+    """A rate with its 95 % interval, all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Curve(BaseModel):
+    """How thresholds of one disease part films with it from normal ones, were every film answered.
+
+    Attributes
+    ----------
+    thresholds
+        Rising, on the scale of z; the fit's own is one of them.
+    missed, alarms
+        Films with the disease that do not exceed each, and normal films that do.
+    films, patients, normals, normal_patients
+        What was counted: with the disease, and normal.
+    """
+
+    model_config = _FINITE
+
+    thresholds: list[float] = Field(min_length=1, max_length=200)
+    missed: list[NonNegativeInt]
+    alarms: list[NonNegativeInt]
+    films: PositiveInt
+    patients: PositiveInt
+    normals: PositiveInt
+    normal_patients: PositiveInt
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        many = len(self.thresholds)
+        if len(self.missed) != many or len(self.alarms) != many:
+            raise ValueError("each threshold of a curve needs its counts")
+        if max(self.missed) > self.films or max(self.alarms) > self.normals:
+            raise ValueError("a curve counts more films than there are")
+        return self
+
+    @classmethod
+    def of(cls, z: Array, ill: NDArray[np.bool_], patients: NDArray[np.intp], own: float) -> Self:
+        """Count films of one disease and normal ones.
+
+        Parameters
+        ----------
+        z, ill, patients
+            (N,) of films of both kinds: z of the disease, whether they have it, numbers of their patients.
+        own
+            The threshold in use.
+        """
+        shares = np.linspace(0, 1, STEPS + 1)
+        at = np.unique([*np.quantile(z[ill], shares), *np.quantile(z[~ill], shares), own])
+        return cls(
+            thresholds=at.tolist(),
+            missed=np.searchsorted(np.sort(z[ill]), at, side="right").tolist(),
+            alarms=(np.sum(~ill) - np.searchsorted(np.sort(z[~ill]), at, side="right")).tolist(),
+            films=int(np.sum(ill)),
+            patients=len(np.unique(patients[ill])),
+            normals=int(np.sum(~ill)),
+            normal_patients=len(np.unique(patients[~ill])),
+        )
+
+    @property
+    def sensitivities(self) -> list[Rate]:
+        """Share of the films with the disease that each threshold finds; see `wilson`."""
+        return [wilson(1 - missed / self.films, self.patients) for missed in self.missed]
+
+    @property
+    def specificities(self) -> list[Rate]:
+        """Share of the normal films below each threshold."""
+        return [wilson(1 - alarms / self.normals, self.normal_patients) for alarms in self.alarms]
+
+
+def wilson(rate: float, patients: int) -> Rate:
+    """Give a rate its 95 % interval (Wilson 1927), as if each patient had brought one film.
+
+    Films of one patient resemble each other: counted singly they would promise too much.
+
+    Examples
+    --------
+    >>> [round(one, 3) for one in wilson(0.9, 50)]
+    [0.9, 0.786, 0.957]
+    """
+    square = _LEVEL**2 / patients
+    middle = (rate + square / 2) / (1 + square)
+    half = _LEVEL / (1 + square) * np.sqrt((rate * (1 - rate) + square / 4) / patients)
+    return Rate(rate, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+
+
 _Ranks = Annotated[list[float], Field(max_length=RANKS)]
 
 
@@ -237,6 +335,8 @@ class Numbers(BaseModel):
         Distances beyond which a film is unlike; None where they cannot be said.
     prevalence
         Share of each class, by which probabilities are weighted; None for equal shares.
+    curves
+        Of each disease, None where its films were not counted; empty where no threshold moves the answer.
     """
 
     model_config = _FINITE
@@ -250,6 +350,7 @@ class Numbers(BaseModel):
     most_residual: float | None = None
     most_relative: float | None = None
     prevalence: list[Annotated[float, Field(gt=0, lt=1)]] | None = None
+    curves: list[Curve | None] = []
 
 
 @dataclass(frozen=True)
@@ -353,7 +454,12 @@ def fit_calibration(z: Array, labels: NDArray[np.int64], moves: bool = True) -> 
     return -found[1:] / sharp, 1 / sharp
 
 
-def fit_numbers(films: Measures, labels: NDArray[np.int64], moves: bool) -> Numbers | None:
+def fit_numbers(
+    films: Measures,
+    labels: NDArray[np.int64],
+    moves: bool,
+    patients: NDArray[np.intp] | None = None,
+) -> Numbers | None:
     """Fit what trust needs on films that the model was not trained on.
 
     Parameters
@@ -363,6 +469,8 @@ def fit_numbers(films: Measures, labels: NDArray[np.int64], moves: bool) -> Numb
     moves
         Whether the answer may leave the network's own thresholds: half of the fitted offset is taken, since
         the whole one does not carry to other places.
+    patients
+        (N,) numbers of the films' patients, who are counted for the curves; by default each film has its own.
 
     Returns
     -------
@@ -375,7 +483,27 @@ def fit_numbers(films: Measures, labels: NDArray[np.int64], moves: bool) -> Numb
         return None
     moves = moves and films.voted is None
     offsets, temperature = fit_calibration(films.z, labels, moves)
-    return fitted(films, offsets / 2, offsets / 2, temperature, NEAR_SHARE)
+    numbers = fitted(films, offsets / 2, offsets / 2, temperature, NEAR_SHARE)
+    own = np.arange(len(labels)) if patients is None else patients
+    return numbers.model_copy(update={"curves": curves(films, labels, own, numbers.thresholds)})
+
+
+def curves(
+    films: Measures,
+    labels: NDArray[np.int64],
+    patients: NDArray[np.intp],
+    thresholds: Sequence[float],
+) -> list[Curve | None]:
+    """Count each disease's `Curve`: None with too few films of it, none at all where members vote."""
+    if films.voted is not None:
+        return []
+    found: list[Curve | None] = []
+    for disease, own in enumerate(thresholds, 1):
+        ill, both = labels == disease, (labels == disease) | (labels == 0)
+        enough = ill.sum() >= LEAST_OF_CLASS
+        z = films.z[:, disease - 1]
+        found.append(Curve.of(z[both], ill[both], patients[both], own) if enough else None)
+    return found
 
 
 def fitted(

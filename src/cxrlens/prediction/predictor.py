@@ -100,6 +100,13 @@ class Prediction:
         """The score in [0, 100] from which each disease is named."""
         return self.predictor.trust.thresholds if self.predictor else {}
 
+    def what_if(self) -> dict[str, list[str]]:
+        """Say what the answer would become at other thresholds: see `Trust.what_if`."""
+        if self.predictor is None:
+            return {}
+        force = self.predictor.force_answer
+        return self.predictor.trust.what_if(self.scores, self.reason, force=force)
+
     def row(self) -> dict[str, Any]:
         """Return a row of the predictions table."""
         return {

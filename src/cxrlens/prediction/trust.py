@@ -24,6 +24,7 @@ from cxrlens.errors import CxrlensError, RunError
 from cxrlens.files import own_json, write_text
 from cxrlens.prediction.calibration import (
     Array,
+    Curve,
     Familiarity,
     Measures,
     Numbers,
@@ -157,6 +158,60 @@ class Trust:
         found = self._scores(np.array([self.numbers.thresholds]))[0]
         return dict(zip(diseases, found.tolist(), strict=True))
 
+    @property
+    def curves(self) -> dict[str, Curve]:
+        """How its thresholds part films, by disease; those that were never counted are missing."""
+        held = self.numbers.curves if self.numbers else []
+        return {name: of for name, of in zip(self.classes[1:], held, strict=False) if of}
+
+    def scores_at(self, disease: str) -> list[float]:
+        """Turn the thresholds of a disease's curve into scores in [0, 100]."""
+        scores = self._scores(self._moved(disease))[:, self.classes.index(disease) - 1]
+        return [float(score) for score in scores]
+
+    def what_if(
+        self, scores: Mapping[str, float], reason: str, *, force: bool = False
+    ) -> dict[str, list[str]]:
+        """Say what a film's answer would become at each threshold of a disease's curve, the others staying.
+
+        Parameters
+        ----------
+        scores
+            Of the film, by disease.
+        reason
+            Why it is unsure; one that is not near the threshold is unsure at every other.
+        force
+            Name a class all the same.
+
+        Returns
+        -------
+        dict of str to list of str
+            By disease, a class or `UNSURE` for each of its curve's thresholds.
+        """
+        if self.numbers is None:
+            return {}
+        share = np.array([scores[name] for name in self.classes[1:]]) / 100
+        share = share.clip(np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).eps)
+        z = self.numbers.offsets + self.numbers.temperature * np.log(share / (1 - share))
+        found = {}
+        for disease in self.curves:
+            moved = self._moved(disease)
+            chosen, near = _chosen(Measures(np.tile(z, (len(moved), 1))), moved, self.numbers)
+            unsure = near | (reason not in ("", NEAR)) & (not force)
+            found[disease] = [
+                UNSURE if doubted and not force else self.classes[one]
+                for one, doubted in zip(chosen, unsure, strict=True)
+            ]
+        return found
+
+    def _moved(self, disease: str) -> Array:
+        """Put each threshold of a disease's curve among those of the others: (P, D)."""
+        assert self.numbers is not None
+        at = self.curves[disease].thresholds
+        moved = np.tile(np.array(self.numbers.thresholds), (len(at), 1))
+        moved[:, self.classes.index(disease) - 1] = at
+        return moved
+
     def measure(self, shares: Shares, outputs: Outputs) -> Measures:
         """Take from networks' answers to N films what answers are made of."""
         logs = np.log(np.maximum(shares.probabilities, np.finfo(np.float64).tiny))
@@ -182,8 +237,7 @@ class Trust:
         if self.numbers is None:
             return self._plain(films, refused, force)
         told = self.numbers
-        ahead = odds(films.z, np.array(told.thresholds))
-        chosen = ahead.argmax(1) if films.voted is None else films.voted
+        chosen, near = _chosen(films, np.array(told.thresholds), told)
         unlike = np.zeros(len(chosen), bool)
         for values, most in (
             (films.residual, told.most_residual),
@@ -191,7 +245,6 @@ class Trust:
         ):
             if values is not None and most is not None:
                 unlike |= values > most
-        near = lead(ahead, chosen) < told.margin
         ranked = [ranks(-band(films, chosen, told), told.margins)]
         if films.relative is not None and told.relatives:
             ranked.append(ranks(films.relative, told.relatives))
@@ -260,6 +313,15 @@ class Trust:
             )
         _fits(found.numbers, len(self.classes), str(site))
         return replace(self, numbers=found.numbers, site=digest_of([site]))
+
+
+def _chosen(
+    films: Measures, thresholds: Array, told: Numbers
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Choose a class for each film, and say whether it is near the threshold."""
+    ahead = odds(films.z, thresholds)
+    chosen = ahead.argmax(1) if films.voted is None else films.voted
+    return chosen, lead(ahead, chosen) < told.margin
 
 
 def answers(
@@ -395,6 +457,7 @@ def digest_of(files: Sequence[Path]) -> str:
 def _fits(numbers: Numbers, classes: int, origin: str) -> None:
     wanted = {"offsets": classes - 1, "thresholds": classes - 1}
     wanted |= {"prevalence": classes} if numbers.prevalence else {}
+    wanted |= {"curves": classes - 1} if numbers.curves else {}
     for name, length in wanted.items():
         if len(getattr(numbers, name)) != length:
             raise RunError(f"{origin} is damaged, {name} does not fit {classes} classes: {_AGAIN}")

@@ -1,7 +1,7 @@
 """Answers of the API, typed, with examples for its OpenAPI description."""
 
 import base64
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.lungs import Outline
+from cxrlens.prediction.calibration import Rate
 from cxrlens.prediction.predictor import Prediction
+from cxrlens.prediction.trust import Trust
 
 NOTICE = "Research use only: not a medical device, not a diagnosis."
 
@@ -70,6 +72,11 @@ class FilmAnswer(BaseModel):
         {}, description="Each disease by itself against normal, 0 to 100; a film can show both."
     )
     thresholds: dict[str, float] = Field({}, description="The score from which each is named.")
+    what_if: dict[str, list[str]] = Field(
+        {},
+        description="Only with ?what_if=true: by disease, the answer at each threshold of `/thresholds`, the "
+        "others staying.",
+    )
     doubt: float | None = Field(
         None, description="0 to 100: of two films the one with more is the likelier error."
     )
@@ -93,6 +100,71 @@ class Predicted(BaseModel):
     model: str = Field(description="The model's name.", examples=["lite0-ffn-cxr"])
     digest: str = Field(description="Of its weights and settings.", examples=["3b1f0c6a9d24"])
     site: str = Field("", description="Digest of the site file that moves its answers, if any.")
+    notice: str = NOTICE
+
+
+class RateAnswer(BaseModel):
+    """A rate in [0, 1] with its 95 % interval (Wilson's, with as many trials as there are patients)."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, rate: Rate) -> Self:
+        """Name the parts of a rate."""
+        return cls(**rate._asdict())
+
+
+class ThresholdAnswer(BaseModel):
+    """A threshold of one disease: the score from which it would be named, and how well that parts films."""
+
+    score: float
+    sensitivity: RateAnswer
+    specificity: RateAnswer
+
+
+class CurveAnswer(BaseModel):
+    """Thresholds of one disease, rising, and the films that were counted: with it, and normal ones."""
+
+    films: int
+    patients: int
+    normals: int
+    normal_patients: int
+    own: float = Field(description="The score in use, which stays.")
+    thresholds: list[ThresholdAnswer]
+
+
+class Thresholds(BaseModel):
+    """Answer of ``/thresholds``: a what-if; asking it changes no setting."""
+
+    model_config = _example(
+        diseases={
+            "tuberculosis": {
+                "films": 211,
+                "patients": 197,
+                "normals": 402,
+                "normal_patients": 390,
+                "own": 42.0,
+                "thresholds": [
+                    {
+                        "score": 42.0,
+                        "sensitivity": {"value": 0.91, "low": 0.86, "high": 0.94},
+                        "specificity": {"value": 0.83, "low": 0.79, "high": 0.86},
+                    }
+                ],
+            }
+        },
+        digest="3b1f0c6a9d24",
+        site="",
+        notice=NOTICE,
+    )
+
+    diseases: dict[str, CurveAnswer] = Field(
+        description="Empty where the model brings no curve: nothing is known of other thresholds then."
+    )
+    digest: str = Field(description="Of the model.")
+    site: str = Field(description="Digest of the site file whose films were counted, if any.")
     notice: str = NOTICE
 
 
@@ -217,8 +289,41 @@ def verdict(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAnswer:
-    """Return the answer for one predicted film, if asked for with the pixels that the network saw."""
+def curves_answer(trust: Trust, digest: str) -> Thresholds:
+    """Return how each disease's thresholds part films."""
+    found = {}
+    for disease, curve in trust.curves.items():
+        rows = zip(trust.scores_at(disease), curve.sensitivities, curve.specificities, strict=True)
+        found[disease] = CurveAnswer(
+            films=curve.films,
+            patients=curve.patients,
+            normals=curve.normals,
+            normal_patients=curve.normal_patients,
+            own=trust.thresholds[disease],
+            thresholds=[
+                ThresholdAnswer(
+                    score=score,
+                    sensitivity=RateAnswer.of(found),
+                    specificity=RateAnswer.of(spared),
+                )
+                for score, found, spared in rows
+            ],
+        )
+    return Thresholds(diseases=found, digest=digest, site=trust.site)
+
+
+def film_answer(
+    name: str, prediction: Prediction, with_pixels: bool, what_if: bool = False
+) -> FilmAnswer:
+    """Return the answer for one predicted film.
+
+    Parameters
+    ----------
+    name, prediction
+        The film's name as sent, and what was said of it.
+    with_pixels, what_if
+        Whether to add the pixels that the network saw, and the answers at other thresholds.
+    """
     examination = prediction.examination
     assert prediction.film is not None
     height, width = prediction.film.shape
@@ -230,6 +335,7 @@ def film_answer(name: str, prediction: Prediction, with_pixels: bool) -> FilmAns
         suggests=prediction.suggests,
         scores=prediction.scores,
         thresholds=prediction.thresholds,
+        what_if=prediction.what_if() if what_if else {},
         doubt=prediction.doubt,
         votes=prediction.votes or None,
         findings=[

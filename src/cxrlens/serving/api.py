@@ -29,6 +29,8 @@ from cxrlens.serving.answers import (
     JobAnswer,
     MethodAnswer,
     Predicted,
+    Thresholds,
+    curves_answer,
     film_answer,
     heat_answer,
     map_pixels,
@@ -137,6 +139,9 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
     async def predict(
         request: Request,
         seen: Annotated[bool, Query(description="Also the pixels that the network saw.")] = False,
+        what_if: Annotated[
+            bool, Query(description="Also the answer at each threshold of /thresholds.")
+        ] = False,
     ) -> Predicted:
         """Predict one or many films: probabilities, quality findings, repairs.
 
@@ -147,7 +152,7 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
         async def one(number: int, name: str, data: bytes) -> FilmAnswer:
             try:
                 async with engine.predict(data, f"film {number}") as prediction:
-                    return film_answer(name, prediction, seen)
+                    return film_answer(name, prediction, seen, what_if)
             except FilmError as error:
                 return FilmAnswer(name=name, error=str(error))
 
@@ -298,6 +303,11 @@ def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
     async def model() -> ModelCard:
         """Return which model answers, trained on whom, how well it did, and what must be known."""
         return engine.card
+
+    @app.get("/thresholds")
+    async def thresholds() -> Thresholds:
+        """Return how well other thresholds part films, with intervals: a what-if that changes no setting."""
+        return curves_answer(engine.predictor.trust, engine.card.digest)
 
     @app.get("/abilities")
     async def abilities() -> Abilities:

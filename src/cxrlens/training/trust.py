@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.cache import CachedFilms
+from cxrlens.collections.collection import patient_codes
 from cxrlens.prediction.calibration import Familiarity, fit_numbers, map_statistics
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import ARRAYS, TRUST, Trust, write_trust
@@ -67,8 +68,8 @@ def learn_trust(
     predictor
         The model.
     films
-        ``label``, ``split`` and, where known, ``source``, numbered from 0: those of ``train`` tell what is
-        familiar, those of ``validation`` fit the numbers.
+        ``label``, ``split`` and, where known, ``source`` and ``patient``, numbered from 0: those of ``train``
+        tell what is familiar, those of ``validation`` fit the numbers.
     cached
         Their pixels, row by row; a film that could not be read is left out.
     progress
@@ -106,6 +107,7 @@ def learn_trust(
         predictor.measure_cached(cached.pixels, cached.rows[held]),
         labels[held],
         moves="map" in predictor.network.gives,
+        patients=patient_codes(films.iloc[held]),
     )
     return replace(predictor.trust, numbers=numbers, films=len(held))
 

@@ -11,6 +11,7 @@ import { showEntry, showModel } from "./panel.js";
 import { writeReport } from "./report.js";
 import { addToStrip } from "./strip.js";
 import { freshView, Viewport } from "./viewport.js";
+import { WhatIf } from "./whatif.js";
 import { capital, className, figure, LANGUAGES, methodName, nameMethods, say, sentence, speak, spoken, wanted } from "./words.js";
 
 const AT_ONCE = 4;
@@ -27,6 +28,7 @@ const heat = new Heat(() => {
 });
 const look = { tool: "window", seen: false, lungs: true, heat, mapOf: (entry) => heat.mapOf(entry) };
 const viewports = [0, 1].map((slot) => new Viewport(look, () => activate(slot), () => showTools()));
+const whatIf = new WhatIf();
 const current = () => viewports[state.active].entry;
 const listing = new Listing(entries, (entry) => {
   show(entry);
@@ -68,6 +70,7 @@ function refresh() {
   document.body.classList.toggle("has-films", entries.length > 0);
   listing.show();
   showEntry(current(), state.card, setSeen, look.seen);
+  whatIf.show(current());
   showTargets();
   showScale();
   showTools();
@@ -234,7 +237,7 @@ async function work() {
 async function read(entry) {
   entry.begun = true;
   refresh();
-  const answer = await call("/predict?seen=true", { method: "POST", body: formWith(entry.file) });
+  const answer = await call("/predict?seen=true&what_if=true", { method: "POST", body: formWith(entry.file) });
   const { films, digest, site } = await answer.json();
   const [told] = films;
   entry.seen = new Film(await greyOf(pngOf(told.seen.png)));
@@ -380,7 +383,7 @@ function sayAll() {
   byId("language").value = spoken();
   listKeys();
   for (const viewport of viewports) viewport.name();
-  for (const name of ["methods", "targets"]) for (const one of byId(name).querySelectorAll("label")) one.remove();
+  for (const name of ["methods", "targets", "whatif-diseases"]) for (const one of byId(name).querySelectorAll("label")) one.remove();
   if (state.card) {
     choices(byId("methods"), "method", heat.methods.map(({ name }) => [name, methodName(name)]), heat.method, setMethod);
     showModel(state.card);
@@ -403,6 +406,7 @@ async function start() {
   try {
     state.card = await (await call("/model")).json();
     state.abilities = await (await call("/abilities")).json();
+    whatIf.offer(await (await call("/thresholds")).json());
   } catch (error) {
     toast(error.message);
     byId("model").replaceChildren(make("p", { class: "fault" }, error.message));
