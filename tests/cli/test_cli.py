@@ -1,7 +1,9 @@
 """The command line as a user types it, in processes of its own."""
 
+import io
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -11,10 +13,17 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrlens.cli import app
+from cxrlens.collections.pairs import RULES
+from cxrlens.collections.readers import LAYOUTS
+from cxrlens.collections.tables import LABELS
 from cxrlens.errors import RecipeError
+from cxrlens.explanation import METHODS
+from cxrlens.explanation.heatmap import PALETTES
 from cxrlens.phantoms import write_phantoms
+from cxrlens.quality.chain import CHAINS
 from cxrlens.recipes.recipe import read_recipe, shipped_recipes
 from cxrlens.runs import Run
+from cxrlens.runs.bundle import installed_models
 
 
 def cxrlens(*arguments: object, code: int = 0) -> str:
@@ -42,6 +51,37 @@ def test_help_teaches() -> None:
         if told.exit_code or "Usage" not in told.output or len(told.output) < 300:
             short.append(verb)
     assert not short
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("collect ", LAYOUTS),
+        ("pairs --rule ", RULES),
+        ("check --chain ", CHAINS),
+        ("explore --chain ", CHAINS),
+        ("explain --palette ", PALETTES),
+        ("explain --method ", METHODS),
+        ("explain --class ", LABELS),
+        ("audit --fail-on ", ("serious", "note", "never")),
+        ("predict --device ", ("auto", "cpu", "cuda", "mps")),
+        ("train ", shipped_recipes()),
+        ("serve --model ", installed_models()),
+    ],
+)
+def test_a_shell_is_offered_every_choice_and_others_are_refused_in_a_sentence(
+    line: str, known: Iterable[str]
+) -> None:
+    words = f"cxrlens {line}"
+    asked = {"_CXRLENS_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    asked |= {"COMP_CWORD": str(len(words.split()))}
+    told = CliRunner().invoke(app, [], env=asked, prog_name="cxrlens").output.split("\n")
+    assert {*filter(None, told)} == {*known}
+    if "--method" in line or "--class" in line or "--model" in line or "--" not in line:
+        return  # known to a room below, which says its own sentence
+    verb = CliRunner().invoke(app, [*line.split(), "nothing"])
+    assert verb.exit_code == 2
+    assert all(name in verb.output for name in ("'nothing' is not one of", *known))
 
 
 def test_recipes_are_listed_and_shown(tmp_path: Path) -> None:
@@ -110,6 +150,29 @@ def test_check_and_repair_go_on_past_a_broken_film(tmp_path: Path, phantom_table
     assert len(copies) == 5
     assert "negative.png" in copies
     cxrlens("repair", folder, "-o", tmp_path / "out", code=2)
+
+
+def test_a_table_is_printed_alone_and_what_else_is_said_goes_to_stderr(
+    small_run: Run, phantom_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    films = [str(path) for path in sorted((phantom_table.parent / "images").iterdir())[:2]]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"broken")
+    model = ("--model", str(small_run.path))
+    for verb, read in (
+        (("predict", *model, "--csv"), pd.read_csv),
+        (("predict", *model, "--json"), pd.read_json),
+        (("check", "--csv"), pd.read_csv),
+    ):
+        told = CliRunner().invoke(app, [*verb, "-", *films, str(broken)])
+        assert told.exit_code == 1
+        assert read(io.StringIO(told.stdout))["image"].tolist() == films
+        assert "broken.png" in told.stderr
+        assert "2 films" in told.stderr
+    resumed = CliRunner().invoke(app, ["predict", films[0], *model, "--csv", "-", "--resume"])
+    assert resumed.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
 
 
 def test_predict_explain_and_evaluate_a_run(

@@ -1,12 +1,14 @@
 """Verbs about films: collect, explore, merge, pairs, split, check, repair."""
 
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cxrlens.cli.terminal import (
+    STDOUT,
     ChainName,
     Films,
     FilmsTable,
@@ -14,6 +16,7 @@ from cxrlens.cli.terminal import (
     OutFile,
     OutFolder,
     Seed,
+    complete_layout,
     done,
     end_with,
     films_in,
@@ -47,6 +50,7 @@ def collect(
         str,
         typer.Argument(
             metavar="LAYOUT",
+            autocompletion=complete_layout,
             help="kermany, nih, rsna, nlm, tbx11k, qatar, mendeley, dicom, folders, csv or report.",
         ),
     ],
@@ -144,7 +148,7 @@ def pairs(
     films: FilmsTable,
     out: OutFile,
     rule: Annotated[
-        str,
+        Literal["robust", "report"],
         typer.Option(
             help="What tells the cleanest copy: robust (holds the copies against each other) or report "
             "(the smallest sum of the Laplacian of Gaussian; a blurred copy wins)."
@@ -263,7 +267,9 @@ def explore(
 
 def check(
     films: Films,
-    csv: Annotated[Path, typer.Option(metavar="FILE", help="The findings table to write.")],
+    csv: Annotated[
+        Path, typer.Option(metavar="FILE", help="The findings table to write; - prints it.")
+    ],
     chain: ChainName = "robust",
     force: Force = False,
 ) -> None:
@@ -271,11 +277,13 @@ def check(
     from cxrlens.files import refuse_existing
     from cxrlens.quality.chain import Chain, check_films
 
-    refuse_existing(csv, force)
+    if csv != STDOUT:
+        refuse_existing(csv, force)
     found = films_in(films)
     with stage("check") as bar:
         findings, failures = check_films(found, Chain.named(chain), bar)
-    done(f"{csv}: {_written_findings(findings, csv)}", f"cxrlens repair {films[0]} -o repaired")
+    said = _written_findings(findings, csv)
+    done(f"{csv}: {said}", f"cxrlens repair {films[0]} -o repaired", csv)
     end_with(failures)
 
 
@@ -303,11 +311,14 @@ def repair(
 
 
 def _written_findings(findings: "pd.DataFrame", path: Path) -> str:
-    """Write a table of findings; say how many films have which."""
+    """Write a table of findings, or print it; say how many films have which."""
     from cxrlens.files import moved_into_place
 
-    with moved_into_place(path) as draft:
-        findings.to_csv(draft, index=False)
+    if path == STDOUT:
+        findings.to_csv(sys.stdout, index=False)
+    else:
+        with moved_into_place(path) as draft:
+            findings.to_csv(draft, index=False)
     defects = [name for name in findings if f"{name}_score" in findings]
     found = ", ".join(f"{int(findings[name].sum())} {name}" for name in defects)
     return f"{len(findings)} films ({found})" if len(findings) else "no film"

@@ -1,7 +1,7 @@
 """Verbs about how good it is: evaluate, compare, audit."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -256,7 +256,7 @@ def audit(
     folder: OutFolder,
     model: Model = None,
     fail_on: Annotated[
-        str,
+        Literal["serious", "note", "never"],
         typer.Option(help="What exit code 1 stands for: serious findings, any note, or nothing."),
     ] = "serious",
     seed: Seed = 0,
@@ -277,8 +277,6 @@ def audit(
     from cxrlens.prediction import load
     from cxrlens.reports.audit import write_audit
 
-    if fail_on not in ("serious", "note", "never"):
-        raise typer.BadParameter("--fail-on is serious, note or never")
     refuse_model(films, "audit", "FILMS.CSV")
     refuse_filled(folder, force)
     collection = read_collection(films, shared_too=True)

@@ -1,6 +1,7 @@
 """Verbs about models: demo, recipes, train, tune, explain, predict, export."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from cxrlens.cli.evaluate import say_metrics
 from cxrlens.cli.terminal import (
     NOTICE,
+    STDOUT,
     Cache,
     Device,
     Films,
@@ -18,8 +20,11 @@ from cxrlens.cli.terminal import (
     ForceAnswer,
     Model,
     OutFolder,
+    Palette,
     Site,
     complete,
+    complete_label,
+    complete_recipe,
     done,
     end_with,
     err,
@@ -70,7 +75,12 @@ def demo(
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name, or a YAML file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            autocompletion=complete_recipe,
+            help="A shipped recipe's name, or a YAML file.",
+        ),
     ] = "",
     films: Annotated[Path | None, typer.Argument(metavar="FILMS.CSV", help="A collection.")] = None,
     folder: Annotated[
@@ -194,11 +204,13 @@ def explain(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--class", help="The class to explain (default: the predicted one)."),
+        typer.Option(
+            "--class",
+            autocompletion=complete_label,
+            help="The class to explain (default: the predicted one).",
+        ),
     ] = None,
-    palette: Annotated[
-        str, typer.Option(help="ember, or report (the 2023 study's colours).")
-    ] = "ember",
+    palette: Palette = "ember",
     members: Annotated[
         bool, typer.Option("--members", help="Show each voting member's map on the sheets, too.")
     ] = False,
@@ -233,8 +245,12 @@ def explain(
 def predict(
     films: Films,
     model: Model = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV table to write.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="A JSON file to write.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A CSV table to write; - prints it.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A JSON file to write; - prints it.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted table.")
     ] = False,
@@ -245,19 +261,24 @@ def predict(
 ) -> None:
     """Predict films: a class or `unsure` with the reason, scores, and what is wrong with their pixels."""
     from cxrlens.prediction import load
-    from cxrlens.prediction.table import predict_films
+    from cxrlens.prediction.table import as_text, predict_films
 
     if csv and json:
         raise typer.BadParameter("one of --csv and --json at a time")
     path = csv or json
-    if json and json.suffix != ".json":
+    if json and json != STDOUT and json.suffix != ".json":
         raise typer.BadParameter("the file after --json must end in .json")
+    if path == STDOUT and resume:
+        raise typer.BadParameter("--resume goes on with a file, not with what was printed")
     found = films_in(films)
     model = the_model(model)
     predictor = load(model, device, site=site, force_answer=force_answer)
     with stage("predict") as bar:
-        result = predict_films(predictor, found, path, resume=resume, force=force, progress=bar)
-    if path is None:
+        file = None if path == STDOUT else path
+        result = predict_films(predictor, found, file, resume=resume, force=force, progress=bar)
+    if path == STDOUT:
+        sys.stdout.write(as_text(result.table, ".json" if json else ".csv"))
+    elif path is None:
         scores = [f"score_{disease}" for disease in predictor.classes[1:]]
         shown = result.table[["image", "predicted", "reason", *scores]].round(1)
         out.print(escape(shown.to_string(index=False)) if len(shown) else "no film")
@@ -265,6 +286,7 @@ def predict(
     done(
         f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}",
         f"cxrlens explain FILM... --model {model} -o explained",
+        path,
     )
     end_with(result.failures)
 
@@ -272,7 +294,11 @@ def predict(
 def recipes(
     name: Annotated[
         str,
-        typer.Argument(metavar="[RECIPE]", help="Show this one, a shipped recipe or a YAML file."),
+        typer.Argument(
+            metavar="[RECIPE]",
+            autocompletion=complete_recipe,
+            help="Show this one, a shipped recipe or a YAML file.",
+        ),
     ] = "",
 ) -> None:
     """List the shipped recipes: what each is, and what it needs; or show one, every setting of it."""
@@ -296,7 +322,12 @@ def recipes(
 
 def tune(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A shipped recipe, or a YAML file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            autocompletion=complete_recipe,
+            help="A shipped recipe, or a YAML file.",
+        ),
     ],
     films: FilmsTable,
     folder: Annotated[

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -23,6 +23,35 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def complete_recipe(incomplete: str) -> list[tuple[str, str]]:
+    """Offer a shell the shipped recipes, with what they are."""
+    from cxrlens.recipes.recipe import read_recipe, shipped_recipes
+
+    names = [name for name in shipped_recipes() if name.startswith(incomplete)]
+    return [(name, read_recipe(name).about) for name in names]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Offer a shell the installed models."""
+    from cxrlens.runs.bundle import installed_models
+
+    return [name for name in installed_models() if name.startswith(incomplete)]
+
+
+def complete_label(incomplete: str) -> list[str]:
+    """Offer a shell the classes."""
+    from cxrlens.collections.tables import LABELS
+
+    return [name for name in LABELS if name.startswith(incomplete)]
+
+
+def complete_layout(incomplete: str) -> list[str]:
+    """Offer a shell the layouts."""
+    from cxrlens.collections.readers import LAYOUTS
+
+    return [name for name in LAYOUTS if name.startswith(incomplete)]
+
+
 FilmsTable = Annotated[
     Path, typer.Argument(metavar="FILMS.CSV", help="A collection, as `cxrlens collect` makes it.")
 ]
@@ -33,6 +62,7 @@ Model = Annotated[
     Path | None,
     typer.Option(
         metavar="MODEL",
+        autocompletion=complete_model,
         help="A run folder, a bundle, or an installed model's name (default: the one installed).",
     ),
 ]
@@ -44,7 +74,9 @@ Cache = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Where decoded films are kept (default: your cache folder)."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs.")
+]
 Site = Annotated[
     Path | None,
     typer.Option(
@@ -59,7 +91,17 @@ ForceAnswer = Annotated[
         "--force-answer", help="Name a class even where the answer is `unsure`: for research."
     ),
 ]
-ChainName = Annotated[str, typer.Option("--chain", help="The quality chain that looks.")]
+ChainName = Annotated[
+    Literal["none", "report", "robust"],
+    typer.Option("--chain", help="The quality chain that looks."),
+]
+Palette = Annotated[
+    Literal["ember", "report"],
+    typer.Option(help="Of the map; report has the 2023 study's colours."),
+]
+
+STDOUT = Path("-")
+"""The name of a table that is printed; all else that is said then goes to stderr."""
 
 
 def the_model(given: Path | None) -> Path:
@@ -169,11 +211,12 @@ def fault(sentence: str) -> None:
     err.print(f"[bold red]cxrlens:[/] {escape(sentence)}")
 
 
-def done(wrote: str, then: str = "") -> None:
-    """Print what was written, and what to do next."""
-    out.print(escape(wrote))
+def done(wrote: str, then: str = "", at: Path | None = None) -> None:
+    """Print what was written, `at` where, and what to do next."""
+    console = err if at == STDOUT else out
+    console.print(escape(wrote))
     if then:
-        out.print(f"Next: {escape(then)}")
+        console.print(f"Next: {escape(then)}")
 
 
 def end_with(failures: Mapping[str, str]) -> None:

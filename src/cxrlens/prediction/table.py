@@ -109,13 +109,16 @@ def predict_films(
         table = pd.concat([before, table], ignore_index=True)
     if path is not None:
         with moved_into_place(path) as draft:
-            if path.suffix == ".json":
-                records = json.loads(table.to_json(orient="records"))
-                draft.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-            else:
-                table.to_csv(draft, index=False)
+            draft.write_text(as_text(table, path.suffix), encoding="utf-8")
         part.unlink()
     return Predicted(table, failures)
+
+
+def as_text(table: pd.DataFrame, suffix: str) -> str:
+    """Write a table of predictions as JSON, where files end in `suffix` ``.json``, else as CSV."""
+    if suffix != ".json":
+        return str(table.to_csv(index=False, lineterminator="\n"))
+    return json.dumps(json.loads(table.to_json(orient="records")), indent=1) + "\n"
 
 
 def _begun(
