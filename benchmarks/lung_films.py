@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.phantoms.anatomy import Canvas, draw_body
+from cxrlens.phantoms.anatomy import Body, Canvas
 from cxrlens.phantoms.body import draw_scene
-from cxrlens.phantoms.film import develop, draw_exposure, open_field
+from cxrlens.phantoms.exposure import Exposure, develop, open_field
 from quality_films import CXR
 
 Film = NDArray[np.uint8]
@@ -94,8 +94,8 @@ def phantom(
     """
     person = np.random.default_rng([71, seed])
     taking = np.random.default_rng([72, seed])
-    body = draw_body(person)
-    exposure = draw_exposure(taking, body.age, None)
+    body = Body(person)
+    exposure = Exposure(taking, body.age)
     canvas = Canvas(side, exposure.centre, exposure.half_width, exposure.height, exposure.tilt)
     scene = draw_scene(canvas, body, exposure)
     x, _ = canvas.body_xy

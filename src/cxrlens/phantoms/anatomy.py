@@ -19,19 +19,16 @@ _SHIFT = 4  # fractional bits of the fixed-point coordinates that OpenCV draws w
 _NATIVE_SIDE = 224.0  # softness and pen widths are given in pixels of a film of this side
 
 
-def _spline_weights(steps: int) -> Points:
-    t = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
-    return np.hstack(
-        [
-            -0.5 * t + t**2 - 0.5 * t**3,
-            1 - 2.5 * t**2 + 1.5 * t**3,
-            0.5 * t + 2 * t**2 - 1.5 * t**3,
-            -0.5 * t**2 + 0.5 * t**3,
-        ]
-    )
-
-
-_WEIGHTS = _spline_weights(6)
+_T = np.linspace(0.0, 1.0, 6, endpoint=False)[:, None]
+_WEIGHTS = np.hstack(
+    [
+        -0.5 * _T + _T**2 - 0.5 * _T**3,
+        1 - 2.5 * _T**2 + 1.5 * _T**3,
+        0.5 * _T + 2 * _T**2 - 1.5 * _T**3,
+        -0.5 * _T**2 + 0.5 * _T**3,
+    ]
+)
+"""Weights of four points in turn on the way from the second to the third."""
 
 
 def rounded(corners: Sequence[tuple[float, float]] | Points, closed: bool = True) -> Points:
@@ -124,10 +121,8 @@ class Canvas:
         """Return (..., 2) body points as pixel coordinates (column, row)."""
         origin = np.array(self.centre) * self.side - 0.5
         m, x, y = self._matrix, points[..., 0], points[..., 1] - 0.5
-        placed = np.empty(points.shape)
-        placed[..., 0] = m[0, 0] * x + m[0, 1] * y + origin[0]
-        placed[..., 1] = m[1, 0] * x + m[1, 1] * y + origin[1]
-        return placed
+        column = m[0, 0] * x + m[0, 1] * y + origin[0]
+        return np.stack([column, m[1, 0] * x + m[1, 1] * y + origin[1]], axis=-1)
 
     @cached_property
     def body_xy(self) -> tuple[Field, Field]:
@@ -192,11 +187,8 @@ class Canvas:
         sheet = self.blank() if sheet is None else sheet
         pen = max(1, round(width * self.scale))
         grey = round(255 * strength)
-        whole = isinstance(lines, np.ndarray)
-        fixed = (
-            list(self._fixed(np.asarray(lines))) if whole else [self._fixed(line) for line in lines]
-        )
-        cv2.polylines(sheet, fixed, False, grey, pen, cv2.LINE_AA, _SHIFT)
+        fixed = self._fixed(lines) if isinstance(lines, np.ndarray) else map(self._fixed, lines)
+        cv2.polylines(sheet, list(fixed), False, grey, pen, cv2.LINE_AA, _SHIFT)
         return sheet
 
     def softened(self, field: Field, soft: float) -> Field:
@@ -221,11 +213,12 @@ class Canvas:
 RIBS = 11
 
 
-@dataclass(frozen=True)
 class Body:
-    """A patient's lasting proportions, in body units unless said otherwise.
+    """A patient's lasting proportions, drawn: one in five a child, otherwise a grown-up of any age.
 
-    Parameters
+    In body units unless said otherwise.
+
+    Attributes
     ----------
     age
         Years.
@@ -257,50 +250,27 @@ class Body:
         Seed of the lungs' vessels.
     """
 
-    age: int
-    sex: str
-    heart: float
-    squareness: float
-    narrow: float
-    rib_drop: float
-    rib_gap: float
-    rib_width: float
-    shoulder: float
-    flesh: float
-    breast: float
-    bone: float
-    knob: float
-    slant: float
-    cartilage: float
-    branches: int
-
-
-def draw_body(rng: np.random.Generator) -> Body:
-    """Draw a patient: one in five a child, otherwise a grown-up of any age."""
-    child = rng.random() < 0.2
-    age = int(rng.integers(1, 13)) if child else int(np.clip(rng.normal(48, 19), 14, 92))
-    sex = "F" if rng.random() < 0.47 else "M"
-    stout = rng.normal()
-    grown_woman = sex == "F" and age > 14
-    heart = rng.normal(0.53 if age < 6 else 0.46, 0.035) + 0.0006 * max(age - 50, 0)
-    return Body(
-        age=age,
-        sex=sex,
-        heart=float(np.clip(heart + 0.012 * stout, 0.38, 0.62)),
-        squareness=float(rng.uniform(0.62, 0.9)),
-        narrow=float(rng.uniform(0.06, 0.2)),
-        rib_drop=float(rng.uniform(0.26, 0.36) if child else rng.uniform(0.30, 0.50)),
-        rib_gap=float(rng.uniform(0.1, 0.118)),
-        rib_width=float(rng.uniform(0.042, 0.058)),
-        shoulder=float(rng.uniform(1.12, 1.25) if child else rng.uniform(1.25, 1.5)),
-        flesh=float(np.clip(0.14 + 0.06 * stout + rng.normal(0, 0.02), 0.06, 0.4)),
-        breast=float(np.clip(rng.normal(0.9, 0.35), 0.2, 1.6)) if grown_woman else 0.0,
-        bone=float(rng.uniform(0.75, 1.25)),
-        knob=float(np.clip(0.4 + 0.012 * (age - 30) + rng.normal(0, 0.25), 0, 1.3)),
-        slant=float(rng.uniform(0.0, 0.3)),
-        cartilage=float(np.clip(rng.normal(0.012 * (age - 40), 0.25), 0, 1)),
-        branches=int(rng.integers(2**31)),
-    )
+    def __init__(self, rng: np.random.Generator) -> None:
+        child = rng.random() < 0.2
+        self.age = int(rng.integers(1, 13)) if child else int(np.clip(rng.normal(48, 19), 14, 92))
+        self.sex = "F" if rng.random() < 0.47 else "M"
+        stout = rng.normal()
+        heart = rng.normal(0.53 if self.age < 6 else 0.46, 0.035) + 0.0006 * max(self.age - 50, 0)
+        self.heart = float(np.clip(heart + 0.012 * stout, 0.38, 0.62))
+        self.squareness = rng.uniform(0.62, 0.9)
+        self.narrow = rng.uniform(0.06, 0.2)
+        self.rib_drop = rng.uniform(0.26, 0.36) if child else rng.uniform(0.30, 0.50)
+        self.rib_gap = rng.uniform(0.1, 0.118)
+        self.rib_width = rng.uniform(0.042, 0.058)
+        self.shoulder = rng.uniform(1.12, 1.25) if child else rng.uniform(1.25, 1.5)
+        self.flesh = float(np.clip(0.14 + 0.06 * stout + rng.normal(0, 0.02), 0.06, 0.4))
+        grown_woman = self.sex == "F" and self.age > 14
+        self.breast = float(np.clip(rng.normal(0.9, 0.35), 0.2, 1.6)) if grown_woman else 0.0
+        self.bone = rng.uniform(0.75, 1.25)
+        self.knob = float(np.clip(0.4 + 0.012 * (self.age - 30) + rng.normal(0, 0.25), 0, 1.3))
+        self.slant = rng.uniform(0.0, 0.3)
+        self.cartilage = float(np.clip(rng.normal(0.012 * (self.age - 40), 0.25), 0, 1))
+        self.branches = int(rng.integers(2**31))
 
 
 def _wall(body: Body) -> Points:

@@ -47,12 +47,21 @@ class Damaged:
     borders: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
+KINDS: dict[str, type["Defect"]] = {}
+"""Every damage by its name."""
+
+
 @dataclass(frozen=True)
 class Defect(ABC):
     """The drawn parameters of one damage; lengths are fractions of the film unless said otherwise."""
 
     kind: ClassVar[str]
     finding: ClassVar[str]
+
+    def __init_subclass__(cls, kind: str, finding: str) -> None:
+        """Enter the damage into `KINDS`."""
+        cls.kind, cls.finding = kind, finding
+        KINDS[kind] = cls
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Defect":
@@ -72,11 +81,8 @@ class Defect(ABC):
 
 
 @dataclass(frozen=True)
-class Negative(Defect):
+class Negative(Defect, kind="negative", finding="negative"):
     """Black and white exchanged; level 1."""
-
-    kind: ClassVar[str] = "negative"
-    finding: ClassVar[str] = "negative"
 
     def apply(self, film: Film) -> Damaged:
         """Return 255 minus the film."""
@@ -84,12 +90,10 @@ class Negative(Defect):
 
 
 @dataclass(frozen=True)
-class Blur(Defect):
+class Blur(Defect, kind="blur", finding="blurred"):
     """Gaussian blur; `sigma` and the level in pixels of a film of side 224."""
 
     sigma: float
-    kind: ClassVar[str] = "blur"
-    finding: ClassVar[str] = "blurred"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Blur":
@@ -105,13 +109,11 @@ class Blur(Defect):
 
 
 @dataclass(frozen=True)
-class SaltAndPepper(Defect):
+class SaltAndPepper(Defect, kind="salt_and_pepper", finding="noisy"):
     """Single black and white pixels; the level is their share."""
 
     share: float
     seed: int
-    kind: ClassVar[str] = "salt_and_pepper"
-    finding: ClassVar[str] = "noisy"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "SaltAndPepper":
@@ -128,13 +130,11 @@ class SaltAndPepper(Defect):
 
 
 @dataclass(frozen=True)
-class UniformNoise(Defect):
+class UniformNoise(Defect, kind="uniform_noise", finding="noisy"):
     """Noise drawn evenly from ± `amplitude` grey values, which is the level."""
 
     amplitude: float
     seed: int
-    kind: ClassVar[str] = "uniform_noise"
-    finding: ClassVar[str] = "noisy"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "UniformNoise":
@@ -149,13 +149,11 @@ class UniformNoise(Defect):
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Defect):
+class GaussianNoise(Defect, kind="gaussian_noise", finding="noisy"):
     """Gaussian noise; `sigma` and the level in grey values."""
 
     sigma: float
     seed: int
-    kind: ClassVar[str] = "gaussian_noise"
-    finding: ClassVar[str] = "noisy"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "GaussianNoise":
@@ -170,12 +168,10 @@ class GaussianNoise(Defect):
 
 
 @dataclass(frozen=True)
-class Underexposure(Defect):
+class Underexposure(Defect, kind="underexposure", finding="underexposed"):
     """A dark film: all greys scaled down; `mean` and the level are the mean grey that is reached."""
 
     mean: float
-    kind: ClassVar[str] = "underexposure"
-    finding: ClassVar[str] = "underexposed"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Underexposure":
@@ -189,7 +185,7 @@ class Underexposure(Defect):
 
 
 @dataclass(frozen=True)
-class Padding(Defect):
+class Padding(Defect, kind="padding", finding="padded"):
     """Even bars put beside the film on some sides; the level is their share of the padded film."""
 
     top: float
@@ -197,8 +193,6 @@ class Padding(Defect):
     left: float
     right: float
     grey: int = 0
-    kind: ClassVar[str] = "padding"
-    finding: ClassVar[str] = "padded"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Padding":
@@ -228,12 +222,10 @@ class Padding(Defect):
 
 
 @dataclass(frozen=True)
-class BlackSpots(Defect):
+class BlackSpots(Defect, kind="black_spots", finding="patched"):
     """Black discs, each (x of centre, y of centre, radius); the level is the share they cover."""
 
     discs: tuple[tuple[float, float, float], ...]
-    kind: ClassVar[str] = "black_spots"
-    finding: ClassVar[str] = "patched"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "BlackSpots":
@@ -256,12 +248,10 @@ class BlackSpots(Defect):
 
 
 @dataclass(frozen=True)
-class Patches(Defect):
+class Patches(Defect, kind="patches", finding="patched"):
     """Even rectangles laid over, each (left, top, width, height, grey); level as for spots."""
 
     rectangles: tuple[tuple[float, float, float, float, int], ...]
-    kind: ClassVar[str] = "patches"
-    finding: ClassVar[str] = "patched"
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Patches":
@@ -282,10 +272,6 @@ class Patches(Defect):
             columns = slice(round(x * width), max(round(x * width) + 1, round((x + w) * width)))
             out[rows, columns], mask[rows, columns] = grey, True
         return self._damaged(out, float(mask.mean()), mask)
-
-
-KINDS = {kind.kind: kind for kind in Defect.__subclasses__()}
-"""Every damage by its name."""
 
 
 def draw_defect(rng: np.random.Generator, kind: str | None = None) -> Defect:

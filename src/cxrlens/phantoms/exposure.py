@@ -3,8 +3,6 @@
 Nothing here knows the label: whatever a film's label is, these draws are the same.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +12,19 @@ from cxrlens.phantoms.anatomy import Canvas, Field, rounded, unit
 SOURCES = ("phantom-a", "phantom-b")
 
 
-@dataclass(frozen=True)
 class Exposure:
-    """Everything of one exposure that is not the patient.
+    """Everything of one exposure that is not the patient, drawn.
 
     Parameters
+    ----------
+    rng
+        What it is drawn with.
+    age
+        Of the patient, in years.
+    hospital
+        One of `SOURCES`; either, if not given.
+
+    Attributes
     ----------
     source, view
         The drawn hospital; "PA" or "AP".
@@ -48,93 +54,51 @@ class Exposure:
         Of the grain and whatever else is not worth a name.
     """
 
-    source: str
-    view: str
-    centre: tuple[float, float]
-    half_width: float
-    height: float
-    tilt: float
-    turned: float
-    raised: float
-    spread: float
-    inward: float
-    rise: tuple[float, float]
-    bulge: float
-    enlarged: float
-    lucency: float
-    steepness: float
-    speed: float
-    white: float
-    fog: float
-    slope: tuple[float, float]
-    uneven: float
-    blur: float
-    crisp: float
-    grain: float
-    stomach: float
-    marker: str
-    marker_at: tuple[float, float]
-    marker_size: float
-    marker_grey: int
-    marker_boxed: bool
-    note: str
-    leads: int
-    shutter: tuple[float, float, float, float]
-    shutter_grey: float
-    seed: int
-
-
-def draw_exposure(rng: np.random.Generator, age: int, source: str | None = None) -> Exposure:
-    """Draw the way one film of a patient of `age` years is taken, at `source` or either hospital."""
-    either = SOURCES[int(rng.integers(2))]
-    source = source or either
-    first = source == SOURCES[0]
-    view = "AP" if rng.random() < (0.75 if age < 6 else 0.35) else "PA"
-    lying = view == "AP"
-    high = rng.uniform(0.92, 1.05) - (0.05 if lying else 0.0)
-    half_width = rng.uniform(0.34, 0.43) if age >= 6 else rng.uniform(0.31, 0.41)
-    shutter = rng.uniform(0.0, 0.06, 4) * (rng.random(4) < (0.35 if first else 0.2))
-    left_marker = rng.random() < (0.7 if first else 0.25)
-    across = rng.uniform(0.86, 0.95) if left_marker else rng.uniform(0.04, 0.11)
-    shown = rng.random() < 0.7
-    noted = rng.random() < (0.35 if lying else 0.0)
-    wired = rng.random() < (0.3 if lying else 0.03)
-    return Exposure(
-        source=source,
-        view=view,
-        centre=(float(rng.normal(0.5, 0.018)), float(rng.normal(0.47, 0.03))),
-        half_width=float(half_width),
-        height=float(rng.uniform(0.54, 0.72)),
-        tilt=float(rng.normal(0, 0.03)),
-        turned=float(rng.normal(0, 0.035 if not lying else 0.055)),
-        raised=float(rng.uniform(-0.02, 0.07) + (0.05 if lying else 0.0)),
-        spread=float(rng.uniform(0.12, 0.6)),
-        inward=float(rng.uniform(-0.05, 0.12) + (0.14 if lying else 0.0)),
-        rise=(float(high), float(high + rng.normal(0.045, 0.02))),
-        bulge=float(rng.uniform(0.12, 0.24)),
-        enlarged=float(rng.uniform(1.08, 1.22) if lying else rng.uniform(0.95, 1.05)),
-        lucency=float(rng.uniform(0.34, 0.44)),
-        steepness=float(rng.uniform(1.9, 3.0) if first else rng.uniform(1.6, 2.6)),
-        speed=float(np.exp(rng.normal(-0.55, 0.22))),
-        white=float(rng.uniform(0.8, 1.08)),
-        fog=float(rng.uniform(0.0, 0.08)),
-        slope=(float(rng.normal(0, 0.05)), float(rng.normal(0, 0.05))),
-        uneven=float(rng.uniform(0.02, 0.07)),
-        crisp=float(max(rng.normal(0.5, 0.3) if first else rng.normal(0.15, 0.2), 0.0)),
-        blur=float(rng.uniform(0.25, 0.6) if first else rng.uniform(0.35, 0.8)),
-        grain=float(rng.uniform(1.0, 4.5)),
-        stomach=float(rng.uniform(-0.5, 1.0)),
-        marker=("L" if left_marker else "R") if shown else "",
-        marker_at=(float(across), float(rng.uniform(0.06, 0.22))),
-        marker_size=float(rng.uniform(0.25, 0.5)),
-        marker_grey=int(rng.integers(150, 256)),
-        marker_boxed=bool(rng.random() < (0.3 if first else 0.1)),
-        note=("AP", "PORTABLE", "SUPINE")[int(rng.integers(3))] if noted else "",
-        leads=int(rng.integers(1, 4)) if wired else 0,
-        shutter=(float(shutter[0]), float(shutter[1]), float(shutter[2]), float(shutter[3])),
-        shutter_grey=float(0.0 if rng.random() < 0.8 else 1.0),
-        seed=int(rng.integers(2**31)),
-    )
+    def __init__(self, rng: np.random.Generator, age: int, hospital: str | None = None) -> None:
+        either = SOURCES[int(rng.integers(2))]
+        self.source = hospital or either
+        first = self.source == SOURCES[0]
+        self.view = "AP" if rng.random() < (0.75 if age < 6 else 0.35) else "PA"
+        lying = self.view == "AP"
+        high = rng.uniform(0.92, 1.05) - (0.05 if lying else 0.0)
+        self.half_width = rng.uniform(0.34, 0.43) if age >= 6 else rng.uniform(0.31, 0.41)
+        shutter = rng.uniform(0.0, 0.06, 4) * (rng.random(4) < (0.35 if first else 0.2))
+        left_marker = rng.random() < (0.7 if first else 0.25)
+        across = rng.uniform(0.86, 0.95) if left_marker else rng.uniform(0.04, 0.11)
+        shown = rng.random() < 0.7
+        noted = rng.random() < (0.35 if lying else 0.0)
+        wired = rng.random() < (0.3 if lying else 0.03)
+        self.centre = rng.normal(0.5, 0.018), rng.normal(0.47, 0.03)
+        self.height = rng.uniform(0.54, 0.72)
+        self.tilt = rng.normal(0, 0.03)
+        self.turned = rng.normal(0, 0.055 if lying else 0.035)
+        self.raised = rng.uniform(-0.02, 0.07) + (0.05 if lying else 0.0)
+        self.spread = rng.uniform(0.12, 0.6)
+        self.inward = rng.uniform(-0.05, 0.12) + (0.14 if lying else 0.0)
+        self.rise = high, high + rng.normal(0.045, 0.02)
+        self.bulge = rng.uniform(0.12, 0.24)
+        self.enlarged = rng.uniform(1.08, 1.22) if lying else rng.uniform(0.95, 1.05)
+        self.lucency = rng.uniform(0.34, 0.44)
+        self.steepness = rng.uniform(1.9, 3.0) if first else rng.uniform(1.6, 2.6)
+        self.speed = float(np.exp(rng.normal(-0.55, 0.22)))
+        self.white = rng.uniform(0.8, 1.08)
+        self.fog = rng.uniform(0.0, 0.08)
+        self.slope = rng.normal(0, 0.05), rng.normal(0, 0.05)
+        self.uneven = rng.uniform(0.02, 0.07)
+        self.crisp = max(rng.normal(0.5, 0.3) if first else rng.normal(0.15, 0.2), 0.0)
+        self.blur = rng.uniform(0.25, 0.6) if first else rng.uniform(0.35, 0.8)
+        self.grain = rng.uniform(1.0, 4.5)
+        self.stomach = rng.uniform(-0.5, 1.0)
+        self.marker = ("L" if left_marker else "R") if shown else ""
+        self.marker_at = across, rng.uniform(0.06, 0.22)
+        self.marker_size = rng.uniform(0.25, 0.5)
+        self.marker_grey = int(rng.integers(150, 256))
+        self.marker_boxed = rng.random() < (0.3 if first else 0.1)
+        self.note = ("AP", "PORTABLE", "SUPINE")[int(rng.integers(3))] if noted else ""
+        self.leads = int(rng.integers(1, 4)) if wired else 0
+        self.shutter = shutter.tolist()
+        self.shutter_grey = 0.0 if rng.random() < 0.8 else 1.0
+        self.seed = int(rng.integers(2**31))
 
 
 _BELLY = 0.95  # attenuation that a well exposed film shows as white

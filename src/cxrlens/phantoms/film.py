@@ -18,10 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.files import explained, moved_into_place, refuse_filled
-from cxrlens.phantoms.anatomy import Canvas, draw_body
+from cxrlens.phantoms.anatomy import Body, Canvas
 from cxrlens.phantoms.body import draw_lesions, draw_scene
 from cxrlens.phantoms.defects import Damaged, Defect, described, draw_defect
-from cxrlens.phantoms.exposure import SOURCES, develop, draw_exposure, open_field
+from cxrlens.phantoms.exposure import SOURCES, Exposure, develop, open_field
 from cxrlens.progress import Progress
 
 LABELS = ("normal", "pneumonia", "tuberculosis")
@@ -109,32 +109,19 @@ def draw_phantom(
         raise ValueError(f"side is {side}: choose {SIDES[0]} to {SIDES[1]}")
     if source is not None and source not in SOURCES:
         raise ValueError(f"source is {source!r}: choose one of {', '.join(SOURCES)}")
-    person = np.random.default_rng(
-        np.random.SeedSequence([1, seed if patient is None else patient])
-    )
-    taking = np.random.default_rng(np.random.SeedSequence([2, seed]))
-    illness = np.random.default_rng(np.random.SeedSequence([3, seed]))
-    body = draw_body(person)
-    exposure = draw_exposure(taking, body.age, source)
+    body = Body(np.random.default_rng([1, seed if patient is None else patient]))
+    exposure = Exposure(np.random.default_rng([2, seed]), body.age, source)
     canvas = Canvas(side, exposure.centre, exposure.half_width, exposure.height, exposure.tilt)
     scene = draw_scene(canvas, body, exposure)
-    lesions = draw_lesions(illness, label, canvas, scene.lungs)
+    lesions = draw_lesions(np.random.default_rng([3, seed]), label, canvas, scene.lungs)
     attenuation = (
         scene.body + scene.vessels * (1 - np.float32(0.7) * lesions.filled) + lesions.density
     )
     film = develop(canvas, exposure, attenuation)
     seen = open_field(side, exposure)
-    return Phantom(
-        film=film,
-        label=label,
-        lesion_mask=lesions.mask & seen,
-        lung_mask=(scene.lungs > 0.5) & seen,
-        view=exposure.view,
-        age=body.age,
-        sex=body.sex,
-        source=exposure.source,
-        seed=seed,
-    )
+    lungs = (scene.lungs > 0.5) & seen
+    told = exposure.view, body.age, body.sex, exposure.source, seed
+    return Phantom(film, label, lesions.mask & seen, lungs, *told)
 
 
 SHARES: Mapping[str, float] = {"normal": 0.4, "pneumonia": 0.3, "tuberculosis": 0.3}
@@ -256,7 +243,7 @@ def write_phantoms(
 
 
 def _plans(count: int, seed: int, shares: Mapping[str, float]) -> list[_Plan]:
-    rng = np.random.default_rng(np.random.SeedSequence([4, seed]))
+    rng = np.random.default_rng([4, seed])
     weights = np.array([shares.get(label, 0.0) for label in LABELS])
     bounds = np.round(np.cumsum(weights) / weights.sum() * count).astype(int)
     labels = np.repeat(LABELS, np.diff(bounds, prepend=0))
@@ -297,7 +284,7 @@ def _write(
 ) -> _Written:
     """Draw one exposure and write its one or two files; return their rows and the boxes of their lesions."""
     phantom = draw_phantom(plan.seed, plan.label, side, patient=plan.patient_seed)
-    rng = np.random.default_rng(np.random.SeedSequence([5, plan.seed]))
+    rng = np.random.default_rng([5, plan.seed])
     acquisition = f"P{plan.number:05d}"
     damaged = _some_defects(rng) if rng.random() < defects else []
     files: list[list[Defect]] = [damaged]
