@@ -31,6 +31,7 @@ from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, Collection, read_collection
 from cxrlens.evaluation.against_normal import each_disease
 from cxrlens.files import write_text
+from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.progress import Epoch
 from cxrlens.quality.chain import Chain
@@ -125,8 +126,15 @@ def contradicted(films: pd.DataFrame) -> pd.Series:
 
 
 def scores_of(run: Run, cached: CachedFilms, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Scores (N, 3) of films by the weights that the run holds now, in bfloat16 as in training."""
-    model = load_classifier(run).eval().to(memory_format=torch.channels_last)
+    """Scores (N, 3) of films by the weights that the run holds now."""
+    return scores_by(load_classifier(run), cached, chosen)
+
+
+def scores_by(
+    model: FilmClassifier, cached: CachedFilms, chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Scores (N, 3) of films by a network, in bfloat16 as in training."""
+    model = model.eval().to(memory_format=torch.channels_last)
     rows = cached.rows[chosen]
     parts = []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

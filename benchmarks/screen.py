@@ -2,7 +2,10 @@
 
     python benchmarks/screen.py NAME [--recipe evidence-lite0] [--set key=value ...] [--without SOURCE,...]
         [--epochs 3] [--seed 0] [--runs DIR] [--cache DIR] [--threads 1]
+    python benchmarks/screen.py NAME --average ROW ROW [ROW ...] [--runs DIR] [--cache DIR]
     python benchmarks/screen.py --table
+
+With --average the weights of rows of one seed are averaged instead of a training.
 
 Needs the shared radiographs beside the project. One training leaves out every place that holds a disease and
 normal films, but those without which nothing is left to learn from, so that each row judges four sources at the
@@ -25,10 +28,13 @@ import torch
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.files import write_text
+from cxrlens.models.classifier import FilmClassifier
+from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import read_recipe
+from cxrlens.runs import Run
 from cxrlens.training.fit import train
-from left_out import dealt, macro_f1, scores_of, within_sources
+from left_out import dealt, macro_f1, scores_by, within_sources
 from looks import looked
 from real_films import CXR
 from record import RESULTS, machine, markdown, stamp
@@ -36,6 +42,15 @@ from record import RESULTS, machine, markdown, stamp
 PLACE = RESULTS / "screen"
 WITHOUT = "shenzhen,sakha,nih,qatar"
 SHARED = ("training.precision=bfloat16-split-depthwise",)
+
+
+def averaged(runs: list[Path]) -> FilmClassifier:
+    """Average the weights of trainings that began alike."""
+    model = load_classifier(Run(runs[0]))
+    states = [load_classifier(Run(run)).state_dict() for run in runs]
+    mean = {name: sum(state[name].float() for state in states) / len(states) for name in states[0]}
+    model.load_state_dict({name: value.to(states[0][name].dtype) for name, value in mean.items()})
+    return model
 
 
 def measured(asked: argparse.Namespace) -> None:
@@ -51,30 +66,30 @@ def measured(asked: argparse.Namespace) -> None:
     films = dealt(read_collection(CXR / "collection.csv").films, left_out)
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     cached = cache_films(films["image"].tolist(), chain, asked.cache)
-    tables = {}
-    if recipe.map:
-        tables = {
-            name: CXR / f"{name}.csv"
-            for name in ("boxes", "lungs")
-            if getattr(recipe.map, name, 0.0)
-        }
     own = films[~films["source"].isin(left_out)].reset_index(drop=True)
     began = time.perf_counter()
-    run = train(
-        recipe,
-        Collection(own),
-        asked.runs / asked.name,
-        cache=asked.cache,
-        predicted=("validation",),
-        **tables,
-    )
+    if asked.average:
+        model = averaged([asked.runs / name for name in asked.average])
+    else:
+        tables = {}
+        if recipe.map:
+            given = {"boxes": asked.boxes or CXR / "boxes.csv", "lungs": CXR / "lungs.csv"}
+            tables = {name: path for name, path in given.items() if getattr(recipe.map, name)}
+        run = train(
+            recipe,
+            Collection(own),
+            asked.runs / asked.name,
+            cache=asked.cache,
+            predicted=("validation",),
+            **tables,
+        )
+        model = load_classifier(run)
     seconds = time.perf_counter() - began
     # The whole held fifth of the sources trained on is asked by `left_out.py`; here a fifth of it is enough.
     outside = films["source"].isin(left_out)
     chosen = np.asarray(outside | (films["split"] == "validation"), np.bool_)
     of_asked = films[chosen].reset_index(drop=True)
-    scores = scores_of(run, cached, chosen)
-    np.save(run.path / "scores.npy", scores)
+    scores = scores_by(model, cached, chosen)
     within = within_sources(of_asked, scores, left_out)
     seen = {of["source"]: of["auc"] for of in within if of["left_out"]}
     inside = {of["source"]: of["auc"] for of in within if not of["left_out"]}
@@ -82,7 +97,8 @@ def measured(asked: argparse.Namespace) -> None:
         "name": asked.name,
         "about": asked.about,
         "recipe": asked.recipe,
-        "settings": list(asked.settings),
+        "settings": list(asked.settings)
+        + [f"weights of {' + '.join(asked.average)}"] * bool(asked.average),
         "left_out": left_out,
         "seed": asked.seed,
         "epochs": asked.epochs,
@@ -158,11 +174,13 @@ if __name__ == "__main__":
     parser.add_argument("--about", default="")
     parser.add_argument("--recipe", default="evidence-lite0")
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
+    parser.add_argument("--average", nargs="*", default=[])
     parser.add_argument("--without", default=WITHOUT)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/screen"))
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--boxes", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true")
     asked = parser.parse_args()

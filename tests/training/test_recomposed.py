@@ -1,4 +1,4 @@
-"""Films put together anew: lesions carried into normal films."""
+"""Films put together anew: lesions carried into normal films, films of one class mixed."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ from cxrlens.training.augment import (
     Batch,
     Guided,
     Transplants,
+    draw_mixing,
     draw_transplants,
+    mixed,
     transplanted,
 )
 
@@ -95,6 +97,23 @@ def test_as_many_normal_parts_as_lesions_are_drawn() -> None:
     without = draw_transplants(labels, torch.zeros(15, dtype=torch.bool), 0.3)
     assert len(without.hosts) == 0
     assert transplanted(batch(), without).labels.tolist() == [0, 0, 2]
+
+
+def test_only_films_of_one_class_are_mixed_and_none_with_boxes() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0] * 20 + [2] * 20)
+    boxed = torch.arange(40) >= 30
+    films = torch.zeros(40, 8, 8, dtype=torch.uint8)
+    guided = Guided(torch.zeros(40, 2, SIDE, SIDE), boxed, ~boxed)
+    drawn = draw_mixing(Batch(films, labels, None, guided), 0.5)
+    assert torch.equal(labels[drawn.other], labels)
+    assert not drawn.weight[boxed].any()
+    assert 8 <= (drawn.weight > 0).sum() <= 22
+    shown = labels.float()[:, None, None, None].expand(-1, 1, 8, 8)
+    assert torch.equal(mixed(shown, drawn), shown)
+    grey = torch.arange(40.0)[:, None, None, None].expand(-1, 1, 8, 8)
+    expected = torch.arange(40) * (1 - drawn.weight) + drawn.other * drawn.weight
+    assert torch.allclose(mixed(grey, drawn)[:, 0, 3, 3], expected)
 
 
 def test_what_needs_boxes_or_lungs_is_refused_without_a_map() -> None:

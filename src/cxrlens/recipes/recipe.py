@@ -172,6 +172,8 @@ class Augmentation(Part):
     """Probability of half the resolution."""
     noise: float = Field(0.0, ge=0, le=1)
     """Probability of grain."""
+    mix: float = Field(0.0, ge=0, le=1)
+    """Share of films that another film of their class is mixed into, by up to half."""
     transplant: float = Field(0.0, ge=0, le=0.5)
     """Share of normal films that a boxed lesion of another film is laid into; as many get a normal part."""
 

@@ -486,3 +486,48 @@ def transplanted(batch: Batch, drawn: Transplants) -> Batch:
         prior = prior.clone()
         prior[drawn.hosts] = 0
     return Batch(films, labels, prior, Guided(pictures, boxed, masked))
+
+
+class Mixing(NamedTuple):
+    """What is mixed into the N films of a batch.
+
+    Attributes
+    ----------
+    other
+        (N,) int64, a film of the same class for each.
+    weight
+        (N,) float32 in [0, 0.5] of that film; 0 leaves a film as it is.
+    """
+
+    other: Tensor
+    weight: Tensor
+
+
+def draw_mixing(batch: Batch, share: float) -> Mixing:
+    """Draw which films are mixed, from PyTorch's generator on the CPU.
+
+    Two films of one class, mostly of two sources, leave the class and blur the source (Zhang 2018, within
+    classes). A film with boxes stays as it is: another's lesions would stand outside of them.
+
+    Parameters
+    ----------
+    batch
+        N films.
+    share
+        Of them that another is mixed into.
+    """
+    labels = batch.labels.cpu()
+    other = torch.arange(len(labels))
+    for label in range(int(labels.max()) + 1):
+        own = torch.nonzero(labels == label)[:, 0]
+        other[own] = own[torch.randperm(len(own))]
+    chosen = torch.rand(len(labels)) < share
+    if batch.guided is not None:
+        chosen &= ~batch.guided.boxed.cpu()
+    return Mixing(other, torch.rand(len(labels)) / 2 * chosen)
+
+
+def mixed(films: Tensor, drawn: Mixing) -> Tensor:
+    """Mix standardised films (N, 1, S, S) as drawn."""
+    weight = drawn.weight.to(films)[:, None, None, None]
+    return films.lerp(films[drawn.other.to(films.device)], weight)

@@ -35,7 +35,9 @@ from cxrlens.training.augment import (
     Draw,
     augment,
     draw,
+    draw_mixing,
     draw_transplants,
+    mixed,
     move,
     shade,
     transplanted,
@@ -157,6 +159,8 @@ class TrainingModule(lightning.LightningModule):
         grey = standardise.grey(films)
         if changes and self.augmentation and self.augmentation.shades:
             grey = shade(grey, changes, standardise.middle)
+        if self.augmentation and self.augmentation.mix:
+            grey = mixed(grey, draw_mixing(batch, self.augmentation.mix))
         outputs = self.model.answer(standardise.channelled(grey))
         loss = self._counted("train", outputs.scores, batch)
         if self.map and batch.guided and outputs.map is not None:
