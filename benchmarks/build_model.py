@@ -13,6 +13,11 @@ validation films: calibration, thresholds, and the curve of each disease's thres
 A hash of the patient keeps a twelfth of them for validation and another for the test. What
 went in (a digest over all films, boxes and masks; seed; recipe) and what came out is written to
 results/model/NAME.json: whoever repeats it compares the digest and finds the scores again within their intervals.
+
+    python benchmarks/build_model.py OUT --card BUNDLE
+
+puts into a bundle's trust card what other scripts measured of it, or of the same trainings without a place
+(results/model, blends, lungs_alone, trust, explanations), and how its scores lie on its validation films.
 """
 
 from __future__ import annotations
@@ -29,12 +34,15 @@ import torch
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.evaluation.card import Figure, ModelCard, Place, known_source, write_card
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest, write_text
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.prediction.trust import histogram, read_trust
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
+from cxrlens.runs.bundle import CARD, MANIFEST, manifest_digest
 from cxrlens.training.fit import blend, resume, train
 from cxrlens.training.trust import fit_trust
 from left_out import contradicted, drawn, scores_of, within_sources
@@ -125,6 +133,91 @@ def built(asked: argparse.Namespace) -> None:
         print(f"{of['source']} {of['disease']}: {of['auc']:.3f} ({of['low']}-{of['high']})")
 
 
+def places(rows: list[dict[str, Any]], network: str = "") -> list[Place]:
+    """Take AUCs within sources as a card has them."""
+    return [
+        Place(
+            place=of["source"],
+            disease=of["disease"],
+            films=of["diseased"],
+            normals=of["normal"],
+            auc=of["auc"],
+            low=of["low"],
+            high=of["high"],
+            network=network and network.format(**of),
+        )
+        for of in rows
+    ]
+
+
+def figure(name: str, of: dict[str, Any] | float) -> Figure:
+    """Take a figure with its interval, if it has one, as a card has it."""
+    of = of if isinstance(of, dict) else {"value": of}
+    interval = of.get("interval") or of
+    return Figure(name=name, value=of["value"], low=interval.get("low"), high=interval.get("high"))
+
+
+def tell(bundle: Path, run: Path) -> None:
+    """Write what was measured into a bundle's card, and the card's digest into its manifest."""
+    results = {
+        name: json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+        for name in ("blends", "lungs_alone", "model/box", "trust")
+    }
+    card = ModelCard.model_validate_json((bundle / CARD).read_text("utf-8"))
+    blended = [
+        of for of in results["blends"]["rows"] if of["network"] == "blend" and of["left_out"]
+    ]
+    gone = [of for of in results["lungs_alone"]["rows"] if of["part"] == "lungs gone"]
+    worst = max(gone, key=lambda of: of["auc"])
+    left = results["trust"]["runs"][-1]
+    there = {name: of for name, of in left["places"].items() if name in left["left_out"]}
+    sources = {name for one in card.trained_on for name in one.sources}
+    trust = read_trust(bundle, card.digest, card.classes)
+    told = np.log(pd.read_csv(run / "predictions-validation.csv")[card.classes].to_numpy())
+    lungs = RESULTS / "explanations.json"
+    heat = json.loads(lungs.read_text("utf-8"))["card"] if lungs.is_file() else []
+    now = card.model_copy(
+        update={
+            "inside": places(results["model/box"]["expected_on_patients_not_trained_on"]),
+            "outside": places(blended, "a blend trained alike, without {source}"),
+            "shortcut": [
+                Figure(
+                    name=f"AUC at {worst['source']} with the lungs filled ({worst['fill']}; a half of the "
+                    "blend, trained without it)",
+                    value=worst["auc"],
+                    low=worst["low"],
+                    high=worst["high"],
+                )
+            ],
+            "calibration": [
+                figure(f"{words} at {place} (trained without it)", of["calibration"][key])
+                for place, of in there.items()
+                for key, words in (("ece", "Expected calibration error"), ("skill", "Brier skill"))
+            ],
+            "abstention": [
+                figure(f"{words} at {place} (trained without it)", of["abstention"][key])
+                for place, of in there.items()
+                for key, words in (
+                    ("answered", "Share that is answered"),
+                    ("error", "Share of these that is wrong"),
+                    ("forced_error", "Share wrong were all answered"),
+                )
+            ],
+            "lungs": [Figure.model_validate(of) for of in heat],
+            "youngest": min(known_source(name).youngest or 99 for name in sources),
+            "sources": {name: known_source(name) for name in sorted(sources)},
+            "scores": histogram(card.classes, trust.scores(told[:, 1:] - told[:, :1])),
+            "parts": ", ".join(f"{n:,} {of}" for of, n in results["model/box"]["films"].items())
+            + "; by a hash of the patient",
+        }
+    )
+    write_card(now, bundle / CARD)
+    manifest = json.loads((bundle / MANIFEST).read_text("utf-8"))
+    manifest["files"][CARD] = file_digest(bundle / CARD)
+    manifest["digest"] = manifest_digest(manifest)
+    write_text(bundle / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
@@ -136,6 +229,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--card", type=Path, metavar="BUNDLE")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    built(asked)
+    if asked.card:
+        tell(asked.card, asked.out / "run")
+    else:
+        built(asked)

@@ -32,7 +32,7 @@ from cxrlens.evaluation.measured import Abstention, Estimate
 from cxrlens.files import write_text
 from cxrlens.prediction.calibration import Measures
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import LEAST_TEMPERATURE, Trust, write_trust
+from cxrlens.prediction.trust import Trust, write_trust
 from cxrlens.runs import Run
 from cxrlens.training.trust import learn_trust
 from record import RESULTS, keep, machine, markdown, stamp
@@ -152,9 +152,9 @@ def ask(run: Run, films: pd.DataFrame, cache: Path | None, most: int) -> dict[st
     trust = learn_trust(predictor, rows, cached)
     assert trust.numbers is not None
     inside_temperature = trust.numbers.temperature
-    shipped = max(inside_temperature, LEAST_TEMPERATURE)
-    trust = replace(trust, numbers=trust.numbers.model_copy(update={"temperature": shipped}))
-    predictor.trust = trust
+    trust = predictor.trust = trust.cautious()
+    assert trust.numbers is not None
+    shipped = trust.numbers.temperature
     read = cached.rows >= 0
     judged: NDArray[np.bool_] = read & rows["split"].isin(["inside", "left"]).to_numpy()
     measured = predictor.measure_cached(cached.pixels, cached.rows[judged])
@@ -193,9 +193,8 @@ def size_of(trust: Trust) -> int:
     """Bytes of the two files that a run keeps."""
     import tempfile
 
-    assert trust.numbers is not None
     with tempfile.TemporaryDirectory() as folder:
-        write_trust(Path(folder), "", trust.classes, trust.numbers, trust.familiarity, trust.films)
+        write_trust(Path(folder), "", trust.classes, trust)
         return sum(path.stat().st_size for path in Path(folder).iterdir())
 
 

@@ -1,6 +1,7 @@
 import pandas as pd
 
-from cxrlens.evaluation.card import by_class, counts, describe
+from cxrlens.evaluation.card import describe
+from cxrlens.evaluation.tables import by_class, counts
 
 from .drawn_predictions import CLASSES
 

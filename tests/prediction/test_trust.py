@@ -29,6 +29,7 @@ from cxrlens.prediction.trust import (
     UNSURE,
     Trust,
     answers,
+    histogram,
     read_trust,
     refusal,
     write_trust,
@@ -284,10 +285,13 @@ def test_trust_comes_back_as_it_was_written(tmp_path: Path) -> None:
     films = Measures(z, None, learnt.residual(features(random, 600)), learnt.relative(maps))
     fit = fit_numbers(films, labels, True)
     assert fit is not None
-    write_trust(tmp_path, "0123456789ab", CLASSES, fit, learnt, 600)
+    kept = Trust(CLASSES, fit, learnt, films=600)
+    kept = replace(kept, histogram=histogram(CLASSES, kept.cautious().scores(z)))
+    write_trust(tmp_path, "0123456789ab", CLASSES, kept)
     back = read_trust(tmp_path, "0123456789ab", CLASSES)
     assert back.calibrated
     assert back.films == 600
+    assert [sum(of) for of in back.histogram.values()] == pytest.approx([1, 1])
     assert len(back.digest) == 12
     assert back.numbers is not None
     assert len(back.numbers.margins) == len(back.numbers.relatives) == RANKS
@@ -302,7 +306,7 @@ def test_trust_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_trust_of_another_model_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
     assert not read_trust(tmp_path, "0123456789ab", CLASSES).calibrated
-    write_trust(tmp_path, "0123456789ab", CLASSES, numbers(), Familiarity(), 50)
+    write_trust(tmp_path, "0123456789ab", CLASSES, Trust(CLASSES, numbers(), films=50))
     with pytest.raises(RunError, match="of the model 0123456789ab, not of ffff"):
         read_trust(tmp_path, "ffff", CLASSES)
     content = json.loads((tmp_path / TRUST).read_text())

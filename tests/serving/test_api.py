@@ -317,6 +317,13 @@ def test_the_card_says_who_and_how_well(client: httpx.Client, small_run: Run) ->
     assert any("0.9 does not mean" in warning for warning in card["warnings"])
 
 
+def test_the_whole_card_is_a_page(client: httpx.Client) -> None:
+    page = client.get("/model/card")
+    assert "CLAIM 2024" in page.text
+    assert "warning alarm" in page.text
+    assert "script-src" not in page.headers["content-security-policy"]
+
+
 def test_a_bundle_brings_its_card_and_its_run_s_digest(
     card: ModelCard, small_run: Run, small_bundle: Path
 ) -> None:

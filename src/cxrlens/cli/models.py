@@ -170,24 +170,50 @@ def _left_out(names: Sequence[str]) -> list[str]:
     return [f"leave_out.sources={json.dumps(named)}"] if named else []
 
 
-def models() -> None:
-    """List the installed models: version, digest, terms, and where the card is."""
+def models(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="[MODEL]", help="An installed model, a run folder or a bundle."),
+    ] = "",
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write its trust card: .html, .json or .md (model hubs)."
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """List the installed models, how good each is inside and outside; or write one's trust card.
+
+    `cxrlens models MODEL --card FILE.html`: who it was trained on and on which terms, how good it is at home
+    and at places it never saw, what it is for and not for, CLAIM's and TRIPOD+AI's items, blanks included.
+    """
+    from cxrlens.evaluation.card import NO_OUTSIDE, card_of, in_short
+    from cxrlens.reports.card import write_card_as
     from cxrlens.runs import open_model
     from cxrlens.runs.bundle import INSTALL, installed_models
 
-    found = installed_models()
-    for name, model in found.items():
-        saved = open_model(model.path)
-        out.print(f"[bold]{escape(name)}[/] {escape(model.version)}, digest {saved.digest}")
-        out.print(
-            f"  classes {', '.join(saved.classes)}; {escape(saved.recipe.about)}", highlight=False
-        )
-        out.print(f"  card: {escape(str(saved.card))}", highlight=False, soft_wrap=True)
+    if card and not name:
+        raise typer.BadParameter("name the model whose card is wanted: cxrlens models MODEL --card")
+    if name:
+        found = {name: the_model(Path(name))}
+    else:
+        found = {one: model.path for one, model in installed_models().items()}
+    for one, path in found.items():
+        saved = open_model(path)
+        its = card_of(saved)
+        out.print(f"[bold]{escape(one)}[/], digest {saved.digest}: {escape(saved.recipe.about)}")
+        for line in in_short(its):
+            out.print(f"  {escape(line)}", highlight=False)
+        if not its.outside:
+            out.print(f"  [bold red]{NO_OUTSIDE}[/]", highlight=False)
+        if card:
+            done(f"{write_card_as(its, card, force)}: the trust card of {one}. {NOTICE}")
     if not found:
         done("no model is installed", INSTALL)
-        return
-    only = "without --model it answers" if len(found) == 1 else "choose one with --model NAME"
-    done(f"{len(found)} installed; {only}. {NOTICE}", "cxrlens predict FILM...")
+    elif not card:
+        then = f"cxrlens models {next(iter(found))} --card card.html"
+        done(f"{len(found)} installed. {NOTICE}" if not name else NOTICE, then)
 
 
 def explain(

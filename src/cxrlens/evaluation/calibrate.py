@@ -35,7 +35,15 @@ from cxrlens.prediction.calibration import (
     fitted,
 )
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import FORMAT, UNSURE, Answers, SiteNumbers, Trust, digest_of
+from cxrlens.prediction.trust import (
+    FORMAT,
+    UNSURE,
+    Answers,
+    SiteNumbers,
+    Trust,
+    digest_of,
+    histogram,
+)
 from cxrlens.progress import Progress
 from cxrlens.runs import open_model
 
@@ -337,6 +345,7 @@ def fit_site(
         model=model,
         classes=list(trust.classes),
         numbers=numbers,
+        histogram=histogram(trust.classes, moved.scores(films.z)),
         films={name: int(n) for name, n in zip(trust.classes, counts, strict=True)},
         patients=int(np.unique(patients).size),
         left_out=left_out,

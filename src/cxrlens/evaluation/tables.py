@@ -445,3 +445,73 @@ def paired_text(table: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = ["models", "disease", "source", "films / normal", "AUC of both"]
     return readable(pd.DataFrame(rows), [*columns, "difference", "p", "p_holm"])
+
+
+def by_class(films: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Count films and patients of each class, with ages, sexes and views where they are known.
+
+    Returns
+    -------
+    DataFrame
+        ``class``, ``films``, ``patients``, then ``age``, ``female`` and ``view`` as text, each only
+        if the collection knows it of some film.
+    """
+    rows = []
+    for name in classes:
+        of_class = films[films["label"] == name]
+        row: dict[str, object] = {"class": name, "films": len(of_class)}
+        if known(films, "patient"):
+            row["patients"] = of_class["patient"].nunique()
+        if known(films, "age"):
+            row["age"] = _ages(of_class)
+        if known(films, "sex"):
+            row["female"] = _female(of_class)
+        if known(films, "view"):
+            row["views"] = _views(of_class)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def counts(films: pd.DataFrame, column: str, classes: Sequence[str]) -> pd.DataFrame:
+    """Count films by a column (``split``, ``source``) and class, with a total; unknown is a row.
+
+    Returns
+    -------
+    DataFrame
+        The column, a column for each class, ``all``.
+    """
+    keys = films[column].astype("string").fillna("not known")
+    order = [name for name in ("train", "validation", "test") if (keys == name).any()]
+    order += sorted(set(keys) - set(order))
+    rows = []
+    for key in order:
+        labels = films.loc[keys == key, "label"]
+        row: dict[str, object] = {column: key}
+        row |= {name: int((labels == name).sum()) for name in classes}
+        rows.append(row | {"all": len(labels)})
+    return pd.DataFrame(rows)
+
+
+def known(films: pd.DataFrame, column: str) -> bool:
+    """Tell whether a column is there and has a value for some film."""
+    return column in films.columns and bool(films[column].notna().any())
+
+
+def _ages(films: pd.DataFrame) -> str | None:
+    ages = films["age"].dropna()
+    if ages.empty:
+        return None
+    low, middle, high = ages.quantile([0.05, 0.5, 0.95])
+    return f"{middle:.0f} ({low:.0f}–{high:.0f}), {percent(len(ages) / len(films))}"
+
+
+def _female(films: pd.DataFrame) -> str | None:
+    sexes = films["sex"].dropna().astype(str).str.upper()
+    if sexes.empty:
+        return None
+    return f"{percent(float(sexes.isin(['F', 'FEMALE']).mean()))} of {len(sexes):,}"
+
+
+def _views(films: pd.DataFrame) -> str | None:
+    views = films["view"].dropna().astype(str).value_counts()
+    return ", ".join(f"{name} {count:,}" for name, count in views.items()) or None

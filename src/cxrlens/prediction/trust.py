@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,11 @@ _AGAIN = "copy the model again, or train again"
 _SITE_AGAIN = "make it again with cxrlens calibrate"
 
 
+_Ten = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=10, max_length=10)]
+Histogram = dict[str, _Ten]
+"""Shares of films by score, ten bins from 0 to 100 for each disease; empty where none was kept."""
+
+
 class _Kept(BaseModel):
     """What trust.json holds."""
 
@@ -78,6 +83,7 @@ class _Kept(BaseModel):
     inside_temperature: float
     distances: list[Literal["features", "map"]]
     numbers: Numbers
+    histogram: Histogram = {}
 
 
 class SiteNumbers(BaseModel):
@@ -89,6 +95,16 @@ class SiteNumbers(BaseModel):
     model: str = Field(min_length=1, max_length=64)
     classes: list[str]
     numbers: Numbers
+    histogram: Histogram = {}
+
+
+def histogram(classes: Sequence[str], scores: Array) -> Histogram:
+    """Count in ten equal bins from 0 to 100 how each disease's scores (N, D) lie; shares of 1."""
+    bins = np.minimum(scores / 10, 9).astype(int)
+    return {
+        name: (np.bincount(of, minlength=10) / max(1, len(of))).tolist()
+        for name, of in zip(classes[1:], bins.T, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -135,6 +151,8 @@ class Trust:
         Tell the fit, and the site file that moved it, from others; empty where there is none.
     films
         That it was fitted on.
+    histogram
+        How the scores of those films lie: what the scores of other films are held against.
     """
 
     classes: tuple[str, ...]
@@ -143,6 +161,7 @@ class Trust:
     digest: str = ""
     site: str = ""
     films: int = 0
+    histogram: Histogram = field(default_factory=dict)
 
     @property
     def calibrated(self) -> bool:
@@ -155,7 +174,7 @@ class Trust:
         diseases = self.classes[1:]
         if self.numbers is None:
             return dict.fromkeys(diseases, 50.0)
-        found = self._scores(np.array([self.numbers.thresholds]))[0]
+        found = self.scores(np.array([self.numbers.thresholds]))[0]
         return dict(zip(diseases, found.tolist(), strict=True))
 
     @property
@@ -166,7 +185,7 @@ class Trust:
 
     def scores_at(self, disease: str) -> list[float]:
         """Turn the thresholds of a disease's curve into scores in [0, 100]."""
-        scores = self._scores(self._moved(disease))[:, self.classes.index(disease) - 1]
+        scores = self.scores(self._moved(disease))[:, self.classes.index(disease) - 1]
         return [float(score) for score in scores]
 
     def what_if(
@@ -212,6 +231,13 @@ class Trust:
         moved[:, self.classes.index(disease) - 1] = at
         return moved
 
+    def cautious(self) -> "Trust":
+        """Raise the temperature to `LEAST_TEMPERATURE` where it is lower."""
+        if self.numbers is None:
+            return self
+        raised = max(self.numbers.temperature, LEAST_TEMPERATURE)
+        return replace(self, numbers=self.numbers.model_copy(update={"temperature": raised}))
+
     def measure(self, shares: Shares, outputs: Outputs) -> Measures:
         """Take from networks' answers to N films what answers are made of."""
         logs = np.log(np.maximum(shares.probabilities, np.finfo(np.float64).tiny))
@@ -256,14 +282,14 @@ class Trust:
             for reason, odd, close in zip(refused, unlike, near, strict=True)
         ]
         doubt = 100 * np.mean(ranked, axis=0)
-        return self._said(chosen, reasons, softmax(logits), self._scores(films.z), doubt, force)
+        return self._said(chosen, reasons, softmax(logits), self.scores(films.z), doubt, force)
 
     def _plain(self, films: Measures, refused: Sequence[str], force: bool) -> Answers:
         own = odds(films.z, np.zeros(films.z.shape[1]))
         chosen = own.argmax(1) if films.voted is None else films.voted
         shares = softmax(own)
         doubt = 100 * (1 - shares.max(1))
-        return self._said(chosen, list(refused), shares, self._scores(films.z), doubt, force)
+        return self._said(chosen, list(refused), shares, self.scores(films.z), doubt, force)
 
     def _said(
         self,
@@ -281,7 +307,8 @@ class Trust:
         ]
         return Answers(told, reasons, named, probabilities, scores, doubt)
 
-    def _scores(self, z: Array) -> Array:
+    def scores(self, z: Array) -> Array:
+        """Turn the diseases' log-odds (N, D) into scores in [0, 100]."""
         if self.numbers is None:
             return 100 * sigmoid(z)
         return 100 * sigmoid((z - self.numbers.offsets) / self.numbers.temperature)
@@ -312,7 +339,8 @@ class Trust:
                 "this model on films of the place"
             )
         _fits(found.numbers, len(self.classes), str(site))
-        return replace(self, numbers=found.numbers, site=digest_of([site]))
+        kept = found.histogram or self.histogram
+        return replace(self, numbers=found.numbers, site=digest_of([site]), histogram=kept)
 
 
 def _chosen(
@@ -379,30 +407,25 @@ def refusal(findings: Mapping[str, bool], spoiling: Collection[str]) -> str:
     return QUALITY if any(findings.get(name) for name in spoiling) else ""
 
 
-def write_trust(
-    folder: Path,
-    model: str,
-    classes: Sequence[str],
-    numbers: Numbers,
-    familiarity: Familiarity,
-    films: int,
-) -> None:
+def write_trust(folder: Path, model: str, classes: Sequence[str], fit: Trust) -> None:
     """Write ``trust.json`` and ``trust.safetensors`` into a run folder.
 
-    The temperature that is kept is no lower than `LEAST_TEMPERATURE`; that of the films stands beside it.
+    The temperature that is kept is that of `Trust.cautious`; that of the films stands beside it.
     """
-    arrays = familiarity.arrays()
+    arrays = fit.familiarity.arrays()
+    numbers = fit.cautious().numbers
+    assert fit.numbers is not None
+    assert numbers is not None
     kept = _Kept(
         format=FORMAT,
         cxrlens=__version__,
         model=model,
         classes=list(classes),
-        films=films,
-        inside_temperature=numbers.temperature,
+        films=fit.films,
+        inside_temperature=fit.numbers.temperature,
         distances=[name for name in ("features", "map") if f"{name}_mean" in arrays],
-        numbers=numbers.model_copy(
-            update={"temperature": max(numbers.temperature, LEAST_TEMPERATURE)}
-        ),
+        numbers=numbers,
+        histogram=fit.histogram,
     )
     if arrays:
         write_weights(folder / ARRAYS, arrays)
@@ -443,7 +466,9 @@ def read_trust(folder: Path, model: str, classes: Sequence[str]) -> Trust:
     except KeyError as error:
         raise RunError(f"{folder / ARRAYS} lacks {error}: {_AGAIN}") from error
     files = [path, *([folder / ARRAYS] if kept.distances else [])]
-    return Trust(tuple(classes), kept.numbers, familiarity, digest_of(files), films=kept.films)
+    return Trust(
+        tuple(classes), kept.numbers, familiarity, digest_of(files), "", kept.films, kept.histogram
+    )
 
 
 def digest_of(files: Sequence[Path]) -> str:

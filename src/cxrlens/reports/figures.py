@@ -40,6 +40,8 @@ PALETTE: dict[str, tuple[str, str]] = {
     "link": ("#0b5a93", "#82c3f1"),
     "notice": ("#fff3d1", "#3b3012"),
     "notice-line": ("#b98900", "#c9a03c"),
+    "alarm": ("#fde8e6", "#45161a"),
+    "alarm-line": ("#b3261e", "#f2776e"),
     "cell": ("#6ba6d9", "#2b6299"),
     "reference": ("#7b8794", "#8a96a3"),
     "blue": ("#0072b2", "#56b4e9"),

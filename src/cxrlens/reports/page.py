@@ -132,6 +132,10 @@ class Page:
         """Add a paragraph that must not be overlooked."""
         self._add("warning", text=text)
 
+    def alarm(self, text: str) -> None:
+        """Add a paragraph in red, for what makes a reader stop."""
+        self._add("alarm", text=text)
+
     def facts(self, facts: Mapping[str, object]) -> None:
         """Add pairs of name and value; None is shown as a dash."""
         self._add("facts", facts={name: show(value) for name, value in facts.items()})

@@ -9,13 +9,15 @@ import pandas as pd
 from cxrlens.collections.collection import OUTSIDE
 from cxrlens.errors import FilmError, RunError
 from cxrlens.evaluation.assess import assess_run
-from cxrlens.evaluation.card import KNOWN_SOURCES, by_class, counts, describe, source_warning
+from cxrlens.evaluation.card import NO_OUTSIDE, describe, known_source, source_warning
 from cxrlens.evaluation.measured import NORMAL, Judged, Metrics
 from cxrlens.evaluation.metrics import certainty, forced
 from cxrlens.evaluation.scores import Scores
 from cxrlens.evaluation.tables import (
     MISSING,
     bounds,
+    by_class,
+    counts,
     listed,
     percent,
     range_in_words,
@@ -86,6 +88,8 @@ def write_report(
         population=describe(films, run.classes),
         date=date,
     )
+    if not run.recipe.outside and not run.recipe.leave_out.sources:
+        page.alarm(NO_OUTSIDE)
     _headline(page, tested, split, predictions)
     if OUTSIDE in metrics and split != OUTSIDE:
         outside_section(page, run, films, metrics[split].diseases, metrics[OUTSIDE].diseases)
@@ -368,7 +372,7 @@ def _sources(page: Page, tested: Metrics) -> None:
         spread(rows, ("source",), "class", "said"),
         "How many films of each class were called so, source by source.",
     )
-    told = {name: KNOWN_SOURCES[name] for name in tested.by_source if name in KNOWN_SOURCES}
+    told = {name: who for name in tested.by_source if (who := known_source(name).who)}
     if told:
         page.text("What is known of them beyond this table:")
         page.facts(told)

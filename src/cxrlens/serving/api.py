@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -20,6 +20,7 @@ from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation import method_named
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.reports.card import card_page
 from cxrlens.serving.answers import (
     Abilities,
     Fault,
@@ -299,6 +300,8 @@ def _shown(said: dict[str, Any], heat: HeatMap, form: str, palette: str) -> Resp
 
 
 def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
+    page = card_page(engine.card).render()
+
     @app.get("/model")
     async def model() -> ModelCard:
         """Return which model answers, trained on whom, how well it did, and what must be known."""
@@ -308,6 +311,15 @@ def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
     async def thresholds() -> Thresholds:
         """Return how well other thresholds part films, with intervals: a what-if that changes no setting."""
         return curves_answer(engine.predictor.trust, engine.card.digest)
+
+    @app.get("/model/card", response_class=HTMLResponse)
+    async def whole_card() -> Response:
+        """Return the whole trust card as a page, CLAIM's and TRIPOD+AI's items included."""
+        # It loads nothing and runs nothing; its style is inside.
+        alone = (
+            "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        )
+        return HTMLResponse(page, headers={"content-security-policy": alone})
 
     @app.get("/abilities")
     async def abilities() -> Abilities:

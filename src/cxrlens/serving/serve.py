@@ -93,7 +93,11 @@ def serve(
     saved = open_model(model)
     predictor = Predictor.of(saved, device, site=site)
     card = card_of(saved).model_copy(
-        update={"calibrated": predictor.trust.calibrated, "site": predictor.trust.site}
+        update={
+            "calibrated": predictor.trust.calibrated,
+            "site": predictor.trust.site,
+            **({"scores": predictor.trust.histogram} if predictor.trust.histogram else {}),
+        }
     )
     bound = _bind(host, port)
     app = create_app(

@@ -10,7 +10,7 @@ from cxrlens.collections.cache import CachedFilms
 from cxrlens.collections.collection import patient_codes
 from cxrlens.prediction.calibration import Familiarity, fit_numbers, map_statistics
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import ARRAYS, TRUST, Trust, write_trust
+from cxrlens.prediction.trust import ARRAYS, TRUST, Trust, histogram, write_trust
 from cxrlens.progress import Progress
 from cxrlens.runs.run import Run
 
@@ -51,7 +51,7 @@ def fit_trust(
     trust = learn_trust(Predictor.of(run, device), films, cached, progress)
     if trust.numbers is None:
         return False
-    write_trust(run.path, run.digest, run.classes, trust.numbers, trust.familiarity, trust.films)
+    write_trust(run.path, run.digest, run.classes, trust)
     return True
 
 
@@ -103,13 +103,15 @@ def learn_trust(
         labels[learnt],
     )
     predictor.trust = Trust(tuple(predictor.classes), None, familiarity)
+    films_held = predictor.measure_cached(cached.pixels, cached.rows[held])
     numbers = fit_numbers(
-        predictor.measure_cached(cached.pixels, cached.rows[held]),
+        films_held,
         labels[held],
         moves="map" in predictor.network.gives,
         patients=patient_codes(films.iloc[held]),
     )
-    return replace(predictor.trust, numbers=numbers, films=len(held))
+    fit = replace(predictor.trust, numbers=numbers, films=len(held))
+    return replace(fit, histogram=histogram(fit.classes, fit.cautious().scores(films_held.z)))
 
 
 def _some(films: pd.DataFrame) -> NDArray[np.int64]:

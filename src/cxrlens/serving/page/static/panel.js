@@ -135,6 +135,18 @@ function figuresOf({ tested }) {
   );
 }
 
+/** The AUCs at places that training never saw. */
+function outsideOf({ outside }) {
+  return make(
+    "table",
+    { class: "figures" },
+    make("caption", {}, say("card.outside.measured")),
+    head("card.figure", "card.value", "card.interval"),
+    make("tbody", {}, outside.map((one) =>
+      make("tr", {}, make("th", { scope: "row" }, `${capital(className(one.disease))}, ${one.place}`), make("td", {}, figure(one.auc, 3)), make("td", {}, span(one))))),
+  );
+}
+
 function trainedOn(card) {
   const detail = (row) => [
     row.patients && say("card.patients", { count: figure(row.patients) }),
@@ -174,6 +186,7 @@ export function factsOf(card, all) {
 export function warningsOf(card) {
   return [
     card.tested ? null : make("p", { class: "caution red" }, say("card.untested")),
+    card.outside.length ? null : make("p", { class: "caution red" }, say("card.nowhere")),
     ...card.warnings.map((warning) => make("p", { class: "caution", ...english() }, warning)),
   ].filter(Boolean);
 }
@@ -189,6 +202,9 @@ export function showModel(card) {
   byId("card-body").replaceChildren(
     ...warnings,
     factsOf(card, true),
+    make("p", {}, make("a", { href: "model/card", target: "_blank", rel: "noopener" }, say("card.whole"))),
+    card.outside.length ? make("h3", {}, say("card.outside")) : "",
+    card.outside.length ? outsideOf(card) : "",
     card.tested ? make("h3", {}, say("card.results")) : "",
     card.tested ? figuresOf(card) : "",
     make("h3", {}, say("card.people")),
