@@ -7,7 +7,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from cxrlens.collections.collection import patient_codes
 from cxrlens.errors import CollectionError, OutputError, RunError
-from cxrlens.evaluation.assess import assess
+from cxrlens.evaluation.assess import assess, calibration
 from cxrlens.evaluation.measured import read_metrics, write_metrics
 from cxrlens.evaluation.metrics import measure
 
@@ -205,3 +205,25 @@ def test_sources_are_measured_each_alone():
         assert one == measure(table[table["source"] == name], CLASSES)
     alone = assess(table[table["source"] == "here"], CLASSES, resamples=0)
     assert alone.by_source == {}
+
+
+def test_calibration_knows_shares_certainty_and_overclaiming():
+    label = ["normal"] * 6 + ["pneumonia"] * 3 + ["tuberculosis"]
+    table = pd.DataFrame({"label": label, "predicted": "normal"})
+    shares = table.assign(normal=0.6, pneumonia=0.3, tuberculosis=0.1)
+    found = calibration(shares, CLASSES, resamples=50)
+    assert found.ece.value == pytest.approx(0)
+    assert found.skill.value == pytest.approx(0)
+    assert found.brier.value == pytest.approx(1 - 0.36 - 0.09 - 0.01)
+    assert [one.films for one in found.bins] == [10]
+    assert found.ece.interval is not None
+
+    right = pd.get_dummies(table["label"]).astype(float)
+    perfect = calibration(table.assign(predicted=label, **right), CLASSES, resamples=0)
+    assert (perfect.ece.value, perfect.brier.value, perfect.skill.value) == (0, 0, 1)
+
+    sure = calibration(table.assign(normal=1.0, pneumonia=0.0, tuberculosis=0.0), CLASSES, 0)
+    assert sure.ece.value == pytest.approx(0.4)
+    assert sure.skill.value < 0
+    alone = table[:6].assign(normal=0.9, pneumonia=0.1, tuberculosis=0.0)
+    assert calibration(alone, CLASSES, 0).skill.value is None

@@ -3,6 +3,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc
 
+from cxrlens.evaluation.assess import calibration
 from cxrlens.evaluation.metrics import measure, probabilities
 from cxrlens.reports.figures import confusion_plot, reliability, roc_curves, training_plots
 
@@ -50,14 +51,14 @@ def test_a_class_without_films_has_no_roc_curve():
 
 def test_reliability_is_scikit_learn_s_calibration_curve():
     table = draw(films=600, decimals=6)
-    drawing, shown = reliability(table, CLASSES)
+    found = calibration(table, CLASSES, resamples=50)
     claimed = probabilities(table, CLASSES).max(axis=1)
     right = (table["label"] == table["predicted"]).to_numpy()
     share, mean = calibration_curve(right, claimed, n_bins=10)
-    np.testing.assert_allclose(shown["claimed"], mean)
-    np.testing.assert_allclose(shown["right"], share)
-    assert shown["films"].sum() == 600
-    points = lines(drawing)["films, by claimed probability"]
+    np.testing.assert_allclose([one.claimed for one in found.bins], mean)
+    np.testing.assert_allclose([one.right.value for one in found.bins], share)
+    assert sum(one.films for one in found.bins) == 600
+    points = lines(reliability(found))["films, by claimed probability"]
     np.testing.assert_allclose(points.get_ydata(), share)
 
 

@@ -149,6 +149,8 @@ def say_metrics(run: "Run") -> None:
 
 
 def _say(name: str, metrics: "Metrics") -> None:
+    from cxrlens.evaluation.tables import estimate
+
     auc = f", macro AUC {metrics.macro_auc:.4f}" if metrics.macro_auc is not None else ""
     out.print(
         escape(
@@ -156,6 +158,11 @@ def _say(name: str, metrics: "Metrics") -> None:
             f"macro F1 {metrics.macro_f1:.4f}{auc}"
         )
     )
+    sure = metrics.calibration
+    if sure:
+        said = {"ECE": sure.ece, "Brier": sure.brier, "Brier skill over prevalence": sure.skill}
+        told = ", ".join(f"{words} {estimate(of.value, of.interval)}" for words, of in said.items())
+        out.print(escape(f"{name}: {told}"))
     left = metrics.abstention
     if left and left.answered.value is not None and left.error.value is not None:
         reasons = ", ".join(f"{count} {name}" for name, count in left.by_reason.items())

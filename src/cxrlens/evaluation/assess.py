@@ -13,6 +13,8 @@ from cxrlens.evaluation.intervals import bootstrap, drawn_weights, percentiles, 
 from cxrlens.evaluation.measured import (
     NORMAL,
     Abstention,
+    Bin,
+    Calibration,
     Estimate,
     Judged,
     Metrics,
@@ -20,7 +22,7 @@ from cxrlens.evaluation.measured import (
     Separation,
     write_metrics,
 )
-from cxrlens.evaluation.metrics import forced, measure, probabilities, unsure
+from cxrlens.evaluation.metrics import certainty, forced, measure, probabilities, unsure
 from cxrlens.evaluation.scores import Scores
 from cxrlens.runs.run import Run
 
@@ -124,6 +126,57 @@ def _estimate(values: NDArray[np.float64]) -> Estimate:
     return Estimate(value=value, interval=percentiles(drawn, 0.95) if drawn.size else None)
 
 
+BINS = 10
+
+
+def calibration(
+    predictions: pd.DataFrame, classes: Sequence[str], resamples: int = 1000, seed: int = 0
+) -> Calibration:
+    """Measure whether probabilities mean what they say; see `Calibration`.
+
+    Parameters
+    ----------
+    predictions
+        ``label``, ``predicted``, a column of probabilities for each class; ``patient`` is used where it is.
+    classes
+        The classes of the model.
+    resamples, seed
+        Of the intervals, which draw patients; 0 gives none.
+    """
+    named = forced(predictions, classes)["predicted"].astype(str).to_numpy()
+    label = predictions["label"].astype(str).to_numpy()
+    claimed = certainty(predictions, classes)
+    place = np.minimum((claimed * BINS).astype(int), BINS - 1)
+    used = np.unique(place)
+    bins = (place[:, None] == used).astype(np.float64)
+    truth = (label[:, None] == np.array(classes)).astype(np.float64)
+    off = ((probabilities(predictions, classes) - truth) ** 2).sum(1)
+    kinds = [off[:, None], truth, bins, bins * claimed[:, None], bins * (named == label)[:, None]]
+    draws = [np.ones((1, len(label)))]
+    if resamples:
+        draws += drawn_weights(predictions, resamples, seed)[1]
+    sums = np.concatenate([weights @ np.concatenate(kinds, axis=1) for weights in draws])
+    cuts = np.cumsum([1, len(classes), len(used), len(used)])
+    total, shares, films, claims, hits = np.split(sums, cuts, axis=1)
+    count = films.sum(1)
+    brier = total[:, 0] / count
+    chance = 1 - ((shares / count[:, None]) ** 2).sum(1)
+    right = ratio(hits, films)
+    return Calibration(
+        ece=_estimate(np.abs(hits - claims).sum(1) / count),
+        brier=_estimate(brier),
+        skill=_estimate(ratio(chance - brier, chance)),
+        bins=tuple(
+            Bin(
+                claimed=claims[0, b] / films[0, b],
+                right=_estimate(right[:, b]),
+                films=int(films[0, b]),
+            )
+            for b in range(len(used))
+        ),
+    )
+
+
 def _doubt(predictions: pd.DataFrame) -> NDArray[np.float64] | None:
     if "doubt" not in predictions:
         return None
@@ -171,7 +224,8 @@ def assess(
     """
     whole = measure(predictions, classes)
     left = abstention(predictions, classes, resamples, seed)
-    whole = whole.model_copy(update={"abstention": left})
+    sure = calibration(predictions, classes, resamples, seed)
+    whole = whole.model_copy(update={"abstention": left, "calibration": sure})
     if resamples:
         whole = whole.model_copy(
             update={"intervals": bootstrap(predictions, classes, resamples, seed)}

@@ -278,6 +278,37 @@ class Abstention(Measured):
     curve: list[tuple[float, float]]
 
 
+class Bin(Measured):
+    """Films whose predicted class got a probability in one tenth: the mean of it, and how many are right."""
+
+    claimed: float
+    right: Estimate
+    films: int
+
+
+class Calibration(Measured):
+    """Whether probabilities mean what they say, as they stand in the table.
+
+    Attributes
+    ----------
+    ece
+        Expected calibration error of the predicted class in ten bins (Guo et al. 2017), in [0, 1].
+    brier
+        Mean over the films of the summed squares of what all classes' probabilities are off (Brier 1950), in
+        [0, 2].
+    skill
+        Share by which that is better than giving every film the classes' shares in this table; below 0 it is
+        worse. None where the table has one class.
+    bins
+        Of the tenths that have films, rising.
+    """
+
+    ece: Estimate
+    brier: Estimate
+    skill: Estimate
+    bins: tuple[Bin, ...]
+
+
 class Metrics(Measured):
     """How good the predictions of a table are.
 
@@ -308,6 +339,8 @@ class Metrics(Measured):
     abstention
         What leaving films unsure gives; None where nothing abstains. All other figures name a class for
         every film, unsure ones too: see `cxrlens.evaluation.metrics.forced`.
+    calibration
+        Of the probabilities, if asked for.
     """
 
     classes: tuple[str, ...]
@@ -324,6 +357,7 @@ class Metrics(Measured):
     by_source: dict[str, "Metrics"] = Field(default_factory=dict)
     diseases: dict[str, Disease] = Field(default_factory=dict)
     abstention: Abstention | None = None
+    calibration: Calibration | None = None
 
     def flat(self) -> dict[str, float | None]:
         """Every quantity by name: ``accuracy``, ``macro_f1``, ``tuberculosis.recall`` and so on."""

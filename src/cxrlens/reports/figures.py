@@ -27,8 +27,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrlens.evaluation.measured import Metrics
-from cxrlens.evaluation.metrics import certainty, forced, probabilities, roc_curve
+from cxrlens.evaluation.measured import Calibration, Metrics
+from cxrlens.evaluation.metrics import probabilities, roc_curve
 from cxrlens.evaluation.tables import percent
 
 PALETTE: dict[str, tuple[str, str]] = {
@@ -364,47 +364,23 @@ def roc_curves(predictions: pd.DataFrame, metrics: Metrics) -> Figure:
     return drawing
 
 
-def reliability(
-    predictions: pd.DataFrame, classes: Sequence[str], bins: int = 10
-) -> tuple[Figure, pd.DataFrame]:
-    """Plot how often the model is right where it claims a certain probability.
-
-    Parameters
-    ----------
-    predictions, classes
-        As for `cxrlens.evaluation.metrics.measure`.
-    bins
-        Number of equally wide bins of the predicted class's probability, from 0 to 1.
-
-    Returns
-    -------
-    tuple of Figure and DataFrame
-        The plot, and what it shows: ``claimed`` (mean probability), ``right`` (share), ``films``
-        of each bin that has films.
-    """
-    predictions = forced(predictions, classes)
-    claimed = certainty(predictions, classes)
-    right = (predictions["label"].astype(str) == predictions["predicted"].astype(str)).to_numpy()
-    place = np.minimum((claimed * bins).astype(int), bins - 1)
-    table = (
-        pd.DataFrame({"place": place, "claimed": claimed, "right": right})
-        .groupby("place")
-        .agg(claimed=("claimed", "mean"), right=("right", "mean"), films=("right", "size"))
-        .reset_index(drop=True)
-    )
+def reliability(found: Calibration) -> Figure:
+    """Plot how often the model is right where it claims a certain probability, with intervals."""
+    claimed = [one.claimed for one in found.bins]
+    right = [one.right.value or 0.0 for one in found.bins]
+    spans = [one.right.interval for one in found.bins]
+    ends = [
+        (max(0.0, y - span.low), max(0.0, span.high - y)) if span else (0.0, 0.0)
+        for y, span in zip(right, spans, strict=True)
+    ]
     with figure(5.0, 4.4) as (drawing, (axes,)):
         square(axes, "as often right as claimed", 1.03)
-        axes.plot(
-            table["claimed"],
-            table["right"],
-            color=HUES[0],
-            marker="o",
-            label="films, by claimed probability",
-        )
-        for x, y, films in zip(table["claimed"], table["right"], table["films"], strict=True):
+        axes.errorbar(claimed, right, np.array(ends).T, fmt="none", color=HUES[0], linewidth=1)
+        axes.plot(claimed, right, color=HUES[0], marker="o", label="films, by claimed probability")
+        for one, y in zip(found.bins, right, strict=True):
             axes.annotate(
-                f"{films:,}",
-                (x, y),
+                f"{one.films:,}",
+                (one.claimed, y),
                 textcoords="offset points",
                 xytext=(6, -9),
                 ha="left",
@@ -414,7 +390,7 @@ def reliability(
         axes.set(xlabel="claimed probability of the predicted class", ylabel="share that is right")
         axes.set_title("Reliability")
         axes.legend(loc="upper left")
-    return drawing, table
+    return drawing
 
 
 def confusion_plot(metrics: Metrics) -> Figure:

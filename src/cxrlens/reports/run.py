@@ -18,6 +18,7 @@ from cxrlens.evaluation.tables import (
     bounds,
     by_class,
     counts,
+    estimate,
     listed,
     percent,
     range_in_words,
@@ -283,8 +284,9 @@ def _results(
         "Each class against the rest, and the plain mean of the classes; in brackets the "
         f"95\u00a0% interval{samples}.",
     )
-    drawing, table = reliability(predictions, tested.classes)
-    sure = table.iloc[-1]
+    sure = tested.calibration
+    assert sure is not None
+    most = sure.bins[-1]
     page.figures(
         [
             Plot(
@@ -300,14 +302,21 @@ def _results(
                 "over all thresholds of the class's probability.",
             ),
             Plot(
-                drawing,
-                f"Reliability diagram. Where the model claims most, {sure['claimed']:.2f} on "
-                f"average, {sure['right']:.2f} of {sure['films']:.0f} films are right.",
+                reliability(sure),
+                f"Reliability diagram. Where the model claims most, {most.claimed:.2f} on "
+                f"average, {most.right.value or 0:.2f} of {most.films:,} films are right.",
                 "Reliability: how often the predicted class is right where the model claims a "
-                "certain probability for it, with the number of films. Points under the line: it "
-                "claims too much.",
+                "certain probability for it, with the number of films and 95\u00a0% intervals. Points "
+                "under the line: it claims too much.",
             ),
         ]
+    )
+    page.facts(
+        {
+            "Expected calibration error": estimate(sure.ece.value, sure.ece.interval),
+            "Brier score": estimate(sure.brier.value, sure.brier.interval),
+            "Brier skill over prevalence": estimate(sure.skill.value, sure.skill.interval),
+        }
     )
     if "calibrated" in predictions and not predictions["calibrated"].all():
         page.text(
@@ -569,6 +578,9 @@ def _reading(page: Page, tested: Metrics) -> None:
         "Specificity: of the films that are not so, the share that were not called so.",
         "F1: the harmonic mean of precision and recall. Macro: the plain mean over the classes that "
         "occur, as a label or as a prediction, so that a rare class counts as much as a common one.",
+        "Expected calibration error: how far the probability of the predicted class lies from the share that "
+        "is right, on average over tenths; 0 is best. Brier skill over prevalence: by how much "
+        "probabilities beat giving every film the classes' shares; 0 is no better, 1 is perfect.",
         "AUC: the chance that a film of the class gets a higher probability for it than a film of "
         "another class; 0.5 is guessing.",
     ]
