@@ -49,8 +49,12 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "lungs": ("evidence-lungs",),
     "lesions": ("evidence-lungs", "augmentation.transplant=0.2"),
     "plain": ("lite0-ffn",),
+    "long": ("lite0-ffn", "training.max_epochs=12"),
 }
 """A recipe each, and what is set in it."""
+
+ALSO = {"lesions": ", transplants", "long": ", 12 epochs"}
+"""What tells a kind from another of its recipe, in the table."""
 
 READ_AGAIN = ("lungs", "lesions")
 """Kinds that are not trained on films whose label a second reading contradicts; the others came first."""
@@ -88,6 +92,7 @@ QUEUE = [
     *(Row(kind, left_out, 0) for kind in ("lungs", "lesions") for left_out in LEFT_OUT),
     *(Row("map", left_out, 0) for left_out in LEFT_OUT),
     Row("plain", (), 0),
+    Row("long", (), 0),
     *(Row("plain", left_out, 0) for left_out in LEFT_OUT),
     *(
         Row(kind, left_out, 1)
@@ -262,7 +267,7 @@ def table() -> None:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     ends = []
     for row, content in contents.items():
-        network = f"{content['recipe']}{', transplants' * (row.kind == 'lesions')}, seed {row.seed}"
+        network = f"{content['recipe']}{ALSO.get(row.kind, '')}, seed {row.seed}"
         out = ", ".join(row.left_out) or "nothing"
         for epoch in content["epochs"]:
             for of in epoch["within"]:

@@ -238,6 +238,7 @@ def page(content: dict[str, Any]) -> str:
         ]
     for heading, name in (
         ("Sources left out", "left_out"),
+        ("A set like the study's, without NIH", "study_rows"),
         ("The report's systems on the report-like set", "report_rows"),
         ("Does a score travel between sources", "transfers"),
         ("Does the quality chain matter", "chains_matter"),

@@ -27,6 +27,7 @@ import torch
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.errors import RecipeError
 from cxrlens.files import write_text
 from cxrlens.models.classifier import FilmClassifier
 from cxrlens.prediction.torch_network import load_classifier
@@ -138,6 +139,15 @@ def nested(contents: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def is_history(row: dict[str, Any]) -> bool:
+    """Tell whether no recipe takes the settings of a row any more."""
+    try:
+        read_recipe(row["recipe"], [one for one in row["settings"] if "=" in one])
+    except RecipeError:
+        return True
+    return False
+
+
 def table() -> None:
     """Write all rows as one table, the best first within what they left out."""
     rows = []
@@ -147,7 +157,7 @@ def table() -> None:
             {
                 "left out": ", ".join(of["left_out"]),
                 "row": of["name"],
-                "what": of["about"] or " ".join(of["settings"]),
+                "what": (of["about"] or " ".join(of["settings"])) + " †" * is_history(of),
                 "seed": of["seed"],
                 "epochs": of["epochs"],
                 "minutes": f"{of['seconds'] / 60:.1f}",
@@ -161,7 +171,7 @@ def table() -> None:
             f"Written by `benchmarks/screen.py` on {stamp(contents[0]['machine'])}, one thread, shared with other work. "
             "AUC of tuberculosis (nih: of opacities that radiologists confirmed) against the normal films of the same "
             "source, at sources that training did not see. Every row is a look at them (`looks.md`), and the best of "
-            "many rows is too good by what it was chosen for.\n\n"
+            "many rows is too good by what it was chosen for. †: history, whose code is gone.\n\n"
             f"{markdown(pd.DataFrame(rows))}\n\n"
             "Nested: the row is chosen by the mean of the other left-out sources, and read at the source itself.\n\n"
             f"{markdown(nested(contents))}\n",

@@ -77,6 +77,10 @@ def test_a_threshold_of_the_validation_films_is_used_as_it_is():
         assert one.ppv.interval.low < one.ppv.value < one.ppv.interval.high
         own = point(found, OWN, demand, of)
         assert getattr(own, demand).value >= of
+        # What is demanded has no interval there: every resample would choose to give it.
+        other = "specificity" if demand == "sensitivity" else "sensitivity"
+        assert getattr(own, demand).interval is None
+        assert getattr(own, other).interval is not None
 
 
 def test_who_s_target_is_met_where_it_is():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from cxrlens.cli.evaluate import say_metrics
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CollectionError, RecipeError
 from cxrlens.evaluation.against_normal import disease_score
@@ -199,6 +200,22 @@ def test_a_source_that_a_class_needs_stays_and_that_is_said(placed: Collection) 
         leave_out(ridge("leave_out.in_turn=[[there],[here]]"), Collection(films))
     with pytest.raises(CollectionError, match="no source can be left out: leaving out one leaves"):
         leave_out(ridge("leave_out.in_turn=each"), Collection(films.assign(source="one")))
+
+
+def test_what_cannot_be_said_of_a_place_is_said(
+    placed: Collection, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films = placed.films
+    ill = films["source"].eq("there") & films["label"].ne("normal")
+    films = films.assign(source=films["source"].mask(ill, "here"))
+    run = train(
+        ridge('leave_out.sources=["there","nih"]'), Collection(films), tmp_path / "run", cache=cache
+    )
+    say_metrics(run)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No training saw nih, qatar and there." in said
+    assert "pneumonia, all films, nih, qatar and there: no pneumonia films there" in said
+    assert "tuberculosis, there: no tuberculosis films there to hold against the others." in said
 
 
 def test_names_that_are_no_sources_are_refused(placed: Collection) -> None:

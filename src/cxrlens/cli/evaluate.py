@@ -136,7 +136,8 @@ def evaluate(
 def say_metrics(run: "Run") -> None:
     """Print a run's figures: a line a split, and each disease within its source, inside and outside."""
     from cxrlens.evaluation.measured import read_metrics
-    from cxrlens.evaluation.tables import beside_text
+    from cxrlens.evaluation.tables import beside_text, listed, unknown
+    from cxrlens.recipes.leave_out import staying
 
     found = read_metrics(run.path / "metrics.json")
     for name, metrics in found.items():
@@ -146,6 +147,14 @@ def say_metrics(run: "Run") -> None:
         say_table(
             beside, "AUC against the source's own normal films, inside and at places never seen"
         )
+        if gone := run.recipe.leave_out.sources:
+            out.print(escape(f"No training saw {listed(gone)}."))
+        lines = (
+            *unknown(found["outside"].diseases),
+            *staying(run.recipe, run.collection()).values(),
+        )
+        for line in lines:
+            out.print(escape(line))
 
 
 def _say(name: str, metrics: "Metrics") -> None:

@@ -243,13 +243,16 @@ class _Judge:
             thresholds(positive, score)[demand, of] if chosen_on == OWN else self.chosen[demand, of]
         )
         name = _name(*kind)
+        rates = {rate: estimates[f"{name}.{rate}"] for rate in ("sensitivity", "specificity")}
+        if chosen_on == OWN:
+            # Every resample chooses a threshold that gives what is demanded: its interval says nothing.
+            rates[demand] = Estimate(value=rates[demand].value)
         return OperatingPoint(
             demand=demand,
             at_least=of,
             chosen_on=chosen_on,
             threshold=threshold if np.isfinite(threshold) else None,
-            sensitivity=estimates[f"{name}.sensitivity"],
-            specificity=estimates[f"{name}.specificity"],
+            **rates,
             ppv=estimates.get(f"{name}.ppv"),
             npv=estimates.get(f"{name}.npv"),
         )

@@ -295,9 +295,9 @@ def _refuse_shared(scores: Scores, validation: Scores) -> None:
             both = scores.table[column].isin(validation.table[column].dropna())
             if both.any():
                 raise CollectionError(
-                    f"{scores.name} and {validation.name} share {whose} ({int(both.sum())} films so, "
-                    f"the first is {scores.table.loc[both, 'image'].iloc[0]}): "
-                    f"thresholds are chosen on other {whose}"
+                    f"the films of {scores.name} that are measured and those of {validation.name} that "
+                    f"choose thresholds share {whose} ({int(both.sum())} films so, the first is "
+                    f"{scores.table.loc[both, 'image'].iloc[0]}): thresholds are chosen on other {whose}"
                 )
 
 
