@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -16,13 +17,16 @@ from cxrlens.evaluation.tables import points, separations
 from cxrlens.files import moved_into_place, refuse_existing, refuse_filled
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Prediction, Predictor, load
-from cxrlens.progress import OnEpoch, Progress, Stages, stage
+from cxrlens.progress import Epoch, OnEpoch, Progress, Stages, stage
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
 from cxrlens.reports.run import write_films_report, write_report, write_table_report
 from cxrlens.runs import open_model
 from cxrlens.runs.bundle import installed_models
 from cxrlens.runs.run import Run, write_predictions
+
+Log = Literal["tensorboard"]
+"""What epochs are also written for."""
 
 
 def train(
@@ -38,6 +42,7 @@ def train(
     force: bool = False,
     progress: Stages | None = None,
     on_epoch: OnEpoch | None = None,
+    log: Log | None = None,
 ) -> Run:
     """Train a recipe on films, predict, measure, and write the run's report.
 
@@ -55,6 +60,8 @@ def train(
         Tables of what was drawn on the films, for a recipe that teaches an evidence map with them.
     device, cache, force, progress, on_epoch
         See `cxrlens.training.fit.train`.
+    log
+        Also write each epoch's figures into the run's folder ``tensorboard``.
 
     Returns
     -------
@@ -82,10 +89,26 @@ def train(
         cache=cache,
         force=force,
         progress=progress,
-        on_epoch=on_epoch,
+        on_epoch=_heard(Path(out), on_epoch, log),
     )
     evaluate(run)
     return run
+
+
+def _heard(run: Path, on_epoch: OnEpoch | None, log: Log | None) -> OnEpoch | None:
+    """Let a log hear of epochs, too."""
+    if log is None:
+        return on_epoch
+    from cxrlens.training.fit import tensorboard
+
+    write = tensorboard(run / log)
+
+    def both(epoch: Epoch) -> None:
+        write(epoch)
+        if on_epoch:
+            on_epoch(epoch)
+
+    return both
 
 
 def go_on(
@@ -94,11 +117,13 @@ def go_on(
     cache: Path | None = None,
     progress: Stages | None = None,
     on_epoch: OnEpoch | None = None,
+    log: Log | None = None,
 ) -> Run:
-    """Finish a training that was interrupted; see `cxrlens.training.fit.resume`."""
+    """Finish a training that was interrupted; see `train` and `cxrlens.training.fit.resume`."""
     from cxrlens.training.fit import resume
 
-    run = resume(Path(out), cache=cache, progress=progress, on_epoch=on_epoch)
+    heard = _heard(Path(out), on_epoch, log)
+    run = resume(Path(out), cache=cache, progress=progress, on_epoch=heard)
     evaluate(run)
     return run
 

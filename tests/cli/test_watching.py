@@ -11,6 +11,7 @@ import pytest
 from cxrlens.cli import terminal as say
 from cxrlens.collections.collection import Collection
 from cxrlens.progress import Epoch
+from cxrlens.runs import Run
 
 SMALL = (
     *("--set", "side=64", "--set", "model.blocks=[8]", "--set", "model.width=8"),
@@ -74,3 +75,30 @@ def test_an_epoch_of_a_member_says_whose_it_is(capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().err
     assert said.startswith("trial 3: fold-1: epoch 2 of 9: ")
     assert said.rstrip().endswith("; 60 s, about 7 min left")
+
+
+@pytest.mark.slow
+def test_epochs_are_curves_in_tensorboard_member_by_member(
+    phantoms: Collection, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    films = phantoms.write(tmp_path / "films.csv")
+    command = [sys.executable, "-m", "cxrlens", "train", "resnet-focal", str(films), *SMALL]
+    command += ["--set", "training.max_epochs=2", "--folds", "2", "--log", "tensorboard"]
+    command += ["-o", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")]
+    subprocess.run(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    folders = {path.parent for path in (tmp_path / "run" / "tensorboard").rglob("events*")}
+    assert len(folders) == 2
+    for folder, member in zip(
+        sorted(folders), sorted(Run(tmp_path / "run").members()), strict=True
+    ):
+        assert folder.name == member
+        held = EventAccumulator(str(folder)).Reload()
+        history = Run(tmp_path / "run" / "members" / member).history()
+        for name in ("loss/train", "loss/validation", "accuracy/train", "accuracy/validation"):
+            figure, _, part = name.partition("/")
+            assert [one.step for one in held.Scalars(name)] == [1, 2]
+            told = [one.value for one in held.Scalars(name)]
+            assert told == pytest.approx(history[f"{part}_{figure}"].tolist(), rel=1e-5)

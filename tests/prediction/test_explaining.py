@@ -110,6 +110,10 @@ def test_sheets_a_class_with_members(pair: Predictor, phantoms: Collection, tmp_
     page = result.page.read_text()
     assert "weighted R²" in page
     assert "red against it" in page
+    assert "a scale of colours: against, nothing, for" in page
+    # With members the sheet is the only place of theirs; without it each film stands there once.
+    assert page.count("<img") == 3 + 1 + 1
+    assert alone.page.read_text().count("<img") == 3 + 1
     assert "orange against it" in alone.page.read_text()
     with pytest.raises(CxrlensError, match="unknown palette"):
         explain_films(pair, films, tmp_path / "never", palette="rainbow")

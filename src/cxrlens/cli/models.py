@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -114,6 +114,10 @@ def train(
             help="Train without these sources and judge it there; `each`: also once more without each.",
         ),
     ] = None,
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        typer.Option(help="Also write each epoch's figures for it, into RUN/tensorboard."),
+    ] = None,
     go_on: Annotated[bool, typer.Option("--resume", help="Finish an interrupted run.")] = False,
     device: Device = "auto",
     cache: Cache = None,
@@ -130,7 +134,7 @@ def train(
         raise typer.BadParameter("say where the run goes: -o runs/NAME")
     with stages() as bars:
         if go_on:
-            run = job.go_on(folder, cache=cache, progress=bars, on_epoch=say_epoch)
+            run = job.go_on(folder, cache=cache, progress=bars, on_epoch=say_epoch, log=log)
         else:
             if not recipe or films is None:
                 raise typer.BadParameter(
@@ -151,6 +155,7 @@ def train(
                 force=force,
                 progress=bars,
                 on_epoch=say_epoch,
+                log=log,
             )
     say_metrics(run)
     done(

@@ -18,7 +18,16 @@ from cxrlens.collections.tables import COLUMNS as COLUMNS
 from cxrlens.collections.tables import LABELS as LABELS
 from cxrlens.collections.tables import OUTSIDE as OUTSIDE
 from cxrlens.collections.tables import SPLITS as SPLITS
-from cxrlens.collections.tables import Words, folded, named, nearly, read_text_table, said, unknown
+from cxrlens.collections.tables import (
+    Words,
+    as_html,
+    folded,
+    named,
+    nearly,
+    read_text_table,
+    said,
+    unknown,
+)
 from cxrlens.errors import CollectionError, need
 from cxrlens.files import moved_into_place, refuse_existing
 
@@ -47,6 +56,21 @@ class Collection:
     films: pd.DataFrame
     missing: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        said = f"{len(self)} films"
+        if counts := self.counts():
+            said += f" ({', '.join(f'{count} {label}' for label, count in counts.items())})"
+        if "patient" in self.films:
+            said += f" of {self.films['patient'].nunique()} patients"
+        if "split" in self.films:
+            shares = self.films["split"].value_counts()
+            said += f"; {', '.join(f'{shares[name]} {name}' for name in SPLITS if name in shares)}"
+        lost = f"; {len(self.missing)} are not there" if self.missing else ""
+        return f"<Collection: {said}{lost}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self), self.films.head())
 
     def of(self, films: pd.DataFrame) -> "Collection":
         """Return a collection of other rows, or other columns, that lacks the same films."""

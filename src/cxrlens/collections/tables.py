@@ -6,6 +6,7 @@ field, and only that, says that nothing is known.
 
 import csv
 import difflib
+import html
 import io
 import re
 import shlex
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cxrlens.errors import CollectionError, CxrlensError, need
+from cxrlens.errors import CollectionError, CxrlensError, need, visible
 from cxrlens.files import own_text
 
 LARGEST = 2**30
@@ -506,3 +507,8 @@ def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | Non
         f"({counts.iloc[0]} rows so){f', and {more}' if more else ''}, allowed are {', '.join(allowed)}; "
         f"{offer}{said(origin, f'{first}={meant or str(values.name).upper()}')}{leave}"
     )
+
+
+def as_html(line: str, table: pd.DataFrame) -> str:
+    """Write a line and a table for a notebook; what they hold is shown as text, never as markup."""
+    return f"<p>{html.escape(visible(line))}</p>{table.to_html(index=False, border=0, na_rep='')}"

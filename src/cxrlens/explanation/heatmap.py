@@ -77,6 +77,10 @@ STRONG = 0.25
 """Share of the strongest value from which a part is drawn as speaking for or against the class."""
 
 
+_IN_NOTEBOOK = 512
+"""Pixels of a picture's height where a notebook shows it."""
+
+
 @dataclass(frozen=True)
 class HeatMap:
     """How much each part of a film counts for one class.
@@ -261,6 +265,16 @@ class HeatMap:
     def _grey(self) -> NDArray[np.uint8]:
         return np.asarray(np.repeat(self.film[..., None], 3, axis=2), np.uint8)
 
+    def __repr__(self) -> str:
+        height, width = self.film.shape
+        return f"<HeatMap {self.method} for {self.target}, {width} × {height} pixels>"
+
+    def _repr_png_(self) -> bytes:
+        picture = self.picture()
+        shrunk = min(1.0, _IN_NOTEBOOK / len(picture))
+        size = (round(picture.shape[1] * shrunk), round(len(picture) * shrunk))
+        return _png(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
+
     def save(self, path: str | Path, palette: str = "ember", force: bool = False) -> Path:
         """Write `picture` as PNG.
 
@@ -285,10 +299,14 @@ def write_png(path: Path, picture: NDArray[np.uint8], force: bool = False) -> Pa
     """
     refuse_existing(path, force)
     with moved_into_place(path) as draft:
-        written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        assert written
-        draft.write_bytes(data.tobytes())
+        draft.write_bytes(_png(picture))
     return path
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    written, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert written
+    return data.tobytes()
 
 
 def check_palette(palette: str) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.errors import CxrlensError, FilmError, ModelError, need
+from cxrlens.collections.tables import as_html
+from cxrlens.errors import CxrlensError, FilmError, ModelError, need, visible
 from cxrlens.explanation import method_named, methods_for
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.explanation.method import SAMPLES, Method, Question
@@ -28,7 +29,7 @@ from cxrlens.prediction.decision import (
     decision_from_json,
 )
 from cxrlens.prediction.networks import BundleNetwork
-from cxrlens.prediction.trust import SPOILING, UNSURE, Trust, answers, read_trust, refusal
+from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, read_trust, refusal
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS, Examination
@@ -99,6 +100,21 @@ class Prediction:
     def thresholds(self) -> dict[str, float]:
         """The score in [0, 100] from which each disease is named."""
         return self.predictor.trust.thresholds if self.predictor else {}
+
+    def __repr__(self) -> str:
+        why = f", {REASONS.get(self.reason, self.reason)}" if self.reason else ""
+        scores = ", ".join(f"{name} {score:.0f}" for name, score in self.scores.items())
+        told = f"; scores of 100: {scores}" if scores else ""
+        return f"<Prediction {visible(self.image)}: {self.predicted}{why}{told}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"": name, "probability": share, "score": self.scores.get(name)}
+            for name, share in self.probabilities.items()
+        ]
+        found = ", ".join(name for name, there in self.findings.items() if there)
+        line = f"{self!r} Quality: {found or 'nothing found'}. Research use: no diagnosis."
+        return as_html(line, pd.DataFrame(rows).round(2))
 
     def what_if(self) -> dict[str, list[str]]:
         """Say what the answer would become at other thresholds: see `Trust.what_if`."""
@@ -277,6 +293,11 @@ class Predictor:
             trust=trust.at(site, model.digest) if site else trust,
             force_answer=force_answer,
         )
+
+    def __repr__(self) -> str:
+        place = f", site {self.trust.site}" if self.trust.site else ""
+        calibrated = "calibrated" if self.trust.calibrated else "not calibrated"
+        return f"<Predictor {self.digest}: {', '.join(self.classes)}; {calibrated}{place}>"
 
     def _outputs(self, pixels: NDArray[np.uint8]) -> Outputs:
         outputs = self.network.run(pixels)

@@ -208,11 +208,13 @@ def explain_films(
             said = f"{path.stem[:24]}\n{_verdict(outcome)}"
             if heat.scale is not None:
                 # Each map is scaled by itself: without this a change of nothing looks like much.
-                said += f"; strongest {heat.scale:.1g}"
+                said += f"; strongest {_rounded(heat.scale)}"
             listed.append(SheetRow(said, [heat, *theirs]))
         if progress:
             progress(done, len(films))
     page = Page("Where the model looked", f"{chosen.title}; {_legend(chosen, palette)}")
+    if pictures:
+        page.figures([_colours(chosen, palette)])
     sheets = []
     for label in sorted(rows):
         page.section(label.capitalize())
@@ -223,12 +225,41 @@ def explain_films(
             palette,
         )
         sheets.append(write_png(folder / f"sheet-{chosen.name}-{label}.png", drawn, force))
-        alt = f"{len(rows[label])} films, a row each, with their {chosen.title} maps for {label}"
-        page.figures([Plot(drawn, alt, f"{chosen.title} for {label}")], longest=2048)
+        if members:  # their maps are on the sheet alone; otherwise it would show each film again
+            alt = (
+                f"{len(rows[label])} films, a row each, with their {chosen.title} maps for {label}"
+            )
+            page.figures([Plot(drawn, alt, f"{chosen.title} for {label}")], longest=2048)
         page.films(cards[label])
     for sentence in failures.values():
         page.warning(sentence)
     return Explained(page.write(page_path, force), pictures, sheets, failures)
+
+
+def _colours(method: Method, palette: str) -> Plot:
+    """Draw what the colours mean, over grey as over a film."""
+    values = np.linspace(-1 if method.signed else 0, 1, 360, dtype=np.float32)
+    strip = np.tile(values, (20, 1))
+    grey = np.full(strip.shape, 128, np.uint8)
+    drawn = HeatMap(strip, grey, method.name, "", signed=method.signed).overlay(palette)
+    ends = ["against", "nothing", "for"] if method.signed else ["nothing", "half", "strongest"]
+    with style():
+        figure = Figure(figsize=(4.2, 0.7), dpi=110, layout="constrained", facecolor="white")
+        canvas = FigureCanvasAgg(figure)
+        place = figure.subplots()
+        place.imshow(drawn, aspect="auto")
+        place.set_xticks([0, 179.5, 359], ends)
+        place.set_yticks([])
+        place.grid(visible=False)
+        place.spines[:].set_visible(False)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        picture = np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()  # type: ignore[no-untyped-call]
+    words = "Each map's colours, from its own weakest to its own strongest"
+    return Plot(picture, f"a scale of colours: {', '.join(ends)}", words)
+
+
+def _rounded(share: float) -> str:
+    return f"{share:.2f}" if share >= 0.005 else "below 0.01"
 
 
 def _legend(method: Method, palette: str) -> str:
@@ -241,12 +272,15 @@ def _legend(method: Method, palette: str) -> str:
 def _verdict(prediction: Prediction) -> str:
     if not prediction.answered:
         return f"{prediction.predicted}, {prediction.reason}"
-    return f"{prediction.predicted} {prediction.probabilities[prediction.predicted]:.2f}"
+    label = prediction.predicted
+    if label in prediction.scores:
+        return f"{label}, score {prediction.scores[label]:.0f}"
+    return f"{label} {prediction.probabilities[label]:.2f}"
 
 
 def _words(prediction: Prediction, heat: HeatMap) -> list[str]:
     told = (
-        f"Predicted {prediction.predicted}"
+        f"Predicted {_verdict(prediction)}"
         if prediction.answered
         else f"Unsure: {REASONS[prediction.reason]}"
     )

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cxrlens.errors import BundleError, ModelError
 from cxrlens.files import file_digest, of_shape, own_bytes, own_json
 from cxrlens.recipes.recipe import Recipe, parse_recipe
-from cxrlens.runs.saved import SavedModel, check_layout
+from cxrlens.runs.saved import Metrics, SavedModel, check_layout
 
 FORMAT = 1
 """Layout of bundles; a folder with a higher one was written by a later cxrlens."""
@@ -100,7 +100,7 @@ class _Learnt(BaseModel):
     validation: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle(SavedModel):
     """A bundle whose files are all there and unchanged; `open_bundle` makes it."""
 
@@ -124,6 +124,12 @@ class Bundle(SavedModel):
     def recipe(self) -> Recipe:
         """The recipe of the run."""
         return parse_recipe(self.manifest.recipe, str(self.path / MANIFEST))
+
+    def metrics(self) -> dict[str, Any]:
+        """Read by split how well the run did that was exported."""
+        kept = (self.manifest.model_extra or {}).get("metrics", {})
+        found = of_shape(kept, Metrics, str(self.path / MANIFEST), BundleError, _AGAIN)
+        return dict(found.model_dump(exclude_unset=True))
 
     @property
     def written(self) -> tuple[str, str]:

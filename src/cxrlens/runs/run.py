@@ -56,7 +56,7 @@ _AGAIN = "copy the run again, or train again"
 _PACKAGES = ("cxrlens", "torch", "timm", "lightning", "numpy", "opencv-python-headless", "pandas")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(SavedModel):
     """A run folder that exists, finished or not.
 

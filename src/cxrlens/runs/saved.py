@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cxrlens.collections.collection import LABELS
-from cxrlens.errors import CxrlensError, RunError
+from cxrlens.collections.tables import as_html
+from cxrlens.errors import CxrlensError, RunError, visible
 from cxrlens.files import moved_into_place, own_json
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe
@@ -216,6 +217,25 @@ class SavedModel(ABC):
     @abstractmethod
     def _key(self, image: str | Path) -> str:
         """Return the key by which a film is recognised; an `OSError` means that it cannot be read."""
+
+    @abstractmethod
+    def metrics(self) -> Mapping[str, Any]:
+        """Read by split how well it did."""
+
+    def __repr__(self) -> str:
+        try:
+            said = f"recipe {self.recipe.name}, digest {self.digest}"
+        except CxrlensError as error:
+            said = str(error)
+        return f"<{type(self).__name__} {visible(str(self.path))}: {said}>"
+
+    def _repr_html_(self) -> str:
+        names = ("films", "patients", "accuracy", "macro_f1", "macro_auc")
+        rows = [
+            {"split": split, **{name: of.get(name) for name in names}}
+            for split, of in self.metrics().items()
+        ]
+        return as_html(repr(self), pd.DataFrame(rows).round(3))
 
     @property
     def classes(self) -> tuple[str, ...]:

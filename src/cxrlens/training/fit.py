@@ -19,7 +19,7 @@ from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
 from cxrlens.collections.combine import fold, split
 from cxrlens.collections.same_films import Same, refuse_contradictions, same_rows
-from cxrlens.errors import CollectionError, CxrlensError, RunError
+from cxrlens.errors import CollectionError, CxrlensError, RunError, need
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, within
@@ -499,6 +499,38 @@ class _TellEpochs(Callback):
         left = (settings.max_epochs - number) * float(history["seconds"].mean())
         row = {str(name): float(value) for name, value in history.iloc[-1].items()}
         self.on_epoch(Epoch(number, settings.max_epochs, settings.keep == "best", row, left))
+
+
+def tensorboard(folder: Path) -> OnEpoch:
+    """Return a listener that writes what each epoch gave for TensorBoard, counted from 1.
+
+    Parameters
+    ----------
+    folder
+        Gets a folder for each network, if there are several.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra ``tensorboard`` is not installed.
+    """
+    need("tensorboard", what="--log tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    writers: dict[str, SummaryWriter] = {}
+
+    def write(epoch: Epoch) -> None:
+        if epoch.whose not in writers:
+            writers[epoch.whose] = SummaryWriter(folder.joinpath(*epoch.whose.split(": ")))
+        for name, value in epoch.row.items():
+            part, _, figure = name.partition("_")
+            if part in INNER:
+                writers[epoch.whose].add_scalar(f"{figure}/{part}", value, epoch.number)
+            elif name != "epoch":
+                writers[epoch.whose].add_scalar(name, value, epoch.number)
+        writers[epoch.whose].flush()
+
+    return write
 
 
 def blend(
