@@ -38,7 +38,7 @@ from cxrlens.evaluation.card import Figure, ModelCard, Place, known_source, writ
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest, write_text
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import histogram, read_trust
+from cxrlens.prediction.trust import TRUST, histogram, read_trust
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
@@ -174,6 +174,9 @@ def tell(bundle: Path, run: Path) -> None:
     sources = {name for one in card.trained_on for name in one.sources}
     trust = read_trust(bundle, card.digest, card.classes)
     told = np.log(pd.read_csv(run / "predictions-validation.csv")[card.classes].to_numpy())
+    scores = histogram(card.classes, trust.scores(told[:, 1:] - told[:, :1]))
+    fit = json.loads((bundle / TRUST).read_text("utf-8")) | {"histogram": scores}
+    write_text(bundle / TRUST, json.dumps(fit, indent=1) + "\n")
     lungs = RESULTS / "explanations.json"
     heat = json.loads(lungs.read_text("utf-8"))["card"] if lungs.is_file() else []
     now = card.model_copy(
@@ -206,14 +209,14 @@ def tell(bundle: Path, run: Path) -> None:
             "lungs": [Figure.model_validate(of) for of in heat],
             "youngest": min(known_source(name).youngest or 99 for name in sources),
             "sources": {name: known_source(name) for name in sorted(sources)},
-            "scores": histogram(card.classes, trust.scores(told[:, 1:] - told[:, :1])),
+            "scores": scores,
             "parts": ", ".join(f"{n:,} {of}" for of, n in results["model/box"]["films"].items())
             + "; by a hash of the patient",
         }
     )
     write_card(now, bundle / CARD)
     manifest = json.loads((bundle / MANIFEST).read_text("utf-8"))
-    manifest["files"][CARD] = file_digest(bundle / CARD)
+    manifest["files"] |= {name: file_digest(bundle / name) for name in (CARD, TRUST)}
     manifest["digest"] = manifest_digest(manifest)
     write_text(bundle / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 

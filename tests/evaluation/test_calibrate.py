@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import beta
 
@@ -18,8 +19,9 @@ from cxrlens.evaluation.calibrate import (
     fit_site,
 )
 from cxrlens.phantoms import write_phantoms
-from cxrlens.prediction import Predictor
+from cxrlens.prediction import Predictor, load
 from cxrlens.prediction.calibration import Measures
+from cxrlens.prediction.table import predict_films
 from cxrlens.prediction.trust import Trust
 from cxrlens.runs import Run
 
@@ -155,6 +157,21 @@ def test_films_become_a_site_file_that_prediction_takes(
     made.path.write_text(json.dumps({**content, "model": "ffffffffffff"}))
     with pytest.raises(CxrlensError, match="made for the model ffffffffffff"):
         Predictor.load(small_run.path, site=made.path)
+
+
+def test_a_table_of_predictions_that_a_reader_corrects_is_taken(
+    small_run: Run, others: Collection, tmp_path: Path
+) -> None:
+    table = tmp_path / "predictions.csv"
+    predict_films(load(small_run.path), others.films["image"].tolist(), table)
+    corrected = pd.read_csv(table)
+    corrected["label"] = others.films["label"].to_numpy()
+    corrected.loc[:4, "label"] = None
+    corrected.to_csv(table, index=False)
+    made = calibrate(small_run.path, table, tmp_path / "site.json", wish=Wish("sensitivity", 0.7))
+    assert made.site.left_out >= 5
+    assert sum(made.site.films.values()) <= len(others.films) - 5
+    assert [sum(of) for of in made.site.histogram.values()] == pytest.approx([1, 1])
 
 
 def test_films_that_cannot_calibrate_are_refused(

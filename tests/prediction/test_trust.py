@@ -20,6 +20,9 @@ from cxrlens.prediction.calibration import (
 from cxrlens.prediction.decision import Outputs, Shares, Single, Voting
 from cxrlens.prediction.trust import (
     ARRAYS,
+    DRIFTED,
+    ENOUGH,
+    LATEST,
     NEAR,
     NO_CHEST,
     QUALITY,
@@ -28,6 +31,7 @@ from cxrlens.prediction.trust import (
     UNLIKE,
     UNSURE,
     Trust,
+    Watch,
     answers,
     histogram,
     read_trust,
@@ -334,3 +338,26 @@ def test_a_site_file_moves_trust_and_that_of_another_model_is_refused(tmp_path: 
         trust.at(site, "ffff")
     with pytest.raises(CxrlensError, match="is no file"):
         trust.at(tmp_path / "none.json", "0123456789ab")
+
+
+def test_scores_that_drift_are_an_alarm_and_chance_is_none() -> None:
+    random = np.random.default_rng(0)
+    kept = histogram(CLASSES, random.uniform(0, 100, (900, 2)))
+    watch = Watch(kept)
+    assert np.isnan(watch.unsure(UNLIKE))
+
+    def see(many: int, most: float) -> None:
+        for pneumonia, tuberculosis in random.uniform(0, (100, most), (many, 2)):
+            watch.see({"pneumonia": pneumonia, "tuberculosis": tuberculosis}, "")
+
+    see(ENOUGH - 1, 100)
+    assert np.isnan(watch.drift("tuberculosis"))
+    see(LATEST, 100)
+    assert watch.drift("tuberculosis") < DRIFTED / 2
+    assert watch.told()["cxrlens_score_drift_alarm"] == 0
+    see(LATEST, 60)
+    assert watch.drift("tuberculosis") > DRIFTED > watch.drift("pneumonia")
+    assert watch.told()["cxrlens_score_drift_alarm"] == 1
+    for _ in range(100):
+        watch.see({"pneumonia": 1.0, "tuberculosis": 1.0}, UNLIKE)
+    assert watch.told()[f'cxrlens_unsure_share{{reason="{UNLIKE}"}}'] == 0.2

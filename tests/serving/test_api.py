@@ -383,6 +383,9 @@ def test_metrics_count_films_and_never_name_them(
     assert 'cxrlens_requests_total{route="/predict",status="422"} 1.0' in text
     assert 'cxrlens_requests_total{route="other",status="404"} 1.0' in text
     assert "cxrlens_films_unread_total 3.0" in text
+    shares = [line for line in text.splitlines() if line.startswith("cxrlens_unsure_share{")]
+    assert len(shares) == 4
+    assert "cxrlens_score_drift_alarm 0.0" in text
     assert "Doe" not in text
     assert "secret" not in text
 

@@ -149,7 +149,8 @@ class Site(SiteNumbers):
     films, patients
         Given and used; films by label, and their patients.
     left_out
-        Films that could not be read, or that the model answers with no scores at all (no frontal chest).
+        Films without a reader's label, that could not be read, or that the model answers with no scores at
+        all (no frontal chest).
     wish, at_least
         What thresholds were chosen for.
     prevalence
@@ -207,7 +208,8 @@ def calibrate(
     model
         A run folder or a bundle.
     films
-        A collection with labels, or the path of its table. All its films count, whatever their split.
+        A collection with labels, or the path of its table. All its films count, whatever their split. A table
+        of `cxrlens predict` to which a reader has added ``label`` is one: rows without it are left out.
     out
         The file to write.
     wish
@@ -234,8 +236,13 @@ def calibrate(
         raise CxrlensError("a threshold of least cost needs what a miss and a false alarm cost")
     saved = open_model(model)
     collection = films if isinstance(films, Collection) else read_collection(films)
+    table = collection.films
+    if "predicted" in table and "label" in table:
+        table = table[table["label"].notna()]  # what a reader has not looked at yet
+    unread = len(collection.films) - len(table)
+    collection = collection.of(table.reset_index(drop=True))
     collection.need("label")
-    table = collection.films.reset_index(drop=True)
+    table = collection.films
     _refuse_few(table["label"].tolist())
     learnt = saved.learnt(table["image"])
     if learnt:
@@ -267,7 +274,7 @@ def calibrate(
         wish,
         prevalence,
         unsure,
-        left_out=int((~used).sum()) + len(collection.missing),
+        left_out=unread + int((~used).sum()) + len(collection.missing),
     )
     write_text(out, json.dumps(site.model_dump(mode="json"), indent=1) + "\n")
     failures = cached.failures | dict(collection.missing)

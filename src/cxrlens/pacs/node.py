@@ -29,7 +29,7 @@ from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.results import Result, secondary_capture, structured_report
 from cxrlens.pacs.spool import Spool, lay
 from cxrlens.prediction import Prediction, Predictor
-from cxrlens.prediction.trust import REASONS, Trust
+from cxrlens.prediction.trust import REASONS, Trust, Watch
 from cxrlens.radiographs.decoding import quietly
 from cxrlens.radiographs.read import read_film_apart
 from cxrlens.runs import SavedModel
@@ -74,6 +74,7 @@ class Worker:
         predictor.reader = read_film_apart
         self._backoff = Backoff(first_wait, 60.0)
         self._crashes = CrashCounts(spool.folder)
+        self._watch, self._alarmed = Watch(predictor.trust.histogram), False
         self.ready = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -115,6 +116,7 @@ class Worker:
                     raise outcome
                 left = "" if outcome.answered else f"Not assessed: {REASONS[outcome.reason]}."
                 self._lay_out(film.stem, header, outcome, left)
+                self._watch.see(outcome.scores, outcome.reason)
                 if left:
                     _log.info("left unsure %s: %s", film.stem, outcome.reason)
                 else:
@@ -122,6 +124,18 @@ class Worker:
             except FilmError as error:
                 self._fail(film, str(error))
         self._crashes.end(keys)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Write ``metrics.prom``, which Prometheus' node exporter reads, and log that scores have drifted."""
+        told = self._watch.told()
+        lines = "".join(f"{name} {value}\n" for name, value in told.items())
+        with explained(self._spool.folder):
+            lay(self._spool.folder / "metrics.prom", lines.encode(), self._spool.folder)
+        alarmed = bool(told["cxrlens_score_drift_alarm"])
+        if alarmed and not self._alarmed:
+            _log.warning("scores have drifted: other films come than the model was fitted on")
+        self._alarmed = alarmed
 
     def _looked_at(self, film: Path) -> FilmHeader | None:
         """Read a film's header; None if nothing is left to predict."""

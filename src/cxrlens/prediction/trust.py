@@ -9,6 +9,7 @@ place by a site file, which `cxrlens calibrate` makes.
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -341,6 +342,59 @@ class Trust:
         _fits(found.numbers, len(self.classes), str(site))
         kept = found.histogram or self.histogram
         return replace(self, numbers=found.numbers, site=digest_of([site]), histogram=kept)
+
+
+DRIFTED = 0.25
+"""Population stability index from which other films come than before (Siddiqi 2006): an alarm."""
+
+LATEST, ENOUGH = 500, 200
+"""Films that are held against those of the fit, and how many it takes: chance moves the index of few."""
+
+
+class Watch:
+    """The latest films that a model answered, held against those that it was fitted on.
+
+    Parameters
+    ----------
+    kept
+        How the scores of the fit lie; without it no drift is told.
+    """
+
+    def __init__(self, kept: Histogram) -> None:
+        self.kept = kept
+        self._latest: deque[tuple[dict[str, float], str]] = deque(maxlen=LATEST)
+
+    def see(self, scores: Mapping[str, float], reason: str) -> None:
+        """Take in a film: its scores, and why it is unsure, or nothing."""
+        self._latest.append((dict(scores), reason))
+
+    def unsure(self, reason: str) -> float:
+        """Return the share of the latest films that are unsure for a reason; NaN before the first."""
+        latest = list(self._latest)
+        return sum(of == reason for _, of in latest) / len(latest) if latest else float("nan")
+
+    def drift(self, disease: str) -> float:
+        """Return the population stability index of a disease's scores; NaN before `ENOUGH` films.
+
+        It is the sum over ten bins of (p - q) log(p / q), half a film being added to each bin of the latest.
+        What is no frontal chest does not count.
+        """
+        told = [scores[disease] for scores, reason in list(self._latest) if reason != NO_CHEST]
+        if len(told) < ENOUGH or disease not in self.kept:
+            return float("nan")
+        bins = np.bincount(np.minimum(np.array(told) / 10, 9).astype(int), minlength=10)
+        p = (bins + 0.5) / (len(told) + 5)
+        q = (np.array(self.kept[disease]) + 0.5 / LATEST) / (1 + 5 / LATEST)
+        return float(((p - q) * np.log(p / q)).sum())
+
+    def told(self) -> dict[str, float]:
+        """Return all of it by name, as metrics call it."""
+        found = {f'cxrlens_unsure_share{{reason="{of}"}}': self.unsure(of) for of in REASONS}
+        drifts = {of: self.drift(of) for of in self.kept}
+        found |= {f'cxrlens_score_drift{{label="{of}"}}': value for of, value in drifts.items()}
+        return found | {
+            "cxrlens_score_drift_alarm": float(any(v >= DRIFTED for v in drifts.values()))
+        }
 
 
 def _chosen(

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cxrlens.errors import CxrlensError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.prediction.predictor import Prediction
+from cxrlens.prediction.trust import DRIFTED, LATEST, REASONS, Watch
 
 TOKEN_VARIABLE = "CXRLENS_TOKEN"
 """Environment variable that holds the token where no file is named."""
@@ -298,6 +299,22 @@ class Counters:
             ["label"],
             buckets=[tenth / 10 for tenth in range(1, 11)],
         )
+        self.watch = Watch(card.scores)
+        unsure = gauge(
+            "cxrlens_unsure_share", f"Of the latest {LATEST} films, by reason.", ["reason"]
+        )
+        for reason in REASONS:
+            unsure.labels(reason).set_function(partial(self.watch.unsure, reason))
+        drift = gauge(
+            "cxrlens_score_drift",
+            f"Population stability index of the latest scores against the card's; alarm from {DRIFTED}.",
+            ["label"],
+        )
+        for label in card.scores:
+            drift.labels(label).set_function(partial(self.watch.drift, label))
+        gauge("cxrlens_score_drift_alarm", "1 where a disease's drift is an alarm.").set_function(
+            lambda: self.watch.told()["cxrlens_score_drift_alarm"]
+        )
         self.batches = histogram(
             "cxrlens_batch_films", "Films of one call of the network.", buckets=(1, 2, 4, 8, 16, 32)
         )
@@ -311,6 +328,7 @@ class Counters:
     def count(self, prediction: Prediction) -> None:
         """Count one predicted film."""
         self.films.labels(prediction.predicted, prediction.reason).inc()
+        self.watch.see(prediction.scores, prediction.reason)
         for defect, present in prediction.findings.items():
             if present:
                 self.findings.labels(defect).inc()
