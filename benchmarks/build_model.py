@@ -1,4 +1,4 @@
-"""Build the model in the box: train our best recipe on all films, say how well it came out, and export it.
+r"""Build the model in the box: train our best recipe on all films, say how well it came out, and export it.
 
     python benchmarks/build_model.py OUT [--name box] [--recipe evidence-lungs] [--set key=value ...]
         [--also key=value,... ...] [--without SOURCE,...] [--seed 0] [--cache DIR] [--threads 2]
@@ -8,7 +8,9 @@ interrupted goes on. Each `--also` trains once more with these settings added, a
 weights (`cxrlens.training.fit`); the trainings stay in OUT/members. Run and bundle hold what was fitted on the
 validation films: calibration, thresholds, and the curve of each disease's thresholds (`trust.json`). The model in the box is
 
-    python benchmarks/build_model.py OUT --also augmentation.transplant=0.2,training.max_epochs=5
+    python benchmarks/build_model.py OUT --set augmentation.transplant=0 --also \
+        augmentation.transplant=0.2,training.max_epochs=5 augmentation.mix=0.5 \
+        augmentation.mix=0.3,augmentation.transplant=0.2
 
 A hash of the patient keeps a twelfth of them for validation and another for the test. What
 went in (a digest over all films, boxes and masks; seed; recipe) and what came out is written to
