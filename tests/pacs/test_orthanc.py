@@ -14,6 +14,7 @@ import pydicom
 import pytest
 
 from cxrlens.pacs.courier import Destination, StoreNode, StowServer
+from cxrlens.pacs.dicomweb import DicomWeb
 from cxrlens.pacs.node import Node, identify
 from cxrlens.pacs.overlay import presentation_state
 from cxrlens.pacs.spool import Spool, key_of
@@ -132,7 +133,7 @@ def test_a_resend_is_the_same_instance(small_run, tmp_path: Path) -> None:
 def test_results_of_a_bundle_go_out_by_stow(small_bundle: Path, tmp_path: Path) -> None:
     port = free_port()
     with Orthanc(tmp_path / "orthanc", port) as orthanc:
-        to = StowServer(f"{orthanc.url}/dicom-web")
+        to = StowServer(DicomWeb.at(f"{orthanc.url}/dicom-web"))
         with node(small_bundle, tmp_path / "spool", port, to) as spool:
             orthanc.forward(orthanc.take(film_bytes(1)))
             until_delivered(spool, 1)
@@ -149,7 +150,11 @@ def test_orthanc_takes_an_overlay_and_gives_it_back_whole(by: str, tmp_path: Pat
     sent = pydicom.dcmread(io.BytesIO(state))
     with Orthanc(tmp_path / "orthanc", free_port()) as orthanc:
         orthanc.take(film_bytes(1))
-        to = c_store(orthanc) if by == "C-STORE" else StowServer(f"{orthanc.url}/dicom-web")
+        to = (
+            c_store(orthanc)
+            if by == "C-STORE"
+            else StowServer(DicomWeb.at(f"{orthanc.url}/dicom-web"))
+        )
         with to.connected() as deliver:
             deliver(sent)
         (found,) = orthanc.results()

@@ -18,7 +18,7 @@ from cxrlens.pacs import receiver
 from cxrlens.pacs.courier import StoreNode
 from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.spool import Spool, key_of
-from cxrlens.serving import door as tls
+from cxrlens.serving import tls
 from tests.serving.certificate import certificate
 
 from .dicom_film import CR, DX, NAME, film_dataset

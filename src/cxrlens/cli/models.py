@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,9 @@ from cxrlens.cli.terminal import (
     OutFolder,
     Palette,
     Site,
+    TlsAuthority,
+    TlsCertificate,
+    TlsKey,
     complete,
     complete_label,
     complete_recipe,
@@ -274,7 +278,10 @@ def explain(
 
 
 def predict(
-    films: Films,
+    films: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILM|DIR]...", help="Films, or folders of films."),
+    ] = None,
     model: Model = None,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A CSV table to write; - prints it.")
@@ -285,6 +292,25 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted table.")
     ] = False,
+    qido: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Take the CR and DX films of a PACS' study list: its DICOMweb root. A token goes into "
+            "CXRLENS_DICOMWEB_TOKEN, or user:password into CXRLENS_DICOMWEB_LOGIN.",
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE",
+            formats=["%Y-%m-%d", "%Y%m%d"],
+            help="With --qido: of studies from that day on.",
+        ),
+    ] = None,
+    certificate: TlsCertificate = None,
+    key: TlsKey = None,
+    ca: TlsAuthority = None,
     site: Site = None,
     force_answer: ForceAnswer = False,
     device: Device = "cpu",
@@ -301,12 +327,31 @@ def predict(
         raise typer.BadParameter("the file after --json must end in .json")
     if path == STDOUT and resume:
         raise typer.BadParameter("--resume goes on with a file, not with what was printed")
-    found = films_in(films)
+    if bool(films) == bool(qido):
+        raise typer.BadParameter("name films, or a PACS: --qido URL --since DATE --csv FILE")
+    if qido and (path in (None, STDOUT) or not since):
+        raise typer.BadParameter("--qido needs --since DATE, and --csv FILE to keep its rows in")
+    if bool(certificate) != bool(key):
+        raise typer.BadParameter("a certificate has its key: --tls-certificate and --tls-key")
+    found = films_in(films) if films else []
     model = the_model(model)
     predictor = load(model, device, site=site, force_answer=force_answer)
-    with stage("predict") as bar:
-        file = None if path == STDOUT else path
-        result = predict_films(predictor, found, file, resume=resume, force=force, progress=bar)
+    with stage("studies" if qido else "predict") as bar:
+        if qido and since and path:
+            need("dicom", what="--qido")
+            from cxrlens.pacs.dicomweb import DicomWeb, UnreachableError, predict_studies
+
+            server = DicomWeb.at(qido, certificate, key, ca)
+            try:
+                result = predict_studies(
+                    predictor, server, since.date(), path, resume=resume, force=force, progress=bar
+                )
+            except UnreachableError as error:
+                fault(str(error))
+                raise typer.Exit(1) from error
+        else:
+            file = None if path == STDOUT else path
+            result = predict_films(predictor, found, file, resume=resume, force=force, progress=bar)
     if path == STDOUT:
         sys.stdout.write(as_text(result.table, ".json" if json else ".csv"))
     elif path is None:
@@ -314,8 +359,10 @@ def predict(
         shown = result.table[["image", "predicted", "reason", *scores]].round(1)
         out.print(escape(shown.to_string(index=False)) if len(shown) else "no film")
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
+    over = ", ".join(f"{count} {what}" for what, count in result.passed_over.items())
+    passed = f"; passed over by their headers: {over}" if over else ""
     done(
-        f"{path or 'predicted'}: {len(result.table)} films ({said}).\n{NOTICE}",
+        f"{path or 'predicted'}: {len(result.table)} films ({said}){passed}.\n{NOTICE}",
         f"cxrlens explain FILM... --model {model} -o explained",
         path,
     )

@@ -1,12 +1,21 @@
 """Verbs that stay: serve, and the DICOM node."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cxrlens.cli.terminal import NOTICE, Device, Model, Site, done, err, the_model
+from cxrlens.cli.terminal import (
+    NOTICE,
+    Device,
+    Model,
+    Site,
+    TlsAuthority,
+    TlsKey,
+    done,
+    err,
+    the_model,
+)
 from cxrlens.errors import need
 
 _MIB = 1024 * 1024
@@ -55,7 +64,7 @@ def serve(
     certificate: Annotated[
         Path | None, typer.Option("--tls-certificate", metavar="PEM", help="Speak TLS.")
     ] = None,
-    key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")] = None,
+    key: TlsKey = None,
     device: Device = "cpu",
 ) -> None:
     """Serve a model: a page to look at films with, and an API for programs.
@@ -92,10 +101,6 @@ def serve(
     )
 
 
-TOKEN = "CXRLENS_STOW_TOKEN"
-"""The environment variable with the bearer token of a DICOMweb server."""
-
-
 def dicom_node(
     spool: Annotated[
         Path, typer.Option(metavar="DIR", help="Where films and results wait; kept over restarts.")
@@ -110,7 +115,9 @@ def dicom_node(
     ] = None,
     stow: Annotated[
         str | None,
-        typer.Option(metavar="URL", help=f"Send results by STOW-RS; a token goes into {TOKEN}."),
+        typer.Option(
+            metavar="URL", help="Send results by STOW-RS; a token goes into CXRLENS_DICOMWEB_TOKEN."
+        ),
     ] = None,
     aet: Annotated[str, typer.Option(help="The node's own AE title.")] = "CXRLENS",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens.")] = 11112,
@@ -128,13 +135,8 @@ def dicom_node(
         Path | None,
         typer.Option("--tls-certificate", metavar="PEM", help="Speak TLS, in both directions."),
     ] = None,
-    key: Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            "--tls-ca", metavar="PEM", help="Who vouches for the other side's certificate."
-        ),
-    ] = None,
+    key: TlsKey = None,
+    ca: TlsAuthority = None,
     device: Device = "cpu",
 ) -> None:
     """Take films from a PACS and send a picture, a report and an overlay back into their study.
@@ -146,12 +148,13 @@ def dicom_node(
     if (to is None) == (stow is None):
         raise typer.BadParameter("say where results go, one of --to AET@host:port and --stow URL")
     from cxrlens.pacs.courier import Destination, StoreNode, StowServer
+    from cxrlens.pacs.dicomweb import DicomWeb
     from cxrlens.pacs.node import Node, identify, open_log
     from cxrlens.pacs.receiver import checked_aet
     from cxrlens.pacs.spool import Spool
     from cxrlens.prediction.predictor import Predictor
     from cxrlens.runs import open_model
-    from cxrlens.serving.door import calling, listening
+    from cxrlens.serving.tls import calling, listening
 
     tls = outwards = None
     if certificate and key:
@@ -161,7 +164,7 @@ def dicom_node(
     destination: Destination = (
         StoreNode.parse(to, aet, outwards)
         if to
-        else StowServer(stow or "", os.environ.get(TOKEN), certificate, key, ca)
+        else StowServer(DicomWeb.at(stow or "", certificate, key, ca))
     )
     allowed = [checked_aet(title) for title in allow.split(",")]
     saved = open_model(the_model(model))

@@ -85,6 +85,15 @@ Site = Annotated[
         help="A file of `cxrlens calibrate`: thresholds and probabilities of one's own place.",
     ),
 ]
+TlsCertificate = Annotated[
+    Path | None,
+    typer.Option("--tls-certificate", metavar="PEM", help="Our own, for a peer that asks for it."),
+]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", metavar="PEM", help="Its key.")]
+TlsAuthority = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", metavar="PEM", help="Who vouches for the other side's certificate."),
+]
 ForceAnswer = Annotated[
     bool,
     typer.Option(

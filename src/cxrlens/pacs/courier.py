@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pydicom
 import requests
@@ -27,6 +25,7 @@ from pydicom.uid import (
 from pynetdicom import AE
 
 from cxrlens.errors import CxrlensError, OutputError
+from cxrlens.pacs.dicomweb import SECONDS, DicomWeb, UnreachableError
 from cxrlens.pacs.receiver import checked_aet
 from cxrlens.pacs.spool import Spool
 
@@ -34,9 +33,6 @@ _log = logging.getLogger("cxrlens.pacs")
 
 _OF_THE_INSTANCE = frozenset({400, 409, 413, 415, 422})
 """HTTP statuses about what was sent; others are about the server or our rights, and pass for all results."""
-
-SECONDS = 60.0
-"""How long an answer may take."""
 
 _KINDS = (
     SecondaryCaptureImageStorage,
@@ -46,10 +42,6 @@ _KINDS = (
 
 Deliver = Callable[[Dataset], None]
 """Delivers one result; raises `UnreachableError` or `RefusedError`."""
-
-
-class UnreachableError(CxrlensError):
-    """The destination takes nothing at present: try everything again later."""
 
 
 class RefusedError(CxrlensError):
@@ -156,66 +148,22 @@ class StoreNode:
                 association.release()
 
 
+@dataclass(frozen=True)
 class StowServer:
-    """A DICOMweb server that takes results by STOW-RS.
+    """A DICOMweb server that takes results by STOW-RS."""
 
-    Parameters
-    ----------
-    url
-        Its DICOMweb root, e.g. ``https://pacs/dicom-web``; may hold ``user:password@``.
-    token
-        Sent as bearer token, if given.
-    certificate, key
-        PEM files of our own, shown to a server that asks.
-    ca
-        PEM file of those who vouch for the server; default those that `requests` trusts.
-
-    Raises
-    ------
-    CxrlensError
-        If the URL is none.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        token: str | None = None,
-        certificate: Path | None = None,
-        key: Path | None = None,
-        ca: Path | None = None,
-    ) -> None:
-        try:
-            parts = urlsplit(url)
-            parts.port  # noqa: B018 - reading it raises if it is none
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CxrlensError(
-                "--stow wants the server's DICOMweb root, e.g. http://host/dicom-web"
-            )
-        place = parts.netloc.rpartition("@")[2]
-        self._url = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
-        self._login = (parts.username or "", parts.password or "") if "@" in parts.netloc else None
-        self._token = token
-        self._certificate = (str(certificate), str(key)) if certificate and key else None
-        self._ca = str(ca) if ca else True
+    server: DicomWeb
 
     @property
     def name(self) -> str:
-        """The URL without user and password."""
-        return self._url
+        """Its URL."""
+        return self.server.url
 
     @contextmanager
     def connected(self) -> Iterator[Deliver]:
         """Hold a session, and yield what delivers over it; see `StoreNode.connected`."""
-        session = requests.Session()
-        # Without a bound requests waits for ever, and dicomweb_client has none to set.
-        session.request = partial(session.request, timeout=SECONDS)  # type: ignore[method-assign]
-        session.auth = self._login
-        session.cert, session.verify = self._certificate, self._ca
-        if self._token:
-            session.headers["Authorization"] = f"Bearer {self._token}"
-        client = DICOMwebClient(self._url, session=session)
+        session = self.server.session()
+        client = DICOMwebClient(self.name, session=session)
         # It would try again within one call, and hold up the results behind; our own waits do that.
         client.set_http_retry_params(retry=False)
 

@@ -2,9 +2,9 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import RootModel
 
 from cxrlens.collections.tables import read_own_table
-from cxrlens.errors import FilmError, OutputError
+from cxrlens.errors import CxrlensError, FilmError, OutputError
 from cxrlens.files import explained, moved_into_place, own_json, refuse_existing, write_text
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import UNSURE
@@ -30,10 +30,13 @@ class Predicted:
         The predictions table, those of an earlier, interrupted call included.
     failures
         Film and sentence of each that could not be read.
+    passed_over
+        What films of a study list are that are no frontal chest films by their headers, and how many.
     """
 
     table: pd.DataFrame
     failures: dict[str, str]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Count films by predicted class, the most frequent first; unsure ones by their reason, last."""
@@ -49,9 +52,29 @@ class Predicted:
         return found
 
 
+@dataclass(frozen=True)
+class FilmElsewhere:
+    """A film that is fetched when its turn comes.
+
+    Attributes
+    ----------
+    name
+        What tables and messages call it.
+    fetch
+        Returns its file's bytes, or raises `FilmError`.
+    """
+
+    name: str
+    fetch: Callable[[], bytes]
+
+    def __str__(self) -> str:
+        """Return its name."""
+        return self.name
+
+
 def predict_films(
     predictor: Predictor,
-    films: Sequence[Path],
+    films: Iterable[Path | FilmElsewhere],
     path: Path | None = None,
     *,
     resume: bool = False,
@@ -65,7 +88,7 @@ def predict_films(
     predictor
         The model.
     films
-        Files.
+        Files; or what yields films, and may end half-way in a `CxrlensError`: what came before is predicted.
     path
         Where to write, JSON if it ends so and CSV otherwise. While it grows it is called ``NAME.part``. Each
         row names the model by its `digest`.
@@ -74,10 +97,12 @@ def predict_films(
     force
         Replace a file that exists, or an interrupted call's.
     progress
-        Called with films done and films in all.
+        Called with films done and films in all, where that is known.
 
     Raises
     ------
+    CxrlensError
+        What `films` raised; the rows are kept for `resume`.
     OutputError
         If the file, or an interrupted call's, exists and neither `force` nor `resume` is set; if the rows
         to keep are another model's; or if it cannot be written.
@@ -88,22 +113,46 @@ def predict_films(
         part, before = _begun(predictor, path, resume, force)
         file = part.open("a", newline="", encoding="utf-8")
     known = set(before["image"]) if len(before) else set()
-    rest = [film for film in films if str(film) not in known]
+    total = sum(str(film) not in known for film in films) if isinstance(films, Sized) else 0
+    asked: list[Path | FilmElsewhere] = []
     rows: list[dict[str, object]] = []
     failures: dict[str, str] = {}
+    stopped: list[CxrlensError] = []
+
+    def fetched() -> Iterator[Path | bytes]:
+        try:
+            for film in films:
+                if str(film) in known:
+                    continue
+                try:
+                    data = film if isinstance(film, Path) else film.fetch()
+                except FilmError as error:
+                    failures[str(film)] = str(error)
+                    continue
+                asked.append(film)
+                yield data
+        except CxrlensError as error:
+            stopped.append(error)
+
     with explained(path or Path()), file as grows:
         write = csv.writer(grows, lineterminator="\n").writerow if grows else None
-        for done, outcome in enumerate(predictor.predict_many(rest), 1):
+        for done, outcome in enumerate(predictor.predict_many(fetched()), 1):
+            film = asked[done - 1]
             if isinstance(outcome, FilmError):
-                failures[str(rest[done - 1])] = str(outcome)
+                whose = "" if isinstance(film, Path) else f"{film}: "
+                failures[str(film)] = f"{whose}{outcome}"
             else:
-                rows.append({**outcome.row(), **_whose(predictor)})
+                rows.append({**outcome.row(), "image": str(film), **_whose(predictor)})
                 if write:
                     if len(before) == 0 and len(rows) == 1:
                         write(rows[0])
                     write(rows[-1].values())
-            if progress:
-                progress(done, len(rest))
+            if progress and total:
+                progress(done, total)
+    if stopped:
+        if path is not None and not (rows or len(before)):
+            part.unlink()
+        raise stopped[0]
     table = _table(rows, predictor)
     if len(before):
         table = pd.concat([before, table], ignore_index=True)

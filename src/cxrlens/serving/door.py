@@ -1,4 +1,4 @@
-"""Who may come in, and what surrounds every request: TLS, token, names and origins; guard, headers, log."""
+"""Who may come in, and what surrounds every request: token, names and origins; guard, headers, log."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ import hmac
 import ipaddress
 import logging
 import re
-import ssl
 import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
@@ -39,75 +38,6 @@ LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:@/\s]+)(:\d{1,5})?", re.ASCII)
 """A name or an address in brackets, and perhaps a port (RFC 3986)."""
-
-
-def listening(certificate: Path, key: Path, ca: Path | None = None) -> ssl.SSLContext:
-    """Return the TLS context of a side that is called.
-
-    Parameters
-    ----------
-    certificate, key
-        PEM files of our own; the key has no password.
-    ca
-        PEM file of those who vouch for callers: a caller without a certificate of theirs is then refused.
-
-    Raises
-    ------
-    CxrlensError
-        If a file cannot be read or is none, or certificate and key are not of one pair.
-    """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, certificate, key, ca)
-    if ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def calling(certificate: Path, key: Path, ca: Path | None = None) -> ssl.SSLContext:
-    """Return the TLS context of a side that calls, and shows its own certificate.
-
-    Parameters
-    ----------
-    certificate, key
-        As `listening`.
-    ca
-        PEM file of those who vouch for the other side; default those that the system trusts.
-
-    Raises
-    ------
-    CxrlensError
-        As `listening`.
-    """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, ca)
-    if ca is None:
-        context.load_default_certs()
-    return context
-
-
-def _context(protocol: int, certificate: Path, key: Path, ca: Path | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    for path in filter(None, (certificate, key, ca)):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise CxrlensError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        context.load_cert_chain(certificate, key, password=_no_password)
-    except (ssl.SSLError, ValueError) as error:
-        raise CxrlensError(
-            f"{certificate} and {key} are no certificate and its key: "
-            "both must be PEM without a password, and of one pair"
-        ) from error
-    try:
-        if ca is not None:
-            context.load_verify_locations(ca)
-    except ssl.SSLError as error:
-        raise CxrlensError(f"{ca} holds no certificate: it must be PEM") from error
-    return context
-
-
-def _no_password() -> str:
-    # Without it OpenSSL would ask the terminal, and the server wait for an answer.
-    raise ValueError("the key has a password")
 
 
 def read_token(file: Path | None, variable: str | None) -> str | None:

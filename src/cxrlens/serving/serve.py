@@ -19,8 +19,9 @@ from cxrlens.evaluation.card import card_of
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.runs import open_model
 from cxrlens.serving.api import create_app
-from cxrlens.serving.door import TOKEN_VARIABLE, listening, need_token, read_token
+from cxrlens.serving.door import TOKEN_VARIABLE, need_token, read_token
 from cxrlens.serving.limits import Limits
+from cxrlens.serving.tls import listening
 
 _LEVELS = {
     "cxrlens.serving": "INFO",
