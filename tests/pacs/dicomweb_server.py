@@ -37,12 +37,11 @@ class Server:
         if "StudyDate" in wanted:
             since = wanted["StudyDate"][0].rstrip("-")
             films = [film for film in films if film.StudyDate >= since]
-        if "ModalitiesInStudy" in wanted:
-            films = [film for film in films if film.Modality in wanted["ModalitiesInStudy"]]
         level = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")[len(rest) // 2]
         entries = {}
         for film in films:
             entry = pydicom.Dataset()
+            entry.ModalitiesInStudy = film.Modality
             for keyword in (level, "Modality", "SOPClassUID", *wanted.get("includefield", ())):
                 if keyword in film:
                     entry[keyword] = film[keyword]

@@ -198,8 +198,6 @@ def test_a_list_of_ten_thousand_studies_is_found_page_by_page() -> None:
     server = Server(0, page=100)
 
     def found(path: str, wanted: dict[str, list[str]]) -> list[dict]:
-        if wanted.get("ModalitiesInStudy") == ["DX"]:
-            return []
         level, listed = "0020000D", names
         if path.endswith("series"):
             level, listed = "0020000E", [f"{path.split('/')[3]}.1"]
@@ -215,7 +213,7 @@ def test_a_list_of_ten_thousand_studies_is_found_page_by_page() -> None:
         films = studies.films(lambda done, of: totals.add(of))
         first = [next(films).name for _ in range(300)]
         assert totals == {10_000}
-        assert len(server.asked) <= 10_000 / server.page + 2 + 4 * 300
+        assert len(server.asked) <= 10_000 / server.page + 1 + 4 * 300
         server.status = lambda path: 0
         with pytest.raises(UnreachableError, match="does not answer"):
             next(films)

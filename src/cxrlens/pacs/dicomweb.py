@@ -223,11 +223,9 @@ class StudyList:
         UnreachableError
             If the server does not answer, also later, when a film is fetched.
         """
-        wanted = {"StudyDate": f"{self._since:%Y%m%d}-"}
-        studies: dict[str, None] = {}
-        for modality in MODALITIES:
-            found = self._list(_STUDIES, "StudyInstanceUID", ModalitiesInStudy=modality, **wanted)
-            studies.update(dict.fromkeys(uid for uid, _ in found))
+        # Not by ModalitiesInStudy: asked for it, Orthanc 1.10 leaves out what is beyond the first page.
+        listed = self._list(_STUDIES, "StudyInstanceUID", StudyDate=f"{self._since:%Y%m%d}-")
+        studies = [uid for uid, study in listed if _may_have_films(study)]
         for done, uid in enumerate(studies, 1):
             study = f"{_STUDIES}/{quote(uid, safe='')}"
             try:
@@ -329,6 +327,14 @@ class StudyList:
         if status not in _OF_ONE:
             self._get(_STUDIES, _JSON, {"limit": 1})  # does it answer at all?
         raise FilmError(f"{self._url}{path}: the server {said}")
+
+
+def _may_have_films(study: Dataset) -> bool:
+    """Return whether a study has CR or DX films by its list of modalities; without one, it may."""
+    modalities = study.get("ModalitiesInStudy") or MODALITIES
+    return not set(MODALITIES).isdisjoint(
+        [modalities] if isinstance(modalities, str) else modalities
+    )
 
 
 def _refuse(error: FilmError) -> NoReturn:
