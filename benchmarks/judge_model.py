@@ -152,7 +152,7 @@ def maps(predictor: Predictor, films: pd.DataFrame) -> dict[str, Any]:
     drawn = some(held[held["image"].map(_key).isin({_key(image) for image in images})])
     if len(drawn):
         masks = {_key(image): mask for image, mask in images.items()}
-        heat, strong, even = [], [], []
+        heat, strong, peak, even = [], [], [], []
         for film in asked(predictor, drawn):
             values = film.explain("evidence", TB).values.astype(np.float64)
             mask = cv2.imread(masks[_key(film.image)], cv2.IMREAD_GRAYSCALE)
@@ -160,9 +160,10 @@ def maps(predictor: Predictor, films: pd.DataFrame) -> dict[str, Any]:
             heat.append(values[lungs].sum() / values.sum())
             speaks = np.where(values >= STRONG * values.max(), values, 0)
             strong.append(speaks[lungs].sum() / speaks.sum())
+            peak.append(lungs.flat[values.argmax()])
             even.append(lungs.mean())
         sources = ", ".join(sorted(set(drawn["source"])))
-        shares = {"heat": heat, "strong": strong, "even": even}
+        shares = {"heat": heat, "strong": strong, "peak": peak, "even": even}
         found["lungs"] = {"of": sources} | {name: mean(of, drawn) for name, of in shares.items()}
     boxed = some(held[held["image"].map(_key).isin(set(boxes["image"].map(_key)))])
     if len(boxed):
@@ -303,6 +304,7 @@ def page(content: dict[str, Any]) -> str:
                 row[f"in {part}"] = told(of and of[own])
                 if part == "lungs":
                     row["in lungs, strong parts"] = told(of and of.get("strong"))
+                    row["strongest place in lungs"] = told(of and of.get("peak"))
                 row[f"by chance, {part}"] = told(of and of[even])
             where.append(row)
         for kind in ("forced", "with unsure") if "others" in run else ():
@@ -331,7 +333,7 @@ def page(content: dict[str, Any]) -> str:
         (
             "Where it looks",
             "Films of tuberculosis of patients not trained on. Share of the map's heat inside drawn lungs, of all of it and of "
-            f"places with at least {STRONG:.0%} of the strongest, beside the lungs' share of the film; how often its strongest place lies in a radiologist's box, beside any place in the lungs.",
+            f"places with at least {STRONG:.0%} of the strongest, and how often the strongest lies there, beside the lungs' share of the film; how often its strongest place lies in a radiologist's box, beside any place in the lungs.",
             where,
         ),
         (
