@@ -403,3 +403,16 @@ def test_a_table_from_elsewhere_with_a_missing_film_and_copies(tmp_path: Path) -
     assert "more than one patient" in said
     found = pd.read_csv(dealt, dtype=str, keep_default_na=False).set_index("patient")["split"]
     assert found["NA"] == found["None"]
+
+
+def test_a_model_that_nobody_judged_elsewhere_says_so_and_the_one_in_the_box_was(tmp_path):
+    root, runner = Path(__file__).parents[2], CliRunner()
+    first = root / "tests" / "artefacts" / "first" / "bundle"
+    said = runner.invoke(app, ["models", str(first), "--card", str(tmp_path / "card.md")])
+    assert "No score outside" in said.output
+    assert (tmp_path / "card.md").read_text("utf-8").startswith("---\nlicense: other")
+    assert runner.invoke(app, ["models", "--card", str(tmp_path / "x.md")]).exit_code == 2
+    (box,) = root.glob("models/evidence-lungs/src/*/evidence-lungs")
+    said = runner.invoke(app, ["models", str(box)])
+    assert "outside, shenzhen: tuberculosis AUC" in said.output
+    assert "No score outside" not in said.output

@@ -9,6 +9,8 @@ METHODS: dict[str, Method] = {
     for method in (
         network_maps.EVIDENCE,
         network_maps.GRADCAM,
+        network_maps.HIRESCAM,
+        network_maps.LAYERCAM,
         occlusion.METHOD,
         occlusion.INVERTED,
         lime.METHOD,

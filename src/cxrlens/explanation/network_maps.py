@@ -1,4 +1,7 @@
-"""Maps that a network holds itself, at the cost of one pass: its evidence, and Grad-CAM."""
+"""Maps that a network holds itself, at the cost of one pass: its evidence, Grad-CAM and its kin."""
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,14 +54,26 @@ def gradcam(of: Slopes) -> NDArray[np.float32]:
     return cam
 
 
-def _mean_gradcam(question: Question) -> Answer:
+def hirescam(of: Slopes) -> NDArray[np.float32]:
+    """Compute the HiResCAM map, (h, w), 0 or more: each place's maps times their slopes (Draelos 2020)."""
+    cam: NDArray[np.float32] = (of.slopes * of.maps).sum(0).clip(min=0)
+    return cam
+
+
+def layercam(of: Slopes) -> NDArray[np.float32]:
+    """Compute the LayerCAM map, (h, w), 0 or more: as HiResCAM, rising slopes alone (Jiang et al. 2021)."""
+    cam: NDArray[np.float32] = (of.slopes.clip(min=0) * of.maps).sum(0).clip(min=0)
+    return cam
+
+
+def _mean_cam(cam: Callable[[Slopes], NDArray[np.float32]], question: Question) -> Answer:
     """Explain a class; where several networks stand for it, by the mean of their maps."""
     found = question.slopes()
     if not found:
         raise CxrlensError(
             f"no score of this model stands for {question.label!r}: explain another class"
         )
-    return Answer(np.mean([normalised(gradcam(of)) for of in found], axis=0, dtype=np.float32))
+    return Answer(np.mean([normalised(cam(of)) for of in found], axis=0, dtype=np.float32))
 
 
 EVIDENCE = Method(
@@ -71,11 +86,16 @@ EVIDENCE = Method(
     diseases_only=True,
 )
 
-GRADCAM = Method(
-    name="gradcam",
-    title="Grad-CAM",
-    about="parts of the last feature maps that raise the score",
-    needs="slopes",
-    quick=True,
-    explain=_mean_gradcam,
+GRADCAM, HIRESCAM, LAYERCAM = (
+    Method(name, title, about, "slopes", partial(_mean_cam, cam), quick=True)
+    for name, title, about, cam in (
+        ("gradcam", "Grad-CAM", "parts of the last feature maps that raise the score", gradcam),
+        ("hirescam", "HiResCAM", "places of the last feature maps by what each adds", hirescam),
+        (
+            "layercam",
+            "LayerCAM",
+            "places of the last feature maps by their rising slopes",
+            layercam,
+        ),
+    )
 )
