@@ -1,9 +1,7 @@
 """Every film of a collection read once, its copies under other names, and leaks between splits."""
 
 import hashlib
-import io
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -12,22 +10,17 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from cxrlens.collections.collection import Collection, patient_codes
 from cxrlens.collections.same_films import pixel_key
-from cxrlens.errors import CollectionError, FilmError
-from cxrlens.progress import Progress, in_batches
+from cxrlens.collections.survey import header_of
+from cxrlens.errors import CollectionError
+from cxrlens.progress import Progress
 from cxrlens.radiographs.grey import resize
-from cxrlens.radiographs.read import decode_radiograph, read_bytes
+from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 SIDE = 128
 """Pixels of the squares on which copies are compared and probes look."""
-
-_AHEAD = 64
-
-# Sum of table K.1 of ITU-T T.81, the luminance table that JPEG's quality scales.
-_LUMINANCE = 3688
 
 
 @dataclass(frozen=True)
@@ -87,15 +80,12 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
         If not one film can be read.
     """
 
-    def look(image: str) -> tuple[dict[str, object], NDArray[np.uint8]] | FilmError:
-        try:
-            data = read_bytes(image)
-            film = decode_radiograph(data, image)
-        except FilmError as error:
-            return error
+    def look(image: str) -> tuple[dict[str, object], NDArray[np.uint8]]:
+        data = read_bytes(image)
+        film = decode_radiograph(data, image)
         height, width = film.shape
         digest = hashlib.blake2b(data, digest_size=12).hexdigest()
-        facts = _file_facts(data) | {
+        facts = header_of(data) | {
             "width": width,
             "height": height,
             "bytes_per_pixel": len(data) / film.size,
@@ -105,46 +95,18 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
         }
         return facts, resize(film, SIDE)
 
-    images = list(collection.films["image"])
-    kept: list[int] = []
-    rows: list[dict[str, object]] = []
-    squares: list[NDArray[np.uint8]] = []
-    failures: dict[str, str] = dict(collection.missing)
-    with ThreadPoolExecutor() as pool:
-        for part in in_batches(len(images), _AHEAD, progress):
-            for place, outcome in enumerate(pool.map(look, images[part]), part.start):
-                if isinstance(outcome, FilmError):
-                    failures[images[place]] = str(outcome)
-                    continue
-                kept.append(place)
-                rows.append(outcome[0])
-                squares.append(outcome[1])
-    if not rows:
+    failures = dict(collection.missing)
+    seen = dict(look_at_films(list(collection.films["image"]), look, failures, progress))
+    if not seen:
         raise CollectionError(
             f"none of the {len(collection)} films can be read: {next(iter(failures.values()))}"
         )
-    files = pd.DataFrame(rows)
+    files = pd.DataFrame([facts for facts, _ in seen.values()])
     digests = files[["film_digest", "pixel_digest"]]
-    table = collection.films.iloc[kept].reset_index(drop=True)
+    table = collection.films[collection.films["image"].isin([*seen])].reset_index(drop=True)
     files = files.drop(columns=list(digests))
-    return Films(table.assign(**digests), np.stack(squares), files, failures)
-
-
-def _file_facts(data: bytes) -> dict[str, object]:
-    """Read format, mode (Pillow's words) and JPEG quality from a file's header alone."""
-    try:
-        with Image.open(io.BytesIO(data)) as header:
-            tables = getattr(header, "quantization", None) or {}
-            quality = _quality(tables[0]) if 0 in tables else np.nan
-            return {"format": str(header.format), "mode": str(header.mode), "quality": quality}
-    except UnidentifiedImageError:
-        return {"format": "DICOM", "mode": "not known", "quality": np.nan}
-
-
-def _quality(table: list[int]) -> float:
-    """Estimate the quality setting (1 to 100, of the Independent JPEG Group) from a luminance table."""
-    scale = 100 * float(np.sum(table)) / _LUMINANCE
-    return float(np.clip((200 - scale) / 2 if scale <= 100 else 5000 / scale, 1, 100))
+    squares = np.stack([square for _, square in seen.values()])
+    return Films(table.assign(**digests), squares, files, failures)
 
 
 _SMALL = 20  # side of the pictures that are searched

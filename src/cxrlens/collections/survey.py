@@ -2,9 +2,8 @@
 
 import io
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -15,14 +14,13 @@ from PIL import Image, UnidentifiedImageError
 
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
-from cxrlens.errors import FilmError
 from cxrlens.progress import Progress
 from cxrlens.quality.chain import LOOKING_SIDE, Chain
-from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture, strengthened
+from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
 from cxrlens.quality.step import Step
-from cxrlens.radiographs.grey import box, median, otsu_threshold, resize
-from cxrlens.radiographs.read import decode_radiograph, read_bytes
+from cxrlens.radiographs.grey import median, otsu_threshold, resize
+from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
@@ -40,7 +38,8 @@ URGENCY = {
 }
 """How much a finding asks for a human eye: a border is cropped and harms little, a hand in the set does."""
 
-_AHEAD = 32
+# Sum of table K.1 of ITU-T T.81, the luminance table that JPEG's quality scales.
+_LUMINANCE = 3688
 
 Film = NDArray[np.uint8]
 
@@ -118,45 +117,26 @@ def survey(
     progress
         Called with films done and films in all.
     """
-
-    def look(image: str) -> tuple[dict[str, Any], Film] | FilmError:
-        try:
-            return _looked(image, chain)
-        except FilmError as error:
-            return error
-
     table = collection.films
-    labels = (
-        table["label"] if "label" in table else pd.Series(None, index=table.index, dtype=object)
-    )
+    images = table["image"].tolist()
+    label_of = dict(zip(images, table["label"], strict=True)) if "label" in table else {}
     defects = tuple(step.defect for step in chain.steps)
     shelves: dict[str, Shelf] = {}
     rows: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    queue = iter(zip(table["image"], labels, strict=True))
-    done = 0
-    with ThreadPoolExecutor() as pool:
-        while batch := list(islice(queue, _AHEAD)):
-            outcomes = pool.map(look, [image for image, _ in batch])
-            for (image, label), outcome in zip(batch, outcomes, strict=True):
-                done += 1
-                if progress:
-                    progress(done, len(table))
-                if isinstance(outcome, FilmError):
-                    failures[image] = str(outcome)
-                    continue
-                row, film = outcome
-                rows.append({"image": image, **row})
-                # A film's draw depends on its name and the seed, not on which thread came first.
-                draw = float(zlib.crc32(f"{seed} {image.rpartition('/')[2]}".encode()))
-                found = [name for name in defects if row[name]]
-                places = [f"with {name}" for name in found] or ["without"]
-                places += [f"class {label}"] if isinstance(label, str) else []
-                for place in places:
-                    shelves.setdefault(place, Shelf(sheet)).offer(draw, image, film)
-                if found:
-                    urgency = sum(row[f"{name}_score"] * URGENCY[name] for name in found)
-                    shelves.setdefault("worst", Shelf(2 * sheet)).offer(-urgency, image, film)
+    look = partial(_looked, chain=chain)
+    for image, (row, film) in look_at_films(images, look, failures, progress):
+        rows.append({"image": image, **row})
+        # A film's draw depends on its name and the seed, not on which thread came first.
+        draw = float(zlib.crc32(f"{seed} {image.rpartition('/')[2]}".encode()))
+        found = [name for name in defects if row[name]]
+        places = [f"with {name}" for name in found] or ["without"]
+        places += [f"class {label_of[image]}"] if isinstance(label_of.get(image), str) else []
+        for place in places:
+            shelves.setdefault(place, Shelf(sheet)).offer(draw, image, film)
+        if found:
+            urgency = sum(row[f"{name}_score"] * URGENCY[name] for name in found)
+            shelves.setdefault("worst", Shelf(2 * sheet)).offer(-urgency, image, film)
     measured = pd.DataFrame(rows, columns=None if rows else ["image"])
     # A table may bring columns of these names (width, noisy, ...); what was seen here counts.
     own = [name for name in table.columns if name == "image" or name not in measured.columns]
@@ -166,8 +146,7 @@ def survey(
 
 def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     data = read_bytes(image)
-    film = decode_radiograph(data, image)
-    kind, mode = _stored(data)
+    film, header = decode_radiograph(data, image), header_of(data)
     levels = np.bincount(film.ravel(), minlength=256)
     upto = np.cumsum(levels)
     grey = np.arange(256)
@@ -175,8 +154,8 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     row: dict[str, Any] = {
         "width": film.shape[1],
         "height": film.shape[0],
-        "format": kind,
-        "mode": mode,
+        "format": header["format"],
+        "mode": header["mode"],
         "mean": mean,
         "std": float(np.sqrt(levels @ (grey - mean) ** 2 / film.size)),
         "pixels": pixel_key(film) or None,
@@ -188,13 +167,21 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     return row | findings, resize(film, LOOKING_SIDE)
 
 
-def _stored(data: bytes) -> tuple[str, str]:
-    """Return format and pixel mode as stored (Pillow's words); only the header is read."""
+def header_of(data: bytes) -> dict[str, Any]:
+    """Read ``format``, pixel ``mode`` (Pillow's words) and JPEG ``quality`` from a file's header alone."""
     try:
         with Image.open(io.BytesIO(data)) as header:
-            return str(header.format), str(header.mode)
+            tables = getattr(header, "quantization", None) or {}
+            quality = _quality(tables[0]) if 0 in tables else np.nan
+            return {"format": str(header.format), "mode": str(header.mode), "quality": quality}
     except UnidentifiedImageError:
-        return "DICOM", "not known"
+        return {"format": "DICOM", "mode": "not known", "quality": np.nan}
+
+
+def _quality(table: list[int]) -> float:
+    """Estimate the quality setting (1 to 100, of the Independent JPEG Group) from a luminance table."""
+    scale = 100 * float(np.sum(table)) / _LUMINANCE
+    return float(np.clip((200 - scale) / 2 if scale <= 100 else 5000 / scale, 1, 100))
 
 
 Pictures = list[tuple[str, Film]]
@@ -231,20 +218,15 @@ def detection_steps(defect: str, film: Film) -> tuple[Pictures, str]:
         words = f"bright share of the corners {share:.2f}, threshold {step.share:.2f}"
     elif isinstance(step, DarkMean):
         words = f"mean {film.mean():.0f}, threshold {step.mean:.0f}"
-    elif isinstance(step, ResponseVariance):
-        response = response_picture(film, step.sigma, step.gain)
-        strong = strengthened(film, step)
-        smooth = median(film, step.median)
-        pictures += [("LoG", response), ("CLAHE", strong), ("median", smooth)]
-        pictures += [("then box", box(smooth, step.box))]
+    else:
+        assert isinstance(step, ResponseVariance | QuietResponse)
+        strong = step.strengthened(film)
+        pictures += [("LoG", response_picture(film, step.sigma, step.gain)), ("CLAHE", strong)]
+        if isinstance(step, QuietResponse):
+            binary = np.where(strong > step.level, 255, 0).astype(np.uint8)
+            pictures += [(f"above {step.level}", binary)]
+        else:
+            pictures += [("median", median(film, step.median))]
         words = f"variance {step.statistic(film):,.0f}, threshold {step.variance:,.0f}"
-        return pictures, words
-    elif isinstance(step, QuietResponse):
-        response = response_picture(film, step.sigma, step.gain)
-        strong = strengthened(film, step)
-        binary = np.where(strong > step.level, 255, 0).astype(np.uint8)
-        pictures += [("LoG", response), ("CLAHE", strong), (f"above {step.level}", binary)]
-        words = f"variance {step.statistic(film):,.0f}, threshold {step.variance:,.0f}"
-    else:  # pragma: no cover - the study's four steps are above
-        raise KeyError(defect)
-    return [*pictures, ("repair", step.repair(film))], words
+    last = "then box" if isinstance(step, ResponseVariance) else "repair"
+    return [*pictures, (last, step.repair(film))], words

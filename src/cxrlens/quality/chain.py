@@ -5,20 +5,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.errors import FilmError, OutputError, RecipeError
+from cxrlens.errors import OutputError, RecipeError
 from cxrlens.files import moved_into_place, short_stem
 from cxrlens.lungs import find_lungs
 from cxrlens.lungs.fields import network_digest
@@ -38,13 +36,9 @@ from cxrlens.quality.step import (
     thresholds,
 )
 from cxrlens.radiographs.grey import resize
-from cxrlens.radiographs.read import read_radiograph
+from cxrlens.radiographs.read import look_at_films, read_radiograph
 
-_Step = TypeVar("_Step", Step, LungStep)
-
-_STEPS: dict[
-    str, tuple[tuple[type[Step], ...], tuple[type[Step], ...], tuple[type[LungStep], ...]]
-] = {
+_STEPS: dict[str, tuple[tuple[type[Any], ...], ...]] = {
     "none": ((), (), ()),
     "report": ((), (CornerNegative, DarkMean, ResponseVariance, QuietResponse), ()),
     "robust": (
@@ -74,7 +68,7 @@ _ONLY_NOTED = frozenset({"torn", "burnt_in_text"})
 """Defects whose steps change no pixel and came after chains had versions."""
 
 
-def _made(step: type[_Step], chain: str) -> _Step:
+def _made(step: type[Any], chain: str) -> Any:
     """Make a step with its settings in ``thresholds``, JSON's lists and regressions made immutable."""
     fields = settings(chain)[step.defect]
     return step(**{name: _setting(name, value) for name, value in fields.items()})
@@ -151,23 +145,18 @@ class Chain:
             raise RecipeError(f"side {side} is no film: a chain's side must be at least 1 pixel")
         if lungs not in LUNGS:
             raise RecipeError(f"lungs: {lungs!r} is unknown: {_instead(lungs, LUNGS)}")
-        native, square, gate = _STEPS[name]
-        every: tuple[type[Step] | type[LungStep], ...] = (*native, *square, *gate)
-        known = [step.defect for step in every]
+        known = [step.defect for part in _STEPS[name] for step in part]
         for defect in steps or ():
             if defect not in known:
                 raise RecipeError(
                     f"step {defect!r} is unknown to quality chain {name!r}: {_instead(defect, known)}"
                 )
         kept = known if steps is None else steps
-        return cls(
-            name,
-            side,
-            tuple(_made(step, name) for step in native if step.defect in kept),
-            tuple(_made(step, name) for step in square if step.defect in kept),
-            tuple(_made(step, name) for step in gate if step.defect in kept),
-            lungs,
+        native, square, gate = (
+            tuple(_made(step, name) for step in part if step.defect in kept)
+            for part in _STEPS[name]
         )
+        return cls(name, side, native, square, gate, lungs)
 
     @property
     def steps(self) -> tuple[Step | LungStep, ...]:
@@ -226,12 +215,7 @@ class Chain:
         >>> examination.findings["underexposed"].present, examination.repairs
         (True, ('equalise',))
         """
-        examination, _ = self._examined(film)
-        if self.steps:
-            return examination
-        seen = _onlooker().check(film)
-        lungs = examination.lungs or seen.lungs
-        return replace(examination, findings=seen.findings, lungs=lungs)
+        return self._examined(film)[0]
 
     def _examined(self, film: NDArray[np.uint8]) -> tuple[Examination, NDArray[np.uint8]]:
         """Return the examination, and the film only resized."""
@@ -281,6 +265,9 @@ class Chain:
             if self.lungs == "mask":
                 pixels = lungs.alone(pixels)
             lungs = lungs.within(decoded.shape, cropped)
+        if not self.steps:
+            seen = _onlooker().check(decoded)
+            findings, lungs = seen.findings, lungs or seen.lungs
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
         return Examination(pixels, ordered, tuple(repairs), left_out, lungs), plain
 
@@ -290,11 +277,8 @@ class Chain:
         The findings are those of `examine`, whose later detectors look at what the earlier repairs
         left; the pixels are ``resize(film, side)`` and ``repairs`` is empty.
         """
-        if not self.steps:
-            whole = resize(film, self.side)
-            return replace(self.examine(film), pixels=whole, cropped=(0, 0, 0, 0))
         examination, plain = self._examined(film)
-        return Examination(plain, examination.findings, (), lungs=examination.lungs)
+        return Examination(plain, examination.findings, lungs=examination.lungs)
 
 
 def _digest(content: object) -> str:
@@ -311,9 +295,6 @@ def _instead(wrong: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(wrong, known, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     return f"{guess}It is one of {', '.join(known) or 'none'}"
-
-
-_AHEAD = 64
 
 
 def check_films(
@@ -337,12 +318,11 @@ def check_films(
     failures : dict
         Film and sentence of each that could not.
     """
-    rows, failures = [], {}
-    for path, outcome in _examined(films, chain, progress):
-        if isinstance(outcome, FilmError):
-            failures[str(path)] = str(outcome)
-        else:
-            rows.append({"image": str(path), **outcome.row(), "repairs": ""})
+    failures: dict[str, str] = {}
+    examined = look_at_films(
+        films, lambda path: chain.check(read_radiograph(path)), failures, progress
+    )
+    rows = [{"image": str(path), **examination.row()} for path, examination in examined]
     return pd.DataFrame(rows, columns=["image", *_columns(chain)]), failures
 
 
@@ -370,27 +350,25 @@ def repair_films(
         If a copy exists and `force` is false, if it would take the place of one of the films, or if the
         folder cannot be written.
     """
-    names = _names(films)
+    copies = {film: folder / name for film, name in zip(films, _names(films), strict=True)}
     originals = {film.resolve() for film in films}
-    for name in names:
-        if (folder / name).resolve() in originals:
+    for copy in copies.values():
+        if copy.resolve() in originals:
             raise OutputError(
-                f"{folder / name} is one of the films themselves: choose another folder for the copies"
+                f"{copy} is one of the films themselves: choose another folder for the copies"
             )
-    taken = [name for name in names if (folder / name).exists()]
+    taken = [copy for copy in copies.values() if copy.exists()]
     if taken and not force:
-        raise OutputError(
-            f"{folder / taken[0]} exists already: choose another folder, or say --force"
-        )
-    rows, failures = [], {}
-    for name, (path, outcome) in zip(names, _examined(films, chain, progress), strict=True):
-        if isinstance(outcome, FilmError):
-            failures[str(path)] = str(outcome)
-            continue
-        with moved_into_place(folder / name) as draft:
-            _, data = cv2.imencode(".png", outcome.pixels)
+        raise OutputError(f"{taken[0]} exists already: choose another folder, or say --force")
+    rows, failures = [], dict[str, str]()
+    examined = look_at_films(
+        films, lambda path: chain.examine(read_radiograph(path)), failures, progress
+    )
+    for path, examination in examined:
+        with moved_into_place(copies[path]) as draft:
+            _, data = cv2.imencode(".png", examination.pixels)
             draft.write_bytes(data.tobytes())
-        rows.append({"image": str(path), "repaired": str(folder / name), **outcome.row()})
+        rows.append({"image": str(path), "repaired": str(copies[path]), **examination.row()})
     return pd.DataFrame(rows, columns=["image", "repaired", *_columns(chain)]), failures
 
 
@@ -409,22 +387,3 @@ def _names(films: Sequence[Path]) -> list[str]:
             name = f"{stem}-{number}.png"
         names[name.lower()] = name
     return list(names.values())
-
-
-def _examined(
-    films: Sequence[Path], chain: Chain, progress: Progress | None
-) -> Iterator[tuple[Path, Examination | FilmError]]:
-    def examine(path: Path) -> Examination | FilmError:
-        try:
-            return chain.examine(read_radiograph(path))
-        except FilmError as error:
-            return error
-
-    queue, done = iter(films), 0
-    with ThreadPoolExecutor() as pool:
-        while batch := list(islice(queue, _AHEAD)):
-            for path, outcome in zip(batch, pool.map(examine, batch), strict=True):
-                done += 1
-                if progress:
-                    progress(done, len(films))
-                yield path, outcome

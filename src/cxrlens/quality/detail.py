@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrlens.quality.step import Finding, Regression, Step
+from cxrlens.quality.step import Finding, Regressed, Step
 from cxrlens.radiographs.grey import box, clahe, gaussian, laplacian, log_response, median
 
 BLOCK = 32
@@ -148,17 +148,9 @@ def response_picture(film: NDArray[np.uint8], sigma: float, gain: float) -> NDAr
     return np.asarray(cv2.convertScaleAbs(log_response(film, sigma), alpha=gain), dtype=np.uint8)
 
 
-def strengthened(
-    film: NDArray[np.uint8], step: ResponseVariance | QuietResponse
-) -> NDArray[np.uint8]:
-    """Equalise the response picture of a film as a step's settings say."""
-    picture = response_picture(film, step.sigma, step.gain)
-    return clahe(picture, step.clip, (step.tiles, step.tiles))
-
-
 @dataclass(frozen=True)
-class ResponseVariance(Step):
-    """The report's test: LoG with a large sigma, CLAHE with an extreme clip, high variance.
+class Response(Step):
+    """A test of the study on the Laplacian of Gaussian, drawn as a picture and strengthened by CLAHE.
 
     Attributes
     ----------
@@ -167,11 +159,9 @@ class ResponseVariance(Step):
     clip, tiles
         Clip limit and number of tiles along a side of the CLAHE that strengthens the response.
     variance
-        Beyond this variance of the strengthened response the film is noisy.
+        Of what the test makes of the strengthened response: where it separates good films from bad.
     scale
         Step of the score, in units of the variance.
-    median, box
-        Sides of the median filter and of the uniform filter that repair, in pixels; odd.
     """
 
     sigma: float
@@ -180,6 +170,23 @@ class ResponseVariance(Step):
     tiles: int
     variance: float
     scale: float
+
+    def strengthened(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Equalise the response picture of a (H, W) uint8 film."""
+        picture = response_picture(film, self.sigma, self.gain)
+        return clahe(picture, self.clip, (self.tiles, self.tiles))
+
+
+@dataclass(frozen=True)
+class ResponseVariance(Response):
+    """The report's test: LoG with a large sigma, CLAHE with an extreme clip, high variance.
+
+    Attributes
+    ----------
+    median, box
+        Sides of the median filter and of the uniform filter that repair, in pixels; odd.
+    """
+
     median: int
     box: int
 
@@ -188,7 +195,7 @@ class ResponseVariance(Step):
 
     def statistic(self, film: NDArray[np.uint8]) -> float:
         """Variance of the strengthened response."""
-        return float(strengthened(film, self).var())
+        return float(self.strengthened(film).var())
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
         """Find noise by the variance of the strengthened response."""
@@ -215,7 +222,7 @@ def grain(film: NDArray[np.uint8]) -> float:
 
 
 @dataclass(frozen=True)
-class GrainRegression(Step):
+class GrainRegression(Regressed):
     """The robust test: a regression on the finest detail at the size at which the film was decoded.
 
     Its repair takes out impulses at that size, before the resize smears them, and smooths grain
@@ -223,8 +230,6 @@ class GrainRegression(Step):
 
     Attributes
     ----------
-    regression
-        On `cxrlens.quality.detail.grain_statistics`.
     impulse, impulse_grains
         A pixel that stands out of its 3×3 median by more than this many grey levels, and by more
         than this many times the grain, is replaced by that median.
@@ -234,7 +239,6 @@ class GrainRegression(Step):
         Grain in grey levels up to which nothing is smoothed.
     """
 
-    regression: Regression
     impulse: float
     impulse_grains: float
     strength: float
@@ -242,10 +246,7 @@ class GrainRegression(Step):
 
     defect: ClassVar[str] = "noisy"
     repair_name: ClassVar[str] = "denoise"
-
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
-        """Find noise in sampled blocks of the film."""
-        return self.regression.finding(grain_statistics(film))
+    statistics = staticmethod(grain_statistics)
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Replace impulses by the median round them; leave every other pixel."""
@@ -264,32 +265,18 @@ class GrainRegression(Step):
 
 
 @dataclass(frozen=True)
-class QuietResponse(Step):
-    """The report's test: LoG, mild CLAHE, binarised at 2; a low variance means blur.
+class QuietResponse(Response):
+    """The report's test: LoG, mild CLAHE, binarised at 2; a low variance, 255**2 / 4 at most, means blur.
 
     Attributes
     ----------
-    sigma, gain
-        Of the response picture.
-    clip, tiles
-        Clip limit and number of tiles along a side of the CLAHE that strengthens the response.
     level
         Grey value above which the strengthened response becomes 255, else 0 (the report's 2).
-    variance
-        Below this variance of the binary picture the film is blurred; 255**2 / 4 at most.
-    scale
-        Step of the score, in units of the variance.
     strength
         Share of the Laplacian that is subtracted to sharpen.
     """
 
-    sigma: float
-    gain: float
-    clip: float
-    tiles: int
     level: int
-    variance: float
-    scale: float
     strength: float
 
     defect: ClassVar[str] = "blurred"
@@ -297,7 +284,7 @@ class QuietResponse(Step):
 
     def statistic(self, film: NDArray[np.uint8]) -> float:
         """Variance of the binary picture of the strengthened response."""
-        share = float((strengthened(film, self) > self.level).mean())
+        share = float((self.strengthened(film) > self.level).mean())
         return 255.0**2 * share * (1.0 - share)
 
     def detect(self, film: NDArray[np.uint8]) -> Finding:
@@ -311,28 +298,22 @@ class QuietResponse(Step):
 
 
 @dataclass(frozen=True)
-class BandRegression(Step):
+class BandRegression(Regressed):
     """The robust test: a regression on how the detail falls off from coarse to fine.
 
     Attributes
     ----------
-    regression
-        On `cxrlens.quality.detail.band_statistics`.
     sigma, amount
         The repair adds this share of the film's difference from itself smoothed with this sigma, in
         pixels (unsharp masking).
     """
 
-    regression: Regression
     sigma: float
     amount: float
 
     defect: ClassVar[str] = "blurred"
     repair_name: ClassVar[str] = "sharpen"
-
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
-        """Find blur by the lack of fine detail beside coarser detail."""
-        return self.regression.finding(band_statistics(film))
+    statistics = staticmethod(band_statistics)
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Sharpen mildly: a strong mask would raise what is no detail."""

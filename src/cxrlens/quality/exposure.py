@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.quality.gate import SIDE, rank_thumbnail
-from cxrlens.quality.step import Finding, Regression, Step
+from cxrlens.quality.step import Finding, Regressed, Step
 from cxrlens.radiographs.grey import clahe, otsu_threshold
 
 
@@ -200,30 +200,24 @@ def tone_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class DarkTone(Step):
+class DarkTone(Regressed):
     """The robust test: a regression on how the grey levels are spread; its repair: a stretch.
 
     Attributes
     ----------
-    regression
-        On `tone_statistics`.
     white, mean
         Grey values that the stretch brings the brightest half per cent and the mean to.
     least_power
         The stretch raises levels in [0, 1] to a power between this and 1.
     """
 
-    regression: Regression
     white: float
     mean: float
     least_power: float
 
     defect: ClassVar[str] = "underexposed"
     repair_name: ClassVar[str] = "stretch"
-
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
-        """Find a dark film by its tone."""
-        return self.regression.finding(tone_statistics(film))
+    statistics = staticmethod(tone_statistics)
 
     def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Stretch the levels to the whole range, then brighten by a power (gamma)."""

@@ -190,3 +190,25 @@ class Regression:
     def finding(self, statistics: NDArray[np.floating] | Sequence[float]) -> Finding:
         """Compare the film's logit with the threshold."""
         return Finding.beyond(self.logit(statistics), self.threshold)
+
+
+@dataclass(frozen=True)
+class Regressed(Step):
+    """A step whose detector is a regression on statistics of the film.
+
+    Attributes
+    ----------
+    regression
+        On `statistics`.
+    """
+
+    regression: Regression
+
+    @staticmethod
+    def statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Describe a (H, W) uint8 film by some numbers."""
+        raise NotImplementedError
+
+    def detect(self, film: NDArray[np.uint8]) -> Finding:
+        """Weigh the film's statistics."""
+        return self.regression.finding(self.statistics(film))

@@ -9,9 +9,10 @@ import io
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from cxrlens.errors import FilmError
+from cxrlens.progress import Progress, in_batches
 from cxrlens.radiographs.decoding import decoders, hush, quietly, remarks_on
 from cxrlens.radiographs.grey import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import ends_well, fault_of_png, load_whole
@@ -485,6 +487,12 @@ def read_film_apart(film: Film) -> NDArray[np.uint8]:
     return grey_of(film)
 
 
+Name = TypeVar("Name", str, Path)
+Seen = TypeVar("Seen")
+
+_AHEAD = 64
+"""Films that are read while others wait to be dealt with: memory is bounded."""
+
 _FIRST_ELEMENTS = frozenset(bytes([element, 0]) for element in (0x00, 0x01, 0x05, 0x08, 0x16))
 """Of group 8: its length, the length to the end, character set, image type, SOP class."""
 
@@ -532,6 +540,49 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
         else:
             found[path] = None
     return list(found)
+
+
+def look_at_films(
+    films: Sequence[Name],
+    look: Callable[[Name], Seen],
+    failures: dict[str, str],
+    progress: Progress | None = None,
+) -> Iterator[tuple[Name, Seen]]:
+    """Look at many films in threads, a bounded number ahead.
+
+    Parameters
+    ----------
+    films
+        Their paths.
+    look
+        What to do with each; it may raise `FilmError`.
+    failures
+        Gets the sentence of each film that could not be read.
+    progress
+        Called with films done and films in all.
+
+    Yields
+    ------
+    tuple
+        Each film that could be read and what was seen on it, in their order.
+    """
+
+    def outcome_of(film: Name) -> Seen | FilmError:
+        try:
+            return look(film)
+        except FilmError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        for part in in_batches(len(films), _AHEAD):
+            outcomes = pool.map(outcome_of, films[part])
+            for done, (film, outcome) in enumerate(zip(films[part], outcomes, strict=True), 1):
+                if isinstance(outcome, FilmError):
+                    failures[str(film)] = str(outcome)
+                else:
+                    yield film, outcome
+                if progress:
+                    progress(part.start + done, len(films))
 
 
 def other_files(folder: Path) -> Counter[str]:
