@@ -16,7 +16,7 @@ from cxrlens.collections.same_films import pixel_key
 from cxrlens.collections.survey import header_of
 from cxrlens.errors import CollectionError
 from cxrlens.progress import Progress
-from cxrlens.radiographs.grey import resize
+from cxrlens.radiographs.grey import Film, Levels, Mask, resize
 from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 SIDE = 128
@@ -41,7 +41,7 @@ class Films:
     """
 
     table: pd.DataFrame
-    pixels: NDArray[np.uint8]
+    pixels: Film
     files: pd.DataFrame
     failures: dict[str, str]
 
@@ -80,7 +80,7 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
         If not one film can be read.
     """
 
-    def look(image: str) -> tuple[dict[str, object], NDArray[np.uint8]]:
+    def look(image: str) -> tuple[dict[str, object], Film]:
         data = read_bytes(image)
         film = decode_radiograph(data, image)
         height, width = film.shape
@@ -123,8 +123,6 @@ _EXPLAINED, _COARSE, _MORE = 0.92, 0.945, 1.3
 
 _EVERYWHERE = np.ones((SIDE, SIDE), np.uint8)
 
-Square = NDArray[np.uint8]
-Levels = NDArray[np.float32]
 Cut = tuple[float, float, float, float]
 
 
@@ -182,7 +180,7 @@ def _exact(table: pd.DataFrame) -> list[tuple[int, int, str]]:
     return pairs
 
 
-def _contrast(squares: NDArray[np.uint8], cut: Cut = (0, 0, 0, 0)) -> Levels:
+def _contrast(squares: Film, cut: Cut = (0, 0, 0, 0)) -> Levels:
     """Shrink squares to 20×20 and keep their local contrast, (N, 400), rows of length 1."""
     top, bottom, left, right = (round(share * SIDE) for share in cut)
     kept = squares[:, top : SIDE - bottom, left : SIDE - right]
@@ -218,7 +216,7 @@ def _whitening(described: Levels) -> Levels:
     return np.asarray(vectors / np.sqrt(values + trust * values.mean()), np.float32)
 
 
-def _candidates(squares: NDArray[np.uint8], progress: Progress | None) -> list[_Candidate]:
+def _candidates(squares: Film, progress: Progress | None) -> list[_Candidate]:
     if len(squares) < 2:
         return []
     plain = _contrast(squares)
@@ -248,7 +246,7 @@ def _candidates(squares: NDArray[np.uint8], progress: Progress | None) -> list[_
     return chosen
 
 
-def _confirmed(one: Square, other: Square, found: _Candidate) -> float | None:
+def _confirmed(one: Film, other: Film, found: _Candidate) -> float | None:
     """Measure how far the fine detail of two films agrees once aligned; None if they are no copies."""
     top, bottom, left, right = found.cut
     start = np.array(
@@ -298,7 +296,7 @@ def _blurred(levels: Levels, sigma: float) -> Levels:
     return np.asarray(cv2.GaussianBlur(levels, (0, 0), sigma), np.float32)
 
 
-def _correlation(one: Levels, other: Levels, where: NDArray[np.bool_]) -> float:
+def _correlation(one: Levels, other: Levels, where: Mask) -> float:
     a, b = one[where] - one[where].mean(), other[where] - other[where].mean()
     return float(a @ b / (np.sqrt(float(a @ a) * float(b @ b)) + 1e-9))
 

@@ -12,8 +12,7 @@ from cxrlens.audit.views import View
 from cxrlens.collections.collection import LABELS, patient_codes
 from cxrlens.evaluation.intervals import draw, percentiles, weighted_auc
 from cxrlens.progress import Progress
-
-Array = NDArray[np.float64]
+from cxrlens.radiographs.grey import Film, Floats, Mask
 
 FOLDS = 5
 _PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)  # of features with spread 1
@@ -47,7 +46,7 @@ class Told:
         return f"AUC {self.auc:.2f}{span}"
 
 
-def fit_ridge(features: Array, targets: Array) -> tuple[Array, Array]:
+def fit_ridge(features: Floats, targets: Floats) -> tuple[Floats, Floats]:
     """Fit targets (N, T) by features (N, D); return weights (D, T) and biases (T,)."""
     mean, spread = features.mean(axis=0), features.std(axis=0)
     spread = np.where(spread < 1e-9, np.inf, spread)  # what never changes tells nothing
@@ -56,7 +55,7 @@ def fit_ridge(features: Array, targets: Array) -> tuple[Array, Array]:
     values, vectors = _axes(x)
     rotated = x @ vectors
     along = rotated.T @ y / len(x)
-    best: tuple[float, Array] | None = None
+    best: tuple[float, Floats] | None = None
     for penalty in _PENALTIES:
         shrunk = 1 / (np.maximum(values, 0) + penalty)
         weights = shrunk[:, None] * along
@@ -70,7 +69,7 @@ def fit_ridge(features: Array, targets: Array) -> tuple[Array, Array]:
     return weight, centre - mean @ weight
 
 
-def _axes(x: Array) -> tuple[Array, Array]:
+def _axes(x: Floats) -> tuple[Floats, Floats]:
     """Compute the principal axes of features (N, D) as columns, and their variances."""
     if len(x) >= x.shape[1]:
         values, vectors = np.linalg.eigh(x.T @ x / len(x))
@@ -83,8 +82,8 @@ def _axes(x: Array) -> tuple[Array, Array]:
 
 
 def cross_validated(
-    features: Array, targets: NDArray[np.bool_], patients: NDArray[np.intp], seed: int = 0
-) -> Array:
+    features: Floats, targets: Mask, patients: NDArray[np.intp], seed: int = 0
+) -> Floats:
     """Score every film by a ridge that has seen none of its patient's films.
 
     Parameters
@@ -111,7 +110,7 @@ def cross_validated(
     return scores
 
 
-def folds_of(targets: NDArray[np.bool_], patients: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+def folds_of(targets: Mask, patients: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
     """Deal patients into folds 0 … `FOLDS` - 1, each with its share of every target, (N,)."""
     people, first = np.unique(patients, return_index=True)
     order = np.random.default_rng(seed).permutation(len(people))
@@ -122,7 +121,7 @@ def folds_of(targets: NDArray[np.bool_], patients: NDArray[np.intp], seed: int) 
 
 
 def measured(
-    scores: Array, targets: NDArray[np.bool_], patients: NDArray[np.intp], seed: int = 0
+    scores: Floats, targets: Mask, patients: NDArray[np.intp], seed: int = 0
 ) -> tuple[list[Told], Told]:
     """Compute the AUC of each of T columns, and of their mean, with intervals by patient.
 
@@ -147,7 +146,7 @@ def measured(
     return told, _told(np.where(counted.any(axis=1), means, np.nan), len(codes), people)
 
 
-def _told(values: Array, films: int, people: int) -> Told:
+def _told(values: Floats, films: int, people: int) -> Told:
     interval = percentiles(values[1:], _LEVEL) if people > 1 else None
     low, high = (interval.low, interval.high) if interval else (None, None)
     return Told(float(values[0]), low, high, films, people)
@@ -208,7 +207,7 @@ class Scope:
     """
 
     place: str
-    rows: NDArray[np.bool_]
+    rows: Mask
     aims: tuple[str, ...]
     classes: tuple[str, ...]
 
@@ -218,8 +217,8 @@ class Seen:
     """A view with its features, and the films for which it has any."""
 
     view: View
-    features: Array
-    usable: NDArray[np.bool_]
+    features: Floats
+    usable: Mask
 
 
 def scopes(table: pd.DataFrame, among: Sequence[str] = LABELS) -> tuple[list[Scope], list[str]]:
@@ -301,12 +300,12 @@ def probe(
     return found
 
 
-def _one_by_one(values: NDArray[np.str_], names: Sequence[str]) -> NDArray[np.bool_]:
+def _one_by_one(values: NDArray[np.str_], names: Sequence[str]) -> Mask:
     """Mark for each film which of the names it bears, (N, names)."""
     return np.stack([values == name for name in names], axis=1)
 
 
-def _measurable(targets: NDArray[np.bool_], codes: NDArray[np.intp]) -> bool:
+def _measurable(targets: Mask, codes: NDArray[np.intp]) -> bool:
     return all(
         len(np.unique(codes[part])) >= LEAST_PATIENTS
         for column in targets.T
@@ -387,7 +386,7 @@ class PlaceMap:
 
     place: str
     aim: str
-    auc: NDArray[np.float64]
+    auc: Floats
     strongest: tuple[int, int]
     name: str
 
@@ -395,7 +394,7 @@ class PlaceMap:
 def place_maps(
     films: Films,
     places: Sequence[Scope],
-    masks: NDArray[np.bool_] | None,
+    masks: Mask | None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[PlaceMap]:
@@ -449,14 +448,12 @@ def place_name(row: int, column: int) -> str:
     return f"{' '.join(filter(None, (vertical, horizontal)))} middle".strip()
 
 
-def _cells(levels: NDArray[np.floating]) -> NDArray[np.float64]:
+def _cells(levels: NDArray[np.floating]) -> Floats:
     """Average a (128, 128) picture over the patches, (16, 16)."""
     return np.asarray(levels.reshape(GRID, _CELL, GRID, _CELL).mean(axis=(1, 3)), np.float64)
 
 
-def _patch_aucs(
-    squares: NDArray[np.uint8], hits: NDArray[np.bool_], patients: NDArray[np.intp], seed: int
-) -> NDArray[np.float64]:
+def _patch_aucs(squares: Film, hits: Mask, patients: NDArray[np.intp], seed: int) -> Floats:
     step = _CELL // _POINTS
     small = squares.reshape(len(squares), GRID, _POINTS, step, GRID, _POINTS, step)
     x = small.mean(axis=(3, 6), dtype=np.float32).transpose(1, 3, 0, 2, 4)

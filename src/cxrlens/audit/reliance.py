@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cxrlens.audit.films import known
 from cxrlens.audit.probes import Told, measured, scopes
@@ -20,6 +19,7 @@ from cxrlens.collections.collection import LABELS, patient_codes
 from cxrlens.errors import FilmError
 from cxrlens.prediction import Predictor
 from cxrlens.progress import Progress, in_batches
+from cxrlens.radiographs.grey import Film, Floats
 from cxrlens.radiographs.read import read_radiograph
 
 VARIANTS = ("whole films", *(f"lungs filled: {fill}" for fill in FILLS), "lungs alone")
@@ -75,7 +75,7 @@ class Reliance:
     split: str | None
     films: int
     without_lungs: int
-    examples: dict[str, NDArray[np.uint8]]
+    examples: dict[str, Film]
 
     def plain(self) -> dict[str, Any]:
         """Return everything but pictures as plain values for JSON."""
@@ -162,7 +162,7 @@ def _asked(table: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, str | None]:
 def _measured(
     table: pd.DataFrame,
     variant: str,
-    probabilities: NDArray[np.float64],
+    probabilities: Floats,
     classes: Sequence[str],
     seed: int,
 ) -> Iterator[Relied]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxrlens.audit.films import SIDE, Films
 from cxrlens.lungs import find_lungs
+from cxrlens.radiographs.grey import Film, Mask
 
 Lungs = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
 """Where the lungs are: films (N, S, S) uint8 to masks (N, S, S)."""
@@ -46,12 +47,12 @@ class View:
     features: Callable[[Films], Features]
 
 
-def _shrunk(squares: NDArray[np.uint8], side: int) -> Features:
+def _shrunk(squares: Film, side: int) -> Features:
     small = [cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA) for square in squares]
     return np.stack(small).astype(np.float64) / 255
 
 
-def _thumbnails(squares: NDArray[np.uint8]) -> Features:
+def _thumbnails(squares: Film) -> Features:
     return _shrunk(squares, 16).reshape(len(squares), -1)
 
 
@@ -79,7 +80,7 @@ def _corner(name: str) -> Callable[[Films], Features]:
 
 def _histogram(films: Films) -> Features:
     counts = [np.bincount(square.ravel() // 8, minlength=32) for square in films.pixels]
-    # Square roots of counts have about the same spread, in rare and in common levels.
+    # Film roots of counts have about the same spread, in rare and in common levels.
     return np.sqrt(np.stack(counts) / SIDE**2)
 
 
@@ -116,7 +117,7 @@ VIEWS: tuple[View, ...] = (
 """Views that need nothing but the films, those without lungs first."""
 
 
-def lung_views(masks: NDArray[np.bool_]) -> tuple[View, ...]:
+def lung_views(masks: Mask) -> tuple[View, ...]:
     """Make the views that need to know where the lungs are, for films of the masks (N, 128, 128)."""
     return (
         View("lungs filled", False, lambda films: _thumbnails(filled(films.pixels, masks, "mean"))),
@@ -144,9 +145,7 @@ def _column(column: str) -> Callable[[Films], Features]:
     return features
 
 
-def filled(
-    films: NDArray[np.uint8], masks: NDArray[np.bool_], fill: str, seed: int = 0
-) -> NDArray[np.uint8]:
+def filled(films: Film, masks: Mask, fill: str, seed: int = 0) -> Film:
     """Take the lungs out of films.
 
     Parameters
@@ -192,7 +191,7 @@ def filled(
     return out
 
 
-def network_lungs(films: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def network_lungs(films: Film) -> Mask:
     """Find lungs by the lung network, generously; see `Lungs`.
 
     A lung that is missing or half hidden counts where the other's mirror image lies, and all reach 3 % of
@@ -209,7 +208,7 @@ def network_lungs(films: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return masks
 
 
-def lungs_alone(films: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def lungs_alone(films: Film, masks: Mask) -> Film:
     """Leave nothing but the lungs: all around them gets their own mean, a film a film, (N, S, S)."""
     out = films.copy()
     for row, (film, mask) in enumerate(zip(films, masks, strict=True)):
@@ -218,11 +217,11 @@ def lungs_alone(films: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[n
 
 
 def _transplanted(
-    film: NDArray[np.uint8],
-    lungs: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    around: NDArray[np.uint8],
-) -> NDArray[np.uint8]:
+    film: Film,
+    lungs: Mask,
+    mask: Mask,
+    around: Film,
+) -> Film:
     mean = np.uint8(round(float(around.mean())))
     if not lungs.any():
         return np.full(int(mask.sum()), mean)
@@ -235,6 +234,6 @@ def _transplanted(
     return brought[mask]
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+def _box(mask: Mask) -> tuple[slice, slice]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -29,6 +29,7 @@ from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import explained, lock, moved_into_place, private_folder
 from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
+from cxrlens.radiographs.grey import Film
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
 
 LAYOUT = 1
@@ -54,7 +55,7 @@ class CachedFilms:
         Image and sentence of each film that could not be read.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Film
     rows: NDArray[np.int64]
     findings: pd.DataFrame
     failures: dict[str, str]
@@ -163,7 +164,7 @@ def _entry(line: bytes) -> _Film | _File | None:
 class _Prepared:
     stamp: tuple[str, int, int]
     key: str
-    pixels: NDArray[np.uint8] | None
+    pixels: Film | None
     findings: Mapping[str, object]
 
 
@@ -285,7 +286,7 @@ class _Store:
         self._index.flush()
         self._pending.clear()
 
-    def mapped(self) -> NDArray[np.uint8]:
+    def mapped(self) -> Film:
         """Map the pixels of all rows, read-only."""
         shape = (self._next, self.chain.side, self.chain.side)
         if not self._next:

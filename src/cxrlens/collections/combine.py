@@ -12,6 +12,7 @@ from cxrlens.collections.collection import Collection, collection_from, read_col
 from cxrlens.collections.outlines import Boxes, Lungs, beside, read_boxes, read_lungs
 from cxrlens.collections.same_films import Same, people, same_bytes
 from cxrlens.errors import CollectionError
+from cxrlens.radiographs.grey import Floats
 
 OVERLAPS = {
     frozenset({"nih", "rsna"}): "the films of rsna are a part of nih",
@@ -229,9 +230,7 @@ def fold(
     return collection.of(films.assign(fold=column))
 
 
-def _deal(
-    films: pd.DataFrame, shares: NDArray[np.float64], seed: int, same: Same | None
-) -> NDArray[np.int64]:
+def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> NDArray[np.int64]:
     patient = people(films, same_bytes(films["image"].tolist()) if same is None else same)
     source = films["source"].fillna("") if "source" in films else pd.Series("", index=films.index)
     keys = (
@@ -250,7 +249,7 @@ def _deal(
     np.random.default_rng(seed).shuffle(order)
     order = order[np.argsort(-sizes[order].to_numpy(), kind="stable")]
     part_of: dict[str, int] = {}
-    held: dict[str, NDArray[np.float64]] = {}
+    held: dict[str, Floats] = {}
     totals = sizes.groupby(keys).sum()
     overall = np.zeros(len(shares))
     for name in order:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.files import moved_into_place, refuse_existing
+from cxrlens.radiographs.grey import Mask
 from cxrlens.radiographs.read import read_radiograph
 
 SIDES = ("x0", "y0", "x1", "y1")
@@ -107,7 +106,7 @@ class Lungs(_Outlines):
         ``image`` and ``mask`` (absolute), and any others; what several masks of a film hold are its lungs.
     """
 
-    def mask(self, row: int, film: tuple[int, int]) -> NDArray[np.bool_]:
+    def mask(self, row: int, film: tuple[int, int]) -> Mask:
         """Read the mask of a row, true inside the lungs, in its own size.
 
         Parameters

@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CollectionError, FilmError
@@ -24,7 +23,7 @@ from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.detail import band_statistics, grain_statistics
 from cxrlens.quality.exposure import invert, tone_statistics
-from cxrlens.radiographs.grey import log_response, resize
+from cxrlens.radiographs.grey import Film, Floats, Levels, Mask, log_response, resize
 from cxrlens.radiographs.read import read_radiograph
 
 SIDE = 224
@@ -32,9 +31,6 @@ SIDE = 224
 
 SIGMA = 1.0
 """Standard deviation, in pixels at `SIDE`, of the Gaussian before the Laplacian; the study gives none."""
-
-Film = NDArray[np.uint8]
-_Levels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -267,7 +263,7 @@ def measure_copies(films: Sequence[Film]) -> list[Copy]:
     """
     steps = _steps()
 
-    def beyond(defect: str, statistics: NDArray[np.float64]) -> float:
+    def beyond(defect: str, statistics: Floats) -> float:
         regression = steps[defect].regression
         return float(regression.logit(statistics) - regression.threshold)
 
@@ -394,9 +390,7 @@ def _aligned(one: Copy, other: Copy) -> tuple[Film, Film]:
     return pairs[int(np.argmax([_likeness(*pair) for pair in pairs]))]
 
 
-def _in_one_tone(
-    one: Copy, other: Copy
-) -> tuple[tuple[Film, Film], list[_Levels], NDArray[np.bool_]]:
+def _in_one_tone(one: Copy, other: Copy) -> tuple[tuple[Film, Film], list[Levels], Mask]:
     """Bring two films to one mean and contrast, measured where their coarse forms agree; say where."""
     raw = _aligned(one, other)
     films = [film.astype(np.float32) for film in raw]
@@ -429,13 +423,13 @@ thresholds, of JPEG's blocks, then ratios of power by band, from fine to coarse.
 
 
 @cache
-def _weights() -> NDArray[np.float64]:
+def _weights() -> Floats:
     text = files(__package__).joinpath("detail.json").read_text(encoding="utf-8")
     weights = json.loads(text)["weights"]
     return np.array([weights[name] for name in STATISTICS])
 
 
-def detail_statistics(one: Copy, other: Copy) -> NDArray[np.float64]:
+def detail_statistics(one: Copy, other: Copy) -> Floats:
     """Measure what tells noise from sharpness; exchanging the copies changes the sign of all.
 
     Returns
@@ -447,9 +441,7 @@ def detail_statistics(one: Copy, other: Copy) -> NDArray[np.float64]:
     return _statistics(one, other, toned, agrees)
 
 
-def _statistics(
-    one: Copy, other: Copy, toned: list[_Levels], agrees: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _statistics(one: Copy, other: Copy, toned: list[Levels], agrees: Mask) -> Floats:
     floor = 0.02  # grey levels squared: below it a power would measure rounding
     shared = []
     for p, q in zip(*map(_bands, toned), strict=True):
@@ -468,10 +460,10 @@ def _statistics(
         max(one.blur, 0) - max(other.blur, 0),
     ]
     blocky = float(np.clip(one.blocky - other.blocky, -0.5, 0.5)) * 2
-    return np.array([*(np.clip(logits, -15, 15) / 5), blocky, *shared], dtype=np.float64)
+    return np.array([*(np.clip(logits, -15, 15) / 5), blocky, *shared], np.float64)
 
 
-def _bands(film: _Levels) -> list[_Levels]:
+def _bands(film: Levels) -> list[Levels]:
     bands, finer = [], film
     for sigma in (0.7, 1.4, 2.8, 5.6):
         coarser = np.asarray(cv2.GaussianBlur(film, (0, 0), sigma), np.float32)
@@ -480,7 +472,7 @@ def _bands(film: _Levels) -> list[_Levels]:
     return bands
 
 
-def _covered(raw: tuple[Film, Film], toned: list[_Levels]) -> float:
+def _covered(raw: tuple[Film, Film], toned: list[Levels]) -> float:
     """Look at the places that differ: how much more the first is black, white or rough there."""
     foreign = np.abs(cv2.GaussianBlur(toned[0] - toned[1], (0, 0), 1.0))
     # Eight grey levels at least: less than that comes from tone and registration.

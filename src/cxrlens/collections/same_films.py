@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.files import file_digest
 from cxrlens.progress import Progress
+from cxrlens.radiographs.grey import Film
 from cxrlens.radiographs.read import read_radiograph
 
 Same = NDArray[np.int64]
@@ -71,7 +72,7 @@ def same_pixels(images: Sequence[str], progress: Progress | None = None) -> Same
     return _numbered(len(images), keys)
 
 
-def same_rows(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> Same:
+def same_rows(pixels: Film, rows: NDArray[np.int64]) -> Same:
     """Find films that look the same to the last pixel in the film cache.
 
     Parameters
@@ -92,7 +93,7 @@ def same_keys(keys: pd.Series) -> Same:
     return _numbered(len(keys), enumerate(keys.fillna("").tolist()))
 
 
-def pixel_key(film: NDArray[np.uint8]) -> str:
+def pixel_key(film: Film) -> str:
     """Digest size and pixels of a (H, W) film; empty if all are of one grey level, as of a blank sheet."""
     if film.min() == film.max():
         return ""

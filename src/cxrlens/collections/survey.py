@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxrlens.collections.collection import Collection
@@ -19,7 +18,7 @@ from cxrlens.quality.chain import LOOKING_SIDE, Chain
 from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
 from cxrlens.quality.step import Step
-from cxrlens.radiographs.grey import median, otsu_threshold, resize
+from cxrlens.radiographs.grey import Film, median, otsu_threshold, resize
 from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -40,8 +39,6 @@ URGENCY = {
 
 # Sum of table K.1 of ITU-T T.81, the luminance table that JPEG's quality scales.
 _LUMINANCE = 3688
-
-Film = NDArray[np.uint8]
 
 
 @dataclass

@@ -13,6 +13,7 @@ from cxrlens.explanation.method import Answer, Method
 from cxrlens.files import moved_into_place, refuse_existing
 from cxrlens.lungs import Outline
 from cxrlens.quality.step import Examination
+from cxrlens.radiographs.grey import Film, Floats, Levels
 
 Colour = tuple[int, int, int]
 
@@ -42,9 +43,7 @@ class Palette:
         """True where the film stays as it is where the map is 0."""
         return not self.through
 
-    def colours(
-        self, values: float | NDArray[np.floating], signed: bool = False
-    ) -> NDArray[np.float64]:
+    def colours(self, values: float | NDArray[np.floating], signed: bool = False) -> Floats:
         """Colour values in [0, 1], or [-1, 1] if `signed`: (…) to (…, 4), RGB and opacity in [0, 1]."""
         # matplotlib takes long to load, and a prediction without a picture needs none of it.
         from matplotlib import colormaps
@@ -110,8 +109,8 @@ class HeatMap:
         Written into a corner of what is drawn, e.g. that the film was left unsure; may be empty.
     """
 
-    values: NDArray[np.float32]
-    film: NDArray[np.uint8]
+    values: Levels
+    film: Film
     method: str
     target: str
     scale: float | None = None
@@ -127,7 +126,7 @@ class HeatMap:
         method: Method,
         answer: Answer,
         target: str,
-        film: NDArray[np.uint8],
+        film: Film,
         examination: Examination,
         mark: str = "",
     ) -> Self:
@@ -168,12 +167,12 @@ class HeatMap:
             mark,
         )
 
-    def colours(self, palette: str = "ember") -> NDArray[np.uint8]:
+    def colours(self, palette: str = "ember") -> Film:
         """Draw the map alone, (H, W, 3) RGB."""
         drawn = PALETTES[palette].colours(self.values, self.signed)
         return np.asarray(np.rint(drawn[..., :3] * 255), np.uint8)
 
-    def overlay(self, palette: str = "ember", opacity: float = 0.6) -> NDArray[np.uint8]:
+    def overlay(self, palette: str = "ember", opacity: float = 0.6) -> Film:
         """Lay the map over the film.
 
         Parameters
@@ -194,12 +193,10 @@ class HeatMap:
             # Fading towards the diverging colours' pale middle would veil the film.
             colours = np.where(self.values[..., None] < 0, chosen.against, chosen.support)
         share = opacity * (np.abs(self.values)[..., None] if chosen.fades else 1.0)
-        mixed: NDArray[np.uint8] = np.rint(share * colours + (1 - share) * self._grey()).astype(
-            np.uint8
-        )
+        mixed: Film = np.rint(share * colours + (1 - share) * self._grey()).astype(np.uint8)
         return self._marked(self._outlined(mixed))
 
-    def _marked(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _marked(self, picture: Film) -> Film:
         """Write the mark into the lower left corner of a picture (H, W, 3), on black."""
         if not self.mark:
             return picture
@@ -217,7 +214,7 @@ class HeatMap:
         )
         return drawn
 
-    def _outlined(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _outlined(self, picture: Film) -> Film:
         """Draw the lungs' outlines over a picture (H, W, 3), half as strong as a line would be."""
         if not self.lungs:
             return picture
@@ -230,11 +227,11 @@ class HeatMap:
         cv2.polylines(drawn, lines, True, (255, 255, 255), broad, cv2.LINE_AA)
         return np.asarray(cv2.addWeighted(drawn, 0.5, picture, 0.5, 0), np.uint8)
 
-    def beside(self, palette: str = "ember") -> NDArray[np.uint8]:
+    def beside(self, palette: str = "ember") -> Film:
         """Put the plain film and the overlay side by side, (H, 2 W, 3) RGB."""
         return np.concatenate([self._grey(), self.overlay(palette)], axis=1)
 
-    def regions(self, palette: str = "ember", opacity: float = 0.4) -> NDArray[np.uint8]:
+    def regions(self, palette: str = "ember", opacity: float = 0.4) -> Film:
         """Draw on the film the parts that speak strongly for the class and against it, (H, W, 3) RGB.
 
         Strongly is a quarter or more of the strongest value.
@@ -251,18 +248,18 @@ class HeatMap:
             cv2.drawContours(drawn, edges, -1, colour, max(1, round(max(part.shape) / 256)))
         return self._marked(drawn)
 
-    def panels(self, palette: str = "ember") -> NDArray[np.uint8]:
+    def panels(self, palette: str = "ember") -> Film:
         """Put three pictures side by side, as Figures 14 to 16 of the 2023 study do, (H, 3 W, 3) RGB.
 
         The film; what speaks strongly for the class and against it; every part's weight.
         """
         return np.concatenate([self._grey(), self.regions(palette), self.colours(palette)], axis=1)
 
-    def picture(self, palette: str = "ember") -> NDArray[np.uint8]:
+    def picture(self, palette: str = "ember") -> Film:
         """Draw what suits the map: three panels for regions, else the film and the overlay."""
         return self.panels(palette) if self.regional else self.beside(palette)
 
-    def _grey(self) -> NDArray[np.uint8]:
+    def _grey(self) -> Film:
         return np.asarray(np.repeat(self.film[..., None], 3, axis=2), np.uint8)
 
     def __repr__(self) -> str:
@@ -289,7 +286,7 @@ class HeatMap:
         return write_png(Path(path), self.picture(palette), force)
 
 
-def write_png(path: Path, picture: NDArray[np.uint8], force: bool = False) -> Path:
+def write_png(path: Path, picture: Film, force: bool = False) -> Path:
     """Write a picture (H, W, 3) RGB as PNG.
 
     Raises
@@ -315,9 +312,7 @@ def check_palette(palette: str) -> None:
         raise CxrlensError(f"unknown palette {palette!r}: known are {', '.join(PALETTES)}")
 
 
-def to_film(
-    values: NDArray[np.float32], shape: tuple[int, int], smooth: bool = True
-) -> NDArray[np.float32]:
+def to_film(values: Levels, shape: tuple[int, int], smooth: bool = True) -> Levels:
     """Bring a map (h, w) to a film's geometry (H, W); the squash is undone.
 
     Linearly, or, where `smooth` is false, so that regions keep their edges.
@@ -327,7 +322,7 @@ def to_film(
     return np.asarray(cv2.resize(values, (width, height), interpolation=way), np.float32)
 
 
-def normalised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalised(values: Levels) -> Levels:
     """Divide a map by its largest absolute value; one that is 0 everywhere stays so."""
     highest = float(np.abs(values).max())
     return np.asarray(values / highest if highest > 0 else values, np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.method import SAMPLES, Answer, Method, Probabilities, Question
 from cxrlens.progress import Progress, in_batches
+from cxrlens.radiographs.grey import Film, Floats, Levels, Mask
 
 FAITHFUL = 0.5
 """Weighted R² below which a linear model of the regions is said not to describe the network."""
@@ -61,18 +62,18 @@ class Lime:
     """
 
     segments: NDArray[np.int32]
-    weights: NDArray[np.float64]
+    weights: Floats
     intercept: float
     r_squared: float
 
-    def map(self) -> NDArray[np.float32]:
+    def map(self) -> Levels:
         """Spread each region's weight over its pixels, (S, S) float32."""
         return self.weights[self.segments].astype(np.float32)
 
 
 def lime(
     probabilities: Probabilities,
-    film: NDArray[np.uint8],
+    film: Film,
     target: int,
     *,
     samples: int = SAMPLES,
@@ -143,7 +144,7 @@ def lime(
     return Lime(regions_of, weights, intercept, r_squared)
 
 
-def draw_masks(samples: int, regions: int, seed: int) -> NDArray[np.bool_]:
+def draw_masks(samples: int, regions: int, seed: int) -> Mask:
     """Draw which regions are shown.
 
     Returns
@@ -158,15 +159,13 @@ def draw_masks(samples: int, regions: int, seed: int) -> NDArray[np.bool_]:
     return masks[:samples]
 
 
-def proximity(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+def proximity(masks: Mask) -> Floats:
     """Weigh masks (N, R) by how near they are to the whole film, (N,) in (0, 1]."""
     distance = 1 - np.sqrt(masks.mean(axis=1))
     return np.asarray(np.exp(-(distance**2) / (2 * KERNEL_WIDTH**2)), np.float64)
 
 
-def weighted_ridge(
-    masks: NDArray[np.bool_], answers: NDArray[np.float64], ridge: float = RIDGE
-) -> NDArray[np.float64]:
+def weighted_ridge(masks: Mask, answers: Floats, ridge: float = RIDGE) -> Floats:
     """Fit answers (N,) by masks (N, R) with an intercept, near masks counting more: weights (R,)."""
     near = proximity(masks)
     shown = masks.astype(np.float64)
@@ -176,9 +175,7 @@ def weighted_ridge(
     return np.asarray(np.linalg.solve(square, weighted.T @ answers), np.float64)
 
 
-def _assisted(
-    masks: NDArray[np.bool_], answers: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _assisted(masks: Mask, answers: Floats, rng: np.random.Generator) -> Floats:
     surrogate = fit_surrogate(masks[:_LEARNT], answers[:_LEARNT])
     half = rng.integers(0, 2, (_IMAGINED, masks.shape[1])).astype(bool)
     imagined = np.concatenate([half, ~half])
@@ -190,7 +187,7 @@ def _assisted(
     return weights
 
 
-def fit_surrogate(masks: NDArray[np.bool_], answers: NDArray[np.float64]) -> Guess:
+def fit_surrogate(masks: Mask, answers: Floats) -> Guess:
     """Learn how probable a class is when some regions are hidden.
 
     A Gaussian process on the log-odds, where a saturated model is nearer to linear than in its
@@ -227,7 +224,7 @@ def fit_surrogate(masks: NDArray[np.bool_], answers: NDArray[np.float64]) -> Gue
     covariance[np.diag_indices_from(covariance)] += _NOISE
     coefficients = np.linalg.solve(covariance, (odds - mean).astype(np.float32))
 
-    def guess(others: NDArray[np.bool_]) -> NDArray[np.float64]:
+    def guess(others: Mask) -> Floats:
         near = (2 * others.astype(np.float32) - 1) @ scaled.T
         near -= 1
         np.exp(near, out=near)
@@ -237,11 +234,11 @@ def fit_surrogate(masks: NDArray[np.bool_], answers: NDArray[np.float64]) -> Gue
 
 
 def _hide(
-    film: NDArray[np.uint8],
-    cover: NDArray[np.uint8],
+    film: Film,
+    cover: Film,
     segments: NDArray[np.int32],
-    masks: NDArray[np.bool_],
-) -> NDArray[np.uint8]:
+    masks: Mask,
+) -> Film:
     """Draw films (N, S, S) with each mask's regions shown and the cover elsewhere."""
     shown = masks.view(np.uint8)[:, segments.ravel()].reshape(len(masks), *film.shape)
     # In bytes that wrap around: cover + (film - cover) is the film again. Much faster than a choice.
@@ -250,7 +247,7 @@ def _hide(
     return shown
 
 
-def superpixels(film: NDArray[np.uint8], count: int = REGIONS) -> NDArray[np.int32]:
+def superpixels(film: Film, count: int = REGIONS) -> NDArray[np.int32]:
     """Cut a film into connected regions that follow its edges (SLIC, Achanta et al. 2012).
 
     Centres start on a regular grid. In each round a pixel joins the best centre of its own grid cell and
@@ -296,9 +293,9 @@ def superpixels(film: NDArray[np.uint8], count: int = REGIONS) -> NDArray[np.int
 
 def _means(
     labels: NDArray[np.int64],
-    features: tuple[NDArray[np.float32], ...],
-    before: NDArray[np.float32],
-) -> NDArray[np.float32]:
+    features: tuple[Levels, ...],
+    before: Levels,
+) -> Levels:
     """Average the features of each region; one that has lost all its pixels stays where it was."""
     size = len(before)
     pixels = np.bincount(labels.ravel(), minlength=size)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.progress import Progress
+from cxrlens.radiographs.grey import Film, Levels
 
 Probabilities = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 """Films (N, S, S) uint8 to probabilities (N, C)."""
@@ -27,8 +28,8 @@ class Slopes(NamedTuple):
         (C, h, w) float32, the score's slope over each value of `maps`.
     """
 
-    maps: NDArray[np.float32]
-    slopes: NDArray[np.float32]
+    maps: Levels
+    slopes: Levels
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ class Question:
         Called by slow methods.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Film
     target: int
     label: str
     probabilities: Probabilities
     slopes: Callable[[], list[Slopes]]
-    evidence: NDArray[np.float32] | None
+    evidence: Levels | None
     samples: int = SAMPLES
     progress: Progress | None = None
 
@@ -80,7 +81,7 @@ class Answer:
         Whether `values` lie in [0, 1] and mean something as they are, so that they are not stretched.
     """
 
-    values: NDArray[np.float32]
+    values: Levels
     scale: float | None = None
     note: str = ""
     absolute: bool = False

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.heatmap import normalised
 from cxrlens.explanation.method import Answer, Method, Question, Slopes
+from cxrlens.radiographs.grey import Levels
 
 
 def evidence(question: Question) -> Answer:
@@ -38,7 +38,7 @@ def evidence(question: Question) -> Answer:
     )
 
 
-def gradcam(of: Slopes) -> NDArray[np.float32]:
+def gradcam(of: Slopes) -> Levels:
     """Compute the Grad-CAM map of one film for one score (Selvaraju et al. 2017).
 
     The slope of the score before softmax over the last feature maps, averaged over each map, weighs the
@@ -50,7 +50,7 @@ def gradcam(of: Slopes) -> NDArray[np.float32]:
         (h, w) on the grid of the last feature maps, 0 or more; all 0 if no part raises the score.
     """
     weights = of.slopes.mean((1, 2))
-    cam: NDArray[np.float32] = np.tensordot(weights, of.maps, 1).clip(min=0)
+    cam: Levels = np.tensordot(weights, of.maps, 1).clip(min=0)
     return cam
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cxrlens.errors import CxrlensError
 from cxrlens.explanation.method import Answer, Method, Probabilities, Question
 from cxrlens.progress import Progress, in_batches
+from cxrlens.radiographs.grey import Film, Levels
 
 GREY = 128
 """Level that stands where the film is hidden."""
@@ -35,7 +36,7 @@ class Occlusion:
         Pixels of its side.
     """
 
-    values: NDArray[np.float32]
+    values: Levels
     reference: float
     places: NDArray[np.int64]
     patch: int
@@ -43,7 +44,7 @@ class Occlusion:
 
 def occlusion(
     probabilities: Probabilities,
-    film: NDArray[np.uint8],
+    film: Film,
     target: int,
     *,
     inverted: bool = False,

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrlens.radiographs.grey import Film
+
 Points = NDArray[np.float64]
 Field = NDArray[np.float32]
 
@@ -72,7 +74,7 @@ def moved(points: Points, x: float = 0.0, y: float = 0.0) -> Points:
     return np.asarray(points + np.array([x, y]))
 
 
-def unit(sheet: NDArray[np.uint8]) -> Field:
+def unit(sheet: Film) -> Field:
     """Return a drawn sheet as float32 in [0, 1]."""
     return np.asarray(sheet * np.float32(1 / 255), np.float32)
 
@@ -138,7 +140,7 @@ class Canvas:
     def _fixed(self, points: Points) -> NDArray[np.int32]:
         return np.round(self.pixels(points) * (1 << _SHIFT)).astype(np.int32)
 
-    def blank(self) -> NDArray[np.uint8]:
+    def blank(self) -> Film:
         """Return a black sheet, (side, side) uint8."""
         return np.zeros((self.side, self.side), np.uint8)
 
@@ -169,8 +171,8 @@ class Canvas:
         lines: Sequence[Points] | Points,
         width: float = 1.0,
         strength: float = 1.0,
-        sheet: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.uint8]:
+        sheet: Film | None = None,
+    ) -> Film:
         """Draw open lines with a pen.
 
         Parameters

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrlens.phantoms import anatomy
 from cxrlens.phantoms.anatomy import (
@@ -20,6 +19,7 @@ from cxrlens.phantoms.anatomy import (
     unit,
 )
 from cxrlens.phantoms.exposure import Exposure
+from cxrlens.radiographs.grey import Mask
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _markings(canvas: Canvas, body: Body, rng: np.random.Generator) -> Field:
     away = (np.abs(x) - np.float32(0.2)) ** 2 + (np.float32(1.4) * (y - np.float32(0.49))) ** 2
     near = canvas.enlarged(np.exp(-away * np.float32(1 / 0.18)))
     hilum = canvas.enlarged(np.exp(-away * np.float32(1 / 0.016)))
-    net = canvas.enlarged(rng.standard_normal((80, 80), dtype=np.float32))
-    net += 0.7 * canvas.enlarged(rng.standard_normal((36, 36), dtype=np.float32))
+    net = canvas.enlarged(rng.standard_normal((80, 80), np.float32))
+    net += 0.7 * canvas.enlarged(rng.standard_normal((36, 36), np.float32))
     fine = canvas.softened(branches, 0.6) + 0.8 * canvas.softened(branches, 2.5)
     markings = fine * (0.025 + 0.075 * near) + 0.10 * hilum + 0.008 * net
     return np.asarray(markings, np.float32)
@@ -243,7 +243,7 @@ class Lesions:
 
     density: Field
     filled: Field
-    mask: NDArray[np.bool_]
+    mask: Mask
 
 
 _Drawn = tuple[Field, Field, Field]
@@ -286,7 +286,7 @@ def draw_lesions(rng: np.random.Generator, label: str, canvas: Canvas, lungs: Fi
 
 
 def _mottle(rng: np.random.Generator, canvas: Canvas, grid: int) -> Field:
-    return canvas.enlarged(rng.standard_normal((grid, grid), dtype=np.float32))
+    return canvas.enlarged(rng.standard_normal((grid, grid), np.float32))
 
 
 def _bells(canvas: Canvas, places: list[Bell]) -> Field:

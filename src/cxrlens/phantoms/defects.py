@@ -13,10 +13,8 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Film = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+from cxrlens.radiographs.grey import Film, Mask
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class SaltAndPepper(Defect, kind="salt_and_pepper", finding="noisy"):
 
     def apply(self, film: Film) -> Damaged:
         """Set half of the share to 0, half to 255; the mask shows them all."""
-        dice = np.random.default_rng(self.seed).random(film.shape, dtype=np.float32)
+        dice = np.random.default_rng(self.seed).random(film.shape, np.float32)
         low, high = dice < self.share / 2, dice > 1 - self.share / 2
         out = film.copy()
         out[low], out[high] = 0, 255
@@ -143,7 +141,7 @@ class UniformNoise(Defect, kind="uniform_noise", finding="noisy"):
 
     def apply(self, film: Film) -> Damaged:
         """Add the noise and clip."""
-        dice = np.random.default_rng(self.seed).random(film.shape, dtype=np.float32)
+        dice = np.random.default_rng(self.seed).random(film.shape, np.float32)
         out = np.clip(film + self.amplitude * (2 * dice - 1), 0, 255).astype(np.uint8)
         return self._damaged(out, self.amplitude)
 
@@ -162,7 +160,7 @@ class GaussianNoise(Defect, kind="gaussian_noise", finding="noisy"):
 
     def apply(self, film: Film) -> Damaged:
         """Add the noise and clip."""
-        dice = np.random.default_rng(self.seed).standard_normal(film.shape, dtype=np.float32)
+        dice = np.random.default_rng(self.seed).standard_normal(film.shape, np.float32)
         out = np.clip(film + self.sigma * dice, 0, 255).astype(np.uint8)
         return self._damaged(out, self.sigma)
 

@@ -5,9 +5,9 @@ Nothing here knows the label: whatever a film's label is, these draws are the sa
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrlens.phantoms.anatomy import Canvas, Field, rounded, unit
+from cxrlens.radiographs.grey import Film, Mask
 
 SOURCES = ("phantom-a", "phantom-b")
 
@@ -105,7 +105,7 @@ _BELLY = 0.95  # attenuation that a well exposed film shows as white
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> NDArray[np.uint8]:
+def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> Film:
     """Expose and develop a film.
 
     Parameters
@@ -119,7 +119,7 @@ def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> NDArray[np.uint8
 
     Returns
     -------
-    NDArray[np.uint8]
+    Film
         (side, side), bright where little passed.
     """
     rng = np.random.default_rng(e.seed)
@@ -128,9 +128,9 @@ def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> NDArray[np.uint8
     if e.crisp > 0:
         grey += np.float32(e.crisp) * (grey - canvas.softened(grey, 6.0))
     side = canvas.side
-    coarse = rng.standard_normal((side // 2, side // 2), dtype=np.float32)
+    coarse = rng.standard_normal((side // 2, side // 2), np.float32)
     grain = 0.8 * canvas.enlarged(coarse)
-    grain += np.float32(0.6) * rng.standard_normal((side, side), dtype=np.float32)
+    grain += np.float32(0.6) * rng.standard_normal((side, side), np.float32)
     grey += np.float32(e.grain) * grain
     film = np.clip(grey, 0, 255).astype(np.uint8)
     _print(canvas, e, film)
@@ -141,7 +141,7 @@ def develop(canvas: Canvas, e: Exposure, attenuation: Field) -> NDArray[np.uint8
 def _response(canvas: Canvas, e: Exposure, attenuation: Field, rng: np.random.Generator) -> Field:
     """Grey of a sigmoid response in the logarithm of the exposure, with an uneven beam."""
     ramp = np.linspace(-1, 1, canvas.side, dtype=np.float32)
-    veil = np.float32(e.uneven) * canvas.enlarged(rng.standard_normal((5, 5), dtype=np.float32))
+    veil = np.float32(e.uneven) * canvas.enlarged(rng.standard_normal((5, 5), np.float32))
     veil += np.float32(e.slope[0]) * ramp[None, :] + np.float32(e.slope[1]) * ramp[:, None]
     seen = np.maximum(canvas.softened(attenuation, e.blur) * (1 + veil), 0)
     dense = cv2.pow(seen * np.float32(1 / e.speed), e.steepness)
@@ -172,7 +172,7 @@ def _leads(canvas: Canvas, e: Exposure, rng: np.random.Generator) -> Field | np.
     return np.float32(0.2) * canvas.softened(unit(sheet), 0.5)
 
 
-def _print(canvas: Canvas, e: Exposure, film: NDArray[np.uint8]) -> None:
+def _print(canvas: Canvas, e: Exposure, film: Film) -> None:
     side, size = canvas.side, e.marker_size * canvas.scale
     column, row = round(e.marker_at[0] * side), round(e.marker_at[1] * side)
     pen = max(1, round(1.4 * canvas.scale))
@@ -188,7 +188,7 @@ def _print(canvas: Canvas, e: Exposure, film: NDArray[np.uint8]) -> None:
         cv2.putText(film, e.note, at, _FONT, 0.27 * canvas.scale, e.marker_grey, thin, cv2.LINE_AA)
 
 
-def open_field(side: int, e: Exposure) -> NDArray[np.bool_]:
+def open_field(side: int, e: Exposure) -> Mask:
     """Return what the collimator's shutters leave open, (side, side) bool."""
     top, bottom, left, right = (round(s * side) for s in e.shutter)
     field = np.zeros((side, side), np.bool_)

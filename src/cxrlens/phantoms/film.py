@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cxrlens.files import explained, moved_into_place, refuse_filled
 from cxrlens.phantoms.anatomy import Body, Canvas
@@ -23,6 +22,7 @@ from cxrlens.phantoms.body import draw_lesions, draw_scene
 from cxrlens.phantoms.defects import Damaged, Defect, described, draw_defect
 from cxrlens.phantoms.exposure import SOURCES, Exposure, develop, open_field
 from cxrlens.progress import Progress
+from cxrlens.radiographs.grey import Film, Mask
 
 LABELS = ("normal", "pneumonia", "tuberculosis")
 SIDES = (64, 1024)
@@ -51,10 +51,10 @@ class Phantom:
         What it was drawn with.
     """
 
-    film: NDArray[np.uint8]
+    film: Film
     label: str
-    lesion_mask: NDArray[np.bool_]
-    lung_mask: NDArray[np.bool_]
+    lesion_mask: Mask
+    lung_mask: Mask
     view: str
     age: int
     sex: str
@@ -340,7 +340,7 @@ def _write(
     return rows, boxes
 
 
-def boxes_round(lesions: NDArray[np.bool_]) -> list[tuple[float, float, float, float]]:
+def boxes_round(lesions: Mask) -> list[tuple[float, float, float, float]]:
     """Draw a box round each group of lesions, as a radiologist would round a patch and what lies beside it.
 
     Parameters

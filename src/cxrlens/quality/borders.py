@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.quality.step import Finding, Step
+from cxrlens.radiographs.grey import Film, Mask
 
 _ALONG = 9
 
 
-def without(film: NDArray[np.uint8], borders: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+def without(film: Film, borders: tuple[int, int, int, int]) -> Film:
     """Return a view of a film without so many pixels at the top, bottom, left and right."""
     top, bottom, left, right = borders
     height, width = film.shape
@@ -56,7 +57,7 @@ class EvenBorders(Step):
     defect: ClassVar[str] = "padded"
     repair_name: ClassVar[str] = "crop"
 
-    def borders(self, film: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    def borders(self, film: Film) -> tuple[int, int, int, int]:
         """Measure the borders: pixels at the top, bottom, left and right of the film."""
         height, width = film.shape
         rows, columns = min(height, self.looked), min(width, self.looked)
@@ -69,8 +70,8 @@ class EvenBorders(Step):
         for _ in range(2):
             inner = np.ascontiguousarray(small[top:bottom, left:right])
             # Smoothed along a side's lines, grain is even and the border's edge stays sharp.
-            across = np.asarray(cv2.blur(inner, (_ALONG, 1)), dtype=np.uint8)
-            down = np.asarray(cv2.blur(inner, (1, _ALONG)), dtype=np.uint8).T
+            across = np.asarray(cv2.blur(inner, (_ALONG, 1)), np.uint8)
+            down = np.asarray(cv2.blur(inner, (1, _ALONG)), np.uint8).T
             found = [self._depth(lines) for lines in (across, across[::-1], down, down[::-1])]
             top, bottom = top + found[0], bottom - found[1]
             left, right = left + found[2], right - found[3]
@@ -86,7 +87,7 @@ class EvenBorders(Step):
             math.ceil((columns - right) * broad),
         )
 
-    def _depth(self, lines: NDArray[np.uint8]) -> int:
+    def _depth(self, lines: Film) -> int:
         """Count the border's lines, from the first on."""
         count = len(lines)
         grey = float(np.median(lines[0]))
@@ -102,14 +103,14 @@ class EvenBorders(Step):
         stepped = (further >= self.step).mean(axis=1) >= self.stepped
         return depth + min(int(np.argmax(stepped)), 1) if stepped.any() else 0
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find borders; the score grows with the widest one's share of the side."""
         top, bottom, left, right = self.borders(film)
         widest = max(max(top, bottom) / film.shape[0], max(left, right) / film.shape[1])
         # A border counts from `width` on: below it `borders` gives 0, so the threshold lies between.
         return Finding.beyond(widest, self.width / 2, self.width / 2)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Crop the borders away."""
         return without(film, self.borders(film))
 
@@ -142,7 +143,7 @@ class SharpIslands(Step):
     defect: ClassVar[str] = "patched"
     repair_name: ClassVar[str] = "fill"
 
-    def _islands(self, film: NDArray[np.uint8]) -> list[tuple[float, NDArray[np.bool_]]]:
+    def _islands(self, film: Film) -> list[tuple[float, Mask]]:
         """Return the islands of patch-like form: the share of their ring that differs; their mask."""
         islands = []
         for extreme, far in (
@@ -176,12 +177,12 @@ class SharpIslands(Step):
                 islands.append((differs, whole))
         return islands
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find the island that stands out most."""
         most = max((share for share, _ in self._islands(film)), default=0.0)
         return Finding.beyond(most, self.surrounded, 0.1)
 
-    def mask(self, film: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def mask(self, film: Film) -> Mask:
         """Mark the patches, with the pixel or two round them that resizing has mixed."""
         marked = np.zeros(film.shape, np.uint8)
         for share, island in self._islands(film):
@@ -189,10 +190,10 @@ class SharpIslands(Step):
                 marked |= island.astype(np.uint8)
         return cv2.dilate(marked, np.ones((3, 3), np.uint8), iterations=2) > 0
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Fill the patches smoothly from their edges (Telea 2004); nothing is invented in them."""
         marked = self.mask(film).astype(np.uint8)
-        return np.asarray(cv2.inpaint(film, marked, 3, cv2.INPAINT_TELEA), dtype=np.uint8)
+        return np.asarray(cv2.inpaint(film, marked, 3, cv2.INPAINT_TELEA), np.uint8)
 
 
 _TALLEST = 64
@@ -240,11 +241,11 @@ class PrintedLines(Step):
 
     defect: ClassVar[str] = "burnt_in_text"
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find the longest line on a film as decoded."""
         return Finding.beyond(float(len(self.longest(film))), self.letters)
 
-    def longest(self, film: NDArray[np.uint8]) -> Box:
+    def longest(self, film: Film) -> Box:
         """Return the letters of the longest line: (N, 4) x, y, width and height in the film as looked at."""
         factor = self.side / max(film.shape)
         if factor < 1:
@@ -258,7 +259,7 @@ class PrintedLines(Step):
             lines += self._lines(film if kind == cv2.MORPH_TOPHAT else 255 - film, strokes)
         return max(lines, key=len)
 
-    def _lines(self, film: NDArray[np.uint8], strokes: NDArray[np.bool_]) -> list[Box]:
+    def _lines(self, film: Film, strokes: Mask) -> list[Box]:
         """Find lines of bright letters, level and upright ones."""
         _, islands, stats, _ = cv2.connectedComponentsWithStats(
             strokes.astype(np.uint8), connectivity=8
@@ -283,8 +284,8 @@ class PrintedLines(Step):
 
     def _is_print(
         self,
-        film: NDArray[np.uint8],
-        strokes: NDArray[np.bool_],
+        film: Film,
+        strokes: Mask,
         labels: NDArray[np.int32],
         boxes: NDArray[np.int32],
         line: NDArray[np.int64],

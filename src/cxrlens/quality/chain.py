@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cxrlens.errors import OutputError, RecipeError
 from cxrlens.files import moved_into_place, short_stem
@@ -35,7 +34,7 @@ from cxrlens.quality.step import (
     settings,
     thresholds,
 )
-from cxrlens.radiographs.grey import resize
+from cxrlens.radiographs.grey import Film, resize
 from cxrlens.radiographs.read import look_at_films, read_radiograph
 
 _STEPS: dict[str, tuple[tuple[type[Any], ...], ...]] = {
@@ -194,7 +193,7 @@ class Chain:
             noted += [network_digest(), *map(asdict, self.gate)]  # type: ignore[arg-type]
         return f"{self.version}+{_digest(noted)}" if noted else self.version
 
-    def examine(self, film: NDArray[np.uint8]) -> Examination:
+    def examine(self, film: Film) -> Examination:
         """Find and repair the defects of one film.
 
         Parameters
@@ -217,7 +216,7 @@ class Chain:
         """
         return self._examined(film)[0]
 
-    def _examined(self, film: NDArray[np.uint8]) -> tuple[Examination, NDArray[np.uint8]]:
+    def _examined(self, film: Film) -> tuple[Examination, Film]:
         """Return the examination, and the film only resized."""
         decoded = film
         findings: dict[str, Finding] = {}
@@ -271,7 +270,7 @@ class Chain:
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
         return Examination(pixels, ordered, tuple(repairs), left_out, lungs), plain
 
-    def check(self, film: NDArray[np.uint8]) -> Examination:
+    def check(self, film: Film) -> Examination:
         """Find the defects of one film and leave its pixels unrepaired.
 
         The findings are those of `examine`, whose later detectors look at what the earlier repairs

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.quality.step import Finding, Regressed, Step
-from cxrlens.radiographs.grey import box, clahe, gaussian, laplacian, log_response, median
+from cxrlens.radiographs.grey import (
+    Film,
+    Floats,
+    box,
+    clahe,
+    gaussian,
+    laplacian,
+    log_response,
+    median,
+)
 
 BLOCK = 32
 """Side of the blocks of `sample_blocks`, in pixels of the film as decoded."""
@@ -19,7 +28,7 @@ _SCALES = 3
 _FLOOR = 0.1  # a tenth of a grey level: below it a logarithm would measure rounding
 
 
-def sample_blocks(film: NDArray[np.uint8], along: int = 6) -> NDArray[np.uint8]:
+def sample_blocks(film: Film, along: int = 6) -> Film:
     """Cut out evenly spread blocks, so that a large film costs no more than a small one.
 
     Parameters
@@ -43,7 +52,7 @@ def sample_blocks(film: NDArray[np.uint8], along: int = 6) -> NDArray[np.uint8]:
     return np.stack([film[y : y + BLOCK, x : x + BLOCK] for y in tops for x in lefts])
 
 
-def lively(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def lively(blocks: Film) -> Film:
     """Leave out blocks that are mostly black, white or of one grey: they tell nothing of the film.
 
     If fewer than eight remain, all blocks are returned.
@@ -54,7 +63,7 @@ def lively(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return kept if len(kept) >= 8 else blocks
 
 
-def grain_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+def grain_statistics(film: Film) -> Floats:
     """Describe the finest detail of a film at the size at which it was decoded.
 
     On sampled, lively blocks: three scales of the orthonormal Haar transform, under which white
@@ -94,13 +103,13 @@ def grain_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
     outstanding = cv2.absdiff(tall, cv2.medianBlur(tall, 3)).reshape(blocks.shape)[:, 1:-1, 1:-1]
     shares = [(outstanding > levels).reshape(count, -1).mean(axis=1) for levels in (16, 40)]
     impulses = np.log(1e-3 + np.percentile(shares, [50, 20], axis=1)).T.ravel()
-    return np.array([*scales, *impulses, np.log(np.sqrt(film.size) / 224)], dtype=np.float64)
+    return np.array([*scales, *impulses, np.log(np.sqrt(film.size) / 224)], np.float64)
 
 
 _BAND_SIGMAS = (0.6, 1.0, 1.7, 2.9, 5.0)
 
 
-def band_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+def band_statistics(film: Film) -> Floats:
     """Describe how the detail of a film falls off from coarse to fine.
 
     Five high-passes: the film minus itself smoothed with sigma 0.6, 1, 1.7, 2.9 and 5 pixels. Of
@@ -126,10 +135,10 @@ def band_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
             cv2.resize(cv2.multiply(band, band), blocks, interpolation=cv2.INTER_AREA).ravel()
         )
     rms = np.percentile(np.sqrt(np.array(energies)), [25, 50, 75, 90], axis=1)
-    return np.asarray(np.log(_FLOOR + rms).T.ravel(), dtype=np.float64)
+    return np.asarray(np.log(_FLOOR + rms).T.ravel(), np.float64)
 
 
-def response_picture(film: NDArray[np.uint8], sigma: float, gain: float) -> NDArray[np.uint8]:
+def response_picture(film: Film, sigma: float, gain: float) -> Film:
     """Draw the strength of the Laplacian of Gaussian as a picture: ``gain * |LoG|``, cut at 255.
 
     Parameters
@@ -145,7 +154,7 @@ def response_picture(film: NDArray[np.uint8], sigma: float, gain: float) -> NDAr
     -------
     (H, W) uint8
     """
-    return np.asarray(cv2.convertScaleAbs(log_response(film, sigma), alpha=gain), dtype=np.uint8)
+    return np.asarray(cv2.convertScaleAbs(log_response(film, sigma), alpha=gain), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,7 @@ class Response(Step):
     variance: float
     scale: float
 
-    def strengthened(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def strengthened(self, film: Film) -> Film:
         """Equalise the response picture of a (H, W) uint8 film."""
         picture = response_picture(film, self.sigma, self.gain)
         return clahe(picture, self.clip, (self.tiles, self.tiles))
@@ -193,20 +202,20 @@ class ResponseVariance(Response):
     defect: ClassVar[str] = "noisy"
     repair_name: ClassVar[str] = "smooth"
 
-    def statistic(self, film: NDArray[np.uint8]) -> float:
+    def statistic(self, film: Film) -> float:
         """Variance of the strengthened response."""
         return float(self.strengthened(film).var())
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find noise by the variance of the strengthened response."""
         return Finding.beyond(self.statistic(film), self.variance, self.scale)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Median filter, then uniform filter."""
         return box(median(film, self.median), self.box)
 
 
-def grain(film: NDArray[np.uint8]) -> float:
+def grain(film: Film) -> float:
     """Estimate the standard deviation of white noise, in grey levels.
 
     From the median absolute value of the diagonal Haar coefficients (Donoho and Johnstone 1994),
@@ -248,13 +257,13 @@ class GrainRegression(Regressed):
     repair_name: ClassVar[str] = "denoise"
     statistics = staticmethod(grain_statistics)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Replace impulses by the median round them; leave every other pixel."""
         smooth = median(film, 3)
         least = max(self.impulse, self.impulse_grains * grain(film))
         return np.where(cv2.absdiff(film, smooth) > least, smooth, film)
 
-    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def finish(self, film: Film) -> Film:
         """Smooth the grain that the resize has left, by non-local means (Buades et al. 2005)."""
         left = grain(film)
         if left <= self.least_grain:
@@ -282,16 +291,16 @@ class QuietResponse(Response):
     defect: ClassVar[str] = "blurred"
     repair_name: ClassVar[str] = "sharpen"
 
-    def statistic(self, film: NDArray[np.uint8]) -> float:
+    def statistic(self, film: Film) -> float:
         """Variance of the binary picture of the strengthened response."""
         share = float((self.strengthened(film) > self.level).mean())
         return 255.0**2 * share * (1.0 - share)
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find blur by the quiet of the strengthened response."""
         return Finding.beyond(-self.statistic(film), -self.variance, self.scale)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Subtract the Laplacian."""
         sharp = film - self.strength * laplacian(film)
         return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)
@@ -315,7 +324,7 @@ class BandRegression(Regressed):
     repair_name: ClassVar[str] = "sharpen"
     statistics = staticmethod(band_statistics)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Sharpen mildly: a strong mask would raise what is no detail."""
         sharp = film + self.amount * (film - gaussian(film, self.sigma))
         return np.clip(np.rint(sharp), 0, 255).astype(np.uint8)

@@ -7,19 +7,18 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrlens.quality.gate import SIDE, rank_thumbnail
 from cxrlens.quality.step import Finding, Regressed, Step
-from cxrlens.radiographs.grey import clahe, otsu_threshold
+from cxrlens.radiographs.grey import Film, Floats, clahe, otsu_threshold
 
 
-def invert(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def invert(film: Film) -> Film:
     """Exchange black and white of a uint8 film; twice gives the same film."""
     return np.bitwise_not(film)
 
 
-def bright_corner_share(film: NDArray[np.uint8], corner: float) -> float:
+def bright_corner_share(film: Film, corner: float) -> float:
     """Return how much of the four corners is bright after Otsu's binarisation.
 
     Parameters
@@ -46,7 +45,7 @@ class _Inverts(Step):
     defect: ClassVar[str] = "negative"
     repair_name: ClassVar[str] = "invert"
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Invert the film."""
         return invert(film)
 
@@ -69,7 +68,7 @@ class CornerNegative(_Inverts):
     share: float
     scale: float
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find a negative by its bright corners."""
         return Finding.beyond(bright_corner_share(film, self.corner), self.share, self.scale)
 
@@ -77,7 +76,7 @@ class CornerNegative(_Inverts):
 _SIGMAS = (1.0, 2.0, 4.0, 8.0)
 
 
-def odd_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+def odd_statistics(film: Film) -> Floats:
     """Describe a film by statistics that change their sign, and only that, when it is inverted.
 
     The ranks of its 16×16 thumbnail, averaged with their mirror image (mirrored films are films
@@ -97,10 +96,10 @@ def odd_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
     ranks = rank_thumbnail(film).reshape(SIDE, SIDE)
     half = (ranks + ranks[:, ::-1])[:, : SIDE // 2].ravel() / 2
     shrunk = cv2.resize(film, (112, 112), interpolation=cv2.INTER_AREA)
-    small = finer = np.asarray(shrunk, dtype=np.float32)
+    small = finer = np.asarray(shrunk, np.float32)
     skews = []
     for sigma in _SIGMAS:
-        coarser = np.asarray(cv2.GaussianBlur(small, (0, 0), sigma), dtype=np.float32)
+        coarser = np.asarray(cv2.GaussianBlur(small, (0, 0), sigma), np.float32)
         # Cut, so that a single letter or patch does not decide.
         band = (finer - coarser)[4:-4, 4:-4]
         spread = max(float(band.std()), 0.5)
@@ -114,7 +113,7 @@ def odd_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
         (median - (high + low) / 2) / reach,
         (high + low) / 255 - 1,
     ]
-    return np.array([*half, *skews, *lean], dtype=np.float64)
+    return np.array([*half, *skews, *lean], np.float64)
 
 
 @dataclass(frozen=True)
@@ -135,11 +134,11 @@ class OddRegression(_Inverts):
     weights: tuple[float, ...]
     threshold: float
 
-    def value(self, film: NDArray[np.uint8]) -> float:
+    def value(self, film: Film) -> float:
         """Weigh the statistics; positive for negatives."""
         return float(np.asarray(self.weights) @ odd_statistics(film))
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find a negative by where it is bright."""
         return Finding.beyond(self.value(film), self.threshold)
 
@@ -166,16 +165,16 @@ class DarkMean(Step):
     defect: ClassVar[str] = "underexposed"
     repair_name: ClassVar[str] = "equalise"
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find a dark film by its mean."""
         return Finding.beyond(-float(film.mean()), -self.mean, self.scale)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Equalise the film's contrast by tiles."""
         return clahe(film, self.clip, (self.tiles, self.tiles))
 
 
-def tone_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+def tone_statistics(film: Film) -> Floats:
     """Describe how bright a film is.
 
     Its black surroundings tell nothing, so pixels of at most 3 grey levels are left out, unless
@@ -196,7 +195,7 @@ def tone_statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
     upto = np.cumsum(inner)
     percentiles = [int(np.searchsorted(upto, q * upto[-1])) for q in (0.05, 0.25, 0.5, 0.75, 0.98)]
     inner_mean = float(inner @ levels) / float(upto[-1])
-    return np.array([mean, inner_mean, *percentiles], dtype=np.float64) / 255
+    return np.array([mean, inner_mean, *percentiles], np.float64) / 255
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class DarkTone(Regressed):
     repair_name: ClassVar[str] = "stretch"
     statistics = staticmethod(tone_statistics)
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Stretch the levels to the whole range, then brighten by a power (gamma)."""
         low, high = np.percentile(film, [0.5, 99.5])
         low = min(float(low), 10.0)
@@ -228,4 +227,4 @@ class DarkTone(Regressed):
         mean = float(levels[film].mean())
         power = np.log(self.mean / 255) / np.log(np.clip(mean, 0.01, 0.99))
         tone = np.rint(255 * levels ** np.clip(power, self.least_power, 1.0)).astype(np.uint8)
-        return np.asarray(tone[film], dtype=np.uint8)
+        return np.asarray(tone[film], np.uint8)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from cxrlens.lungs import Lungs
 from cxrlens.quality.detail import band_statistics
 from cxrlens.quality.step import Finding, Regression, Step
+from cxrlens.radiographs.grey import Film, Floats, Mask
 
 SIDE = 16
 """Pixels along the thumbnail's side."""
 
 
-def rank_thumbnail(film: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.float64]:
+def rank_thumbnail(film: Film, side: int = SIDE) -> Floats:
     """Shrink a film and replace its grey levels by their ranks.
 
     Parameters
@@ -38,7 +39,7 @@ def rank_thumbnail(film: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.floa
     counts = np.bincount(small, minlength=256)
     upto = np.cumsum(counts)
     middle = upto - (counts + 1) / 2
-    return np.asarray(2 * middle[small] / (side * side - 1) - 1, dtype=np.float64)
+    return np.asarray(2 * middle[small] / (side * side - 1) - 1, np.float64)
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,12 @@ class ChestGate:
 
     defect: ClassVar[str] = "not_a_chest"
 
-    def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
+    def detect(self, film: Film, lungs: Lungs) -> Finding:
         """Find a film that is no frontal chest radiograph."""
         told = self.statistics(film, lungs)
         return Finding.beyond(max(bound.beyond(told[bound.name]) for bound in self.bounds), 0.0)
 
-    def statistics(self, film: NDArray[np.uint8], lungs: Lungs) -> dict[str, float]:
+    def statistics(self, film: Film, lungs: Lungs) -> dict[str, float]:
         """Describe how far a film and its lungs are from a whole, upright, frontal chest.
 
         Parameters
@@ -126,7 +127,7 @@ class ChestGate:
         }
 
     @functools.cached_property
-    def _forms(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _forms(self) -> tuple[Floats, Floats]:
         return np.array(self.mean), np.array(self.components)
 
 
@@ -153,7 +154,7 @@ def _of_lungs(lungs: Lungs) -> dict[str, float]:
     return {"share": share, "doubtful": min(unsure / share, 1.0), **told}
 
 
-def _breadth(part: NDArray[np.bool_]) -> float:
+def _breadth(part: Mask) -> float:
     """Mean distance from the first to the last lung pixel of the rows."""
     found = [np.flatnonzero(row) for row in part]
     return float(np.mean([row[-1] + 1 - row[0] if len(row) else 0 for row in found] or [0]))
@@ -180,12 +181,12 @@ class SeenByCamera:
 
     defect: ClassVar[str] = "photographed"
 
-    def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
+    def detect(self, film: Film, lungs: Lungs) -> Finding:
         """Find a film that was photographed."""
         return self.regression.finding(camera_statistics(film, lungs))
 
 
-def camera_statistics(film: NDArray[np.uint8], lungs: Lungs) -> NDArray[np.float64]:
+def camera_statistics(film: Film, lungs: Lungs) -> Floats:
     """Describe what a camera may have left on a (224, 224) uint8 film.
 
     Returns
@@ -200,7 +201,7 @@ def camera_statistics(film: NDArray[np.uint8], lungs: Lungs) -> NDArray[np.float
     )
 
 
-def _peaks(film: NDArray[np.uint8]) -> list[float]:
+def _peaks(film: Film) -> list[float]:
     """Measure how far single frequencies stand out of their neighbours: moiré is made of a few."""
     grey = film.astype(np.float32)
     grey -= np.asarray(cv2.GaussianBlur(grey, (0, 0), 3))
@@ -222,7 +223,7 @@ def _peaks(film: NDArray[np.uint8]) -> list[float]:
     ]
 
 
-def _lines(film: NDArray[np.uint8]) -> list[float]:
+def _lines(film: Film) -> list[float]:
     """Measure how long straight lines near the edges are: leaning a little, and quite level or upright."""
     edges = cv2.Canny(cv2.GaussianBlur(film, (0, 0), 1.2), 30, 80)
     found = cv2.HoughLinesP(edges, 1, np.pi / 360, 50, minLineLength=70, maxLineGap=6)
@@ -243,7 +244,7 @@ def _lines(film: NDArray[np.uint8]) -> list[float]:
     ]
 
 
-def _edge(film: NDArray[np.uint8]) -> list[float]:
+def _edge(film: Film) -> list[float]:
     """Measure how the outermost pixels differ from the rest: what lies round a film is not of it."""
     grey = film.astype(np.float32)
     detail = np.abs(np.asarray(cv2.Laplacian(grey, cv2.CV_32F)))
@@ -306,15 +307,15 @@ class LossSeam(Step):
 
     defect: ClassVar[str] = "torn"
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Find a seam in a film as decoded, before any of its pixels moved."""
         return Finding.beyond(self.clearness(film), self.threshold, self.threshold / 4)
 
-    def clearness(self, film: NDArray[np.uint8]) -> float:
+    def clearness(self, film: Film) -> float:
         """Measure the clearest seam, for blocks and for the squares of four that colour films code."""
         return max(self._clearest(film, _BLOCK), self._clearest(film, 2 * _BLOCK))
 
-    def _clearest(self, film: NDArray[np.uint8], unit: int) -> float:
+    def _clearest(self, film: Film, unit: int) -> float:
         height, width = film.shape
         if min(height, width) < max(_SMALLEST, 4 * unit):
             return 0.0
@@ -333,9 +334,7 @@ class LossSeam(Step):
         likeliest = np.argpartition(strength.ravel(), -self.candidates)[-self.candidates :]
         return max(self._one(jumps, is_seen, *divmod(int(place), across)) for place in likeliest)
 
-    def _one(
-        self, jumps: NDArray[np.float64], is_seen: NDArray[np.bool_], row: int, column: int
-    ) -> float:
+    def _one(self, jumps: Floats, is_seen: Mask, row: int, column: int) -> float:
         if row + 1 == len(jumps):
             return 0.0
         right = jumps[row, column:][is_seen[row, column:]]
@@ -352,9 +351,7 @@ class LossSeam(Step):
         return float(abs(step) * (len(path) / 64) ** 0.25 / (spread + self.softness))
 
 
-def _jumps(
-    lines: list[NDArray[np.int16]], across: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _jumps(lines: list[NDArray[np.int16]], across: int) -> tuple[Floats, Mask]:
     """Average over each block the step between its row and the one above, less the slope on both sides."""
     before, above, below, after = lines
     steps = (below - above) - ((above - before) + (after - below)) * 0.5
@@ -366,14 +363,14 @@ def _jumps(
     return steps.sum(axis=2) / np.maximum(count, 1), count >= _BLOCK // 2
 
 
-def _evenness(lines: NDArray[np.int16]) -> NDArray[np.float64]:
+def _evenness(lines: NDArray[np.int16]) -> Floats:
     """Return the share of each line that has its median level."""
     return np.asarray((lines == np.median(lines, axis=1, keepdims=True)).mean(axis=1))
 
 
-def _along_paths(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _along_paths(values: Floats) -> Floats:
     """Sum along the path that starts at each block: to the right, then up to it in the next row."""
     left = np.cumsum(values, axis=1) - values
     sums = values.sum(axis=1, keepdims=True) - left
     sums[:-1] += left[1:]
-    return np.asarray(sums, dtype=np.float64)
+    return np.asarray(sums, np.float64)

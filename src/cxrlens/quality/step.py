@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.lungs import Lungs
+from cxrlens.radiographs.grey import Film, Floats
 
 DEFECTS = (
     "negative",
@@ -81,7 +82,7 @@ class Examination:
         Where the lungs of the film as decoded lie; None if the chain did not ask.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Film
     findings: dict[str, Finding] = field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     cropped: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -137,15 +138,15 @@ class Step(Protocol):
     defect: ClassVar[str]
     repair_name: ClassVar[str] = ""
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""
         ...
 
-    def repair(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def repair(self, film: Film) -> Film:
         """Return a repaired copy of a film on which the defect was found."""
         return film
 
-    def finish(self, film: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def finish(self, film: Film) -> Film:
         """Repair after the resize what a repair of the film as decoded has left."""
         return film
 
@@ -155,7 +156,7 @@ class LungStep(Protocol):
 
     defect: ClassVar[str]
 
-    def detect(self, film: NDArray[np.uint8], lungs: Lungs) -> Finding:
+    def detect(self, film: Film, lungs: Lungs) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""
         ...
 
@@ -205,10 +206,10 @@ class Regressed(Step):
     regression: Regression
 
     @staticmethod
-    def statistics(film: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def statistics(film: Film) -> Floats:
         """Describe a (H, W) uint8 film by some numbers."""
         raise NotImplementedError
 
-    def detect(self, film: NDArray[np.uint8]) -> Finding:
+    def detect(self, film: Film) -> Finding:
         """Weigh the film's statistics."""
         return self.regression.finding(self.statistics(film))

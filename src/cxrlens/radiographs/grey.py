@@ -8,6 +8,13 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import FilmError
 
+Film = NDArray[np.uint8]
+"""A film (H, W) or films (N, H, W); 0 is black."""
+
+Mask = NDArray[np.bool_]
+Levels = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
 USUAL_DEPTHS = (8, 10, 12, 14, 16)
 """Bits that detectors and film scanners deliver; files store all but the first in 16."""
 
@@ -83,7 +90,7 @@ def depth_of_counts(counts: NDArray[Any]) -> int:
     return USUAL_DEPTHS[-1]
 
 
-def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> NDArray[np.uint8]:
+def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> Film:
     """Scale 16-bit samples so that the white of their depth becomes 255.
 
     Parameters
@@ -101,7 +108,7 @@ def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> NDArr
     white = (1 << (depth or stored_depth(pixels))) - 1
     samples = np.arange(1 << 16, dtype=np.uint32)
     levels = np.minimum((samples * 510 + white) // (2 * white), 255).astype(np.uint8)
-    return np.asarray(levels[pixels], dtype=np.uint8)
+    return np.asarray(levels[pixels], np.uint8)
 
 
 def grey_of_colour(colour: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -117,11 +124,11 @@ def grey_of_colour(colour: NDArray[np.uint16]) -> NDArray[np.uint16]:
     ndarray of uint16
         (H, W), rounded.
     """
-    grey = colour.astype(np.float32) @ np.array(LUMA, dtype=np.float32)
+    grey = colour.astype(np.float32) @ np.array(LUMA, np.float32)
     return np.asarray(np.rint(grey), dtype=np.uint16)
 
 
-def resize(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def resize(film: Film, side: int) -> Film:
     """Squash or stretch a film to a square; its aspect ratio is given up, its whole area is kept.
 
     Where an axis shrinks, pixels are averaged over the area that they cover (``INTER_AREA``), which
@@ -166,15 +173,11 @@ def resize(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return film
 
 
-def _resized(film: NDArray[np.uint8], shape: tuple[int, int], how: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(film, (shape[1], shape[0]), interpolation=how), dtype=np.uint8)
+def _resized(film: Film, shape: tuple[int, int], how: int) -> Film:
+    return np.asarray(cv2.resize(film, (shape[1], shape[0]), interpolation=how), np.uint8)
 
 
-Film = NDArray[np.uint8]
-Response = NDArray[np.float32]
-
-
-def gaussian(film: Film | Response, sigma: float) -> Response:
+def gaussian(film: Film | Levels, sigma: float) -> Levels:
     """Smooth with a Gaussian, without rounding to whole grey levels.
 
     Parameters
@@ -194,10 +197,10 @@ def gaussian(film: Film | Response, sigma: float) -> Response:
     side = 2 * int(np.ceil(4 * sigma)) + 1
     levels = film.astype(np.float32)
     smooth = cv2.GaussianBlur(levels, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
-    return np.asarray(smooth, dtype=np.float32)
+    return np.asarray(smooth, np.float32)
 
 
-def laplacian(film: Film | Response) -> Response:
+def laplacian(film: Film | Levels) -> Levels:
     """Second derivative by the kernel with a negative centre: 0 1 0, 1 -4 1, 0 1 0.
 
     Subtracting the result from the film sharpens it.
@@ -214,10 +217,10 @@ def laplacian(film: Film | Response) -> Response:
     """
     levels = film.astype(np.float32)
     response = cv2.Laplacian(levels, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
-    return np.asarray(response, dtype=np.float32)
+    return np.asarray(response, np.float32)
 
 
-def log_response(film: Film | Response, sigma: float) -> Response:
+def log_response(film: Film | Levels, sigma: float) -> Levels:
     """Laplacian of Gaussian: smooth with `sigma`, then take the Laplacian (Marr and Hildreth 1980).
 
     Parameters
@@ -259,7 +262,7 @@ def clahe(film: Film, clip_limit: float, tiles: tuple[int, int] = (8, 8)) -> Fil
     if min(tiles) < 1:
         raise ValueError(f"tiles must be 1 or more each way, not {tiles}")
     equaliser = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=tiles)
-    return np.asarray(equaliser.apply(film), dtype=np.uint8)
+    return np.asarray(equaliser.apply(film), np.uint8)
 
 
 def otsu_threshold(film: Film) -> int:
@@ -295,7 +298,7 @@ def median(film: Film, side: int) -> Film:
         (H, W).
     """
     _refuse_even(side)
-    return np.asarray(cv2.medianBlur(film, side), dtype=np.uint8)
+    return np.asarray(cv2.medianBlur(film, side), np.uint8)
 
 
 def box(film: Film, side: int) -> Film:
@@ -315,7 +318,7 @@ def box(film: Film, side: int) -> Film:
     """
     _refuse_even(side)
     blurred = cv2.blur(film, (side, side), borderType=cv2.BORDER_REFLECT_101)
-    return np.asarray(blurred, dtype=np.uint8)
+    return np.asarray(blurred, np.uint8)
 
 
 def _refuse_even(side: int) -> None:
