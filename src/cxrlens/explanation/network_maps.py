@@ -54,19 +54,19 @@ def gradcam(of: Slopes) -> Levels:
     return cam
 
 
-def hirescam(of: Slopes) -> NDArray[np.float32]:
+def hirescam(of: Slopes) -> Levels:
     """Compute the HiResCAM map, (h, w), 0 or more: each place's maps times their slopes (Draelos 2020)."""
-    cam: NDArray[np.float32] = (of.slopes * of.maps).sum(0).clip(min=0)
+    cam: Levels = (of.slopes * of.maps).sum(0).clip(min=0)
     return cam
 
 
-def layercam(of: Slopes) -> NDArray[np.float32]:
+def layercam(of: Slopes) -> Levels:
     """Compute the LayerCAM map, (h, w), 0 or more: as HiResCAM, rising slopes alone (Jiang et al. 2021)."""
-    cam: NDArray[np.float32] = (of.slopes.clip(min=0) * of.maps).sum(0).clip(min=0)
+    cam: Levels = (of.slopes.clip(min=0) * of.maps).sum(0).clip(min=0)
     return cam
 
 
-def _mean_cam(cam: Callable[[Slopes], NDArray[np.float32]], question: Question) -> Answer:
+def _mean_cam(cam: Callable[[Slopes], Levels], question: Question) -> Answer:
     """Explain a class; where several networks stand for it, by the mean of their maps."""
     found = question.slopes()
     if not found:
