@@ -6,7 +6,7 @@ Films are those of the shared set with radiologists' boxes that RUN did not trai
 there are; phantoms bring the boxes of what was drawn. Each is asked about its own label, in the network's own
 geometry. Told are the heat in lungs and in boxes, pointing, IoU, deletion and insertion
 (`cxrlens.explanation.score`); of the first `--random` films how far a network of random weights gives the same
-map (Adebayo et al. 2018; less is better), and for LIME how far two seeds agree. Writes
+map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree. Writes
 results/explanations.json and .md; run again with another RUN it keeps the rows of the other.
 """
 
@@ -16,7 +16,6 @@ import argparse
 import copy
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,11 @@ def randomised(model: Predictor) -> Predictor:
 
 
 def scored(
-    model: Predictor, blind: Predictor | None, film: Any, boxes: NDArray[np.float64], samples: int
+    model: Predictor,
+    blind: Predictor | None,
+    film: Any,
+    boxes: NDArray[np.float64],
+    samples: int,
 ) -> list[dict[str, Any]]:
     """Score every method on one film."""
     said = model.predict(film.image)
@@ -107,7 +110,10 @@ def scored(
     box = np.zeros((height, width), np.bool_)
     for x0, y0, x1, y1 in boxes * (width, height, width, height):
         box[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = True
-    box, lungs = seen(box, said), seen(find_lungs(said.film).mask((height, width)), said)
+    box, lungs = (
+        seen(box, said),
+        seen(find_lungs(said.film).mask((height, width)), said),
+    )
     ask = question(model, said, film.label, samples)
     unasked = question(blind, said, film.label, samples) if blind else None
     rows = []
@@ -129,7 +135,7 @@ def scored(
         }
         if unasked:
             row["random"] = score.agreement(values, METHODS[name].explain(unasked).values)
-        if name == "lime":
+        if unasked and name == "lime":
             other = lime.lime(ask.probabilities, ask.pixels, ask.target, samples=samples, seed=1)
             row["seeds"] = score.agreement(values, other.map())
         rows.append(row)
@@ -143,7 +149,12 @@ def told(values: pd.Series) -> dict[str, float]:
     random = np.random.default_rng(0)
     span = percentiles(random.choice(known, (2000, len(known))).mean(1), 0.95)
     assert span is not None
-    return {"value": float(known.mean()), "low": span.low, "high": span.high, "films": len(known)}
+    return {
+        "value": float(known.mean()),
+        "low": span.low,
+        "high": span.high,
+        "films": len(known),
+    }
 
 
 def real(run: Run, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -171,14 +182,16 @@ def drawn(folder: Path, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def write(runs: dict[str, Any]) -> None:
     """Write results/explanations.json and .md; the card's figure is the heat of evidence in lungs."""
     maps = [
-        figures["evidence"]["lungs"]
+        run["films with boxes"]["methods"]["evidence"]["lungs"]
         for run in runs.values()
-        for figures in [run["films with boxes"]["methods"]]
-        if "evidence" in figures
+        if "evidence" in run["films with boxes"]["methods"]
     ]
     card = [{"name": "Heat of the evidence in the lungs, films with boxes"} | of for of in maps[:1]]
     keep("explanations", {"runs": runs, "card": card})
-    parts = ["# Explanations scored", (__doc__ or "").split("\n\n")[2].replace("\n", " ")]
+    parts = [
+        "# Explanations scored",
+        (__doc__ or "").split("\n\n")[2].replace("\n", " "),
+    ]
     for name, run in runs.items():
         for kind in ("films with boxes", "phantoms"):
             if not (of := run.get(kind)):
@@ -200,6 +213,27 @@ def write(runs: dict[str, Any]) -> None:
     write_text(RESULTS / "explanations.md", "\n\n".join([*parts, stamp(machine())]) + "\n")
 
 
+def summed(table: pd.DataFrame, films: int) -> dict[str, Any]:
+    """Sum the films of a kind up, method by method."""
+    return {
+        "films": films,
+        "box": float(table["box"].mean()),
+        "lung": float(table["lung"].mean()),
+        "methods": {
+            str(method): {
+                key: told(part[key]) for key in SHOWN if key in part and part[key].notna().any()
+            }
+            for method, part in table.groupby("method", sort=False)
+        },
+    }
+
+
+def kept_runs() -> dict[str, Any]:
+    """Read what other runs gave."""
+    kept = RESULTS / "explanations.json"
+    return json.loads(kept.read_text("utf-8"))["runs"] if kept.is_file() else {}
+
+
 def main() -> None:
     """Score a run's methods and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -212,38 +246,23 @@ def main() -> None:
     run = Run(given.run)
     model = Predictor.of(run)
     blind = randomised(model)
-    kept = RESULTS / "explanations.json"
-    path: Callable[[], dict[str, Any]] = lambda: (  # noqa: E731
-        json.loads(kept.read_text("utf-8"))["runs"] if kept.is_file() else {}
-    )
     found: dict[str, Any] = {"samples": given.samples, "digest": run.digest}
     with tempfile.TemporaryDirectory() as scratch:
         kinds = {
             "films with boxes": real(run, given.films),
             "phantoms": drawn(Path(scratch), given.phantoms),
         }
-        for kind, (films, boxes) in kinds.items():
-            rows: list[dict[str, Any]] = []
-            for number, film in enumerate(films.itertuples()):
+        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+        for number in range(max(given.films, given.phantoms)):
+            for kind, (films, boxes) in kinds.items():
+                if number >= len(films):
+                    continue
+                film = next(films.iloc[[number]].itertuples())
                 of = boxes.loc[boxes["image"] == film.image, list(SIDES)].to_numpy(np.float64)
                 last = blind if number < given.random else None
-                rows += scored(model, last, film, of, given.samples)
-                table = pd.DataFrame(rows)
-                found[kind] = {
-                    "films": number + 1,
-                    "box": float(table["box"].mean()),
-                    "lung": float(table["lung"].mean()),
-                    "methods": {
-                        str(method): {
-                            key: told(part[key])
-                            for key in SHOWN
-                            if key in part and part[key].notna().any()
-                        }
-                        for method, part in table.groupby("method", sort=False)
-                    },
-                }
-                if "films with boxes" in found:
-                    write(path() | {run.recipe.name: found})
+                rows[kind] += scored(model, last, film, of, given.samples)
+                found[kind] = summed(pd.DataFrame(rows[kind]), number + 1)
+                write(kept_runs() | {run.recipe.name: found})
                 print(kind, number + 1, flush=True)
 
 

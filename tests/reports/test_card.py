@@ -7,8 +7,8 @@ from huggingface_hub import ModelCard as HubCard
 from cxrlens.errors import CxrlensError
 from cxrlens.evaluation.assess import assess_run
 from cxrlens.evaluation.card import NO_OUTSIDE, ModelCard, Place, card_of
-from cxrlens.reports.card import card_markdown, card_page, checklist, told, write_card_as
 from cxrlens.reports.run import write_report
+from cxrlens.reports.trust import card_markdown, card_page, checklist, told, write_card_as
 
 THERE = Place(place="elsewhere", disease="tuberculosis", films=40, normals=60, auc=0.81, low=0.7)
 

@@ -198,7 +198,7 @@ def models(
     and at places it never saw, what it is for and not for, CLAIM's and TRIPOD+AI's items, blanks included.
     """
     from cxrlens.evaluation.card import NO_OUTSIDE, card_of, in_short
-    from cxrlens.reports.card import write_card_as
+    from cxrlens.reports.trust import write_card_as
     from cxrlens.runs import open_model
     from cxrlens.runs.bundle import INSTALL, installed_models
 

@@ -29,9 +29,9 @@ from cxrlens.evaluation.tables import (
 from cxrlens.progress import lasting
 from cxrlens.quality.step import DEFECTS
 from cxrlens.radiographs.read import read_radiograph
-from cxrlens.reports.diseases import abstention_section, disease_section, outside_section
 from cxrlens.reports.figures import Plot, confusion_plot, reliability, roc_curves, training_plots
 from cxrlens.reports.page import FilmCard, Page, Tile
+from cxrlens.reports.trust import abstention_section, disease_section, outside_section
 from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
 

@@ -20,7 +20,7 @@ from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation import method_named
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.reports.card import card_page
+from cxrlens.reports.trust import card_page
 from cxrlens.serving.answers import (
     Abilities,
     Fault,
