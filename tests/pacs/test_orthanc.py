@@ -37,13 +37,14 @@ RULE = Path(__file__).parents[2] / "docs" / "pacs" / "forward.lua"
 
 
 @contextmanager
-def node(model: Path, folder: Path, port: int, to: Destination) -> Iterator[Spool]:
+def node(
+    model: Path, folder: Path, port: int, to: Destination, overlay: bool = True
+) -> Iterator[Spool]:
     """Our node in a thread of this process."""
     saved = open_model(model)
     spool = Spool(folder, reserve=0)
-    ours = Node(
-        spool, Predictor.of(saved), identify(saved), "CXRLENS", ["ORTHANC"], to, first_wait=0.2
-    )
+    us = Predictor.of(saved), identify(saved), "CXRLENS", ["ORTHANC"]
+    ours = Node(spool, *us, to, first_wait=0.2, overlay=overlay)
     ready = threading.Event()
     ended: list[bool] = []
     thread = threading.Thread(
@@ -138,6 +139,21 @@ def test_results_of_a_bundle_go_out_by_stow(small_bundle: Path, tmp_path: Path) 
             orthanc.forward(orthanc.take(film_bytes(1)))
             until_delivered(spool, 1)
             as_expected(orthanc, films=1)
+
+
+@pytest.mark.slow
+def test_the_overlay_can_be_switched_off(small_bundle: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with Orthanc(tmp_path / "orthanc", port) as orthanc:
+        for number, overlay in ((1, True), (2, False)):
+            folder = tmp_path / f"spool-{number}"
+            with node(small_bundle, folder, port, c_store(orthanc), overlay) as spool:
+                orthanc.forward(orthanc.take(film_bytes(number)))
+                until_delivered(spool, 1)
+        kinds = {}
+        for result in orthanc.results():
+            kinds.setdefault(result["study"], set()).add(result["kind"])
+        assert sorted(map(sorted, kinds.values())) == [["OT", "PR", "SR"], ["OT", "SR"]]
 
 
 @pytest.mark.slow

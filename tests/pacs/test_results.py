@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import highdicom
 import numpy as np
@@ -187,6 +188,30 @@ def test_a_site_file_makes_instances_of_its_own(tmp_path: Path) -> None:
     assert f"site {'a' * 12}" in structured_report(unsure_of(path, site="a" * 12)).decode("latin-1")
 
 
+@pytest.mark.skipif(not shutil.which("dsr2html"), reason="needs Debian's dcmtk")
+def test_dcmtk_reads_threshold_site_and_unsure(tmp_path: Path) -> None:
+    path = write_film(tmp_path, 1)
+    result = result_of(path)
+    assert result.prediction
+    trust = SimpleNamespace(trust=SimpleNamespace(thresholds={"pneumonia": 41.6}))
+    named = replace(result.prediction, scores={"pneumonia": 87.25}, predictor=trust)
+    at_site = replace(result, prediction=named, model=replace(MODEL, site="a" * 12))
+    assert "Scores: pneumonia 87 (named from 42)" in _words(at_site, named, None)
+    unsure = unsure_of(path, site="a" * 12)
+    for told, words in (
+        (at_site, ["87.2", "41.6", "Predicted pneumonia. Scores: pneumonia 87 (named from 42)"]),
+        (unsure, ["Not assessed", REASONS["near the threshold"]]),
+    ):
+        (tmp_path / "report.dcm").write_bytes(structured_report(told))
+        said = subprocess.run(
+            ["dsr2html", tmp_path / "report.dcm"], capture_output=True, text=True, check=True
+        )
+        for word in (*words, f"site {'a' * 12}", NOTICE):
+            assert word in said.stdout, word
+        assert "E: " not in said.stderr
+        assert ("0.85" in said.stdout) == (told is at_site)
+
+
 def test_a_report_says_what_the_model_said(tmp_path: Path) -> None:
     path = write_film(tmp_path, 1)
     report = highdicom.sr.ComprehensiveSR.from_dataset(dataset(structured_report(result_of(path))))
@@ -200,7 +225,8 @@ def test_a_report_says_what_the_model_said(tmp_path: Path) -> None:
     (image,) = group.source_images
     assert image.referenced_sop_instance_uid == read_header(path).uid
     texts = [element.value for element in report.iterall() if element.keyword == "TextValue"]
-    assert {MODEL.name, MODEL.digest, f"model digest {MODEL.digest}", f"{NOTICE}."} <= {*texts}
+    assert {MODEL.name, MODEL.digest, f"model digest {MODEL.digest}"} <= {*texts}
+    assert f"{NOTICE}. Predicted pneumonia." in texts
     assert report.VerificationFlag == "UNVERIFIED"
     assert report.CompletionFlag == "PARTIAL"
 

@@ -137,6 +137,12 @@ def dicom_node(
     ] = None,
     key: TlsKey = None,
     ca: TlsAuthority = None,
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay/--no-overlay", help="Send outlines that a viewer can lay over the film."
+        ),
+    ] = True,
     device: Device = "cpu",
 ) -> None:
     """Take films from a PACS and send a picture, a report and an overlay back into their study.
@@ -179,6 +185,7 @@ def dicom_node(
         retry,
         keep,
         tls,
+        overlay,
     )
     open_log()
     done(f"{aet} sends results to {destination.name}.\n{NOTICE}")

@@ -60,6 +60,8 @@ class Worker:
         Seconds before another try where the disk is full; doubles up to a minute.
     made
         Called after each film whose results are laid out.
+    overlay
+        Whether a presentation state is among them.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Worker:
         model: ModelIdentity,
         first_wait: float,
         made: Callable[[], None],
+        overlay: bool = True,
     ) -> None:
+        self._overlay = overlay
         self._spool, self._predictor, self._model, self._made = spool, predictor, model, made
         predictor.reader = read_film_apart
         self._backoff = Backoff(first_wait, 60.0)
@@ -169,7 +173,7 @@ class Worker:
         self, key: str, header: FilmHeader, prediction: Prediction | None, remark: str
     ) -> None:
         result = Result(header, self._model, self._moment(key), prediction, remark)
-        files = guarded(lambda: _files(result))
+        files = guarded(lambda: _files(result, self._overlay))
         facts = {
             "made": result.made.isoformat(),
             "model": self._model.name,
@@ -198,7 +202,7 @@ class Worker:
         _log.error("failed %s: %s", film.stem, sentence)
 
 
-def _files(result: Result) -> dict[str, bytes]:
+def _files(result: Result, with_overlay: bool) -> dict[str, bytes]:
     """Make a film's results; they are delivered in the order of their names."""
     prediction = result.prediction
     if prediction is None:
@@ -208,7 +212,7 @@ def _files(result: Result) -> dict[str, bytes]:
         "1-capture.dcm": secondary_capture(result, heat),
         "2-report.dcm": structured_report(result, region_groups(result, heat) if heat else ()),
     }
-    overlay = presentation_state(result, heat) if heat else None
+    overlay = presentation_state(result, heat) if heat and with_overlay else None
     if overlay:
         # The last, since some archives take none: capture and report are there by then.
         files["3-overlay.dcm"] = overlay
@@ -325,6 +329,8 @@ class Node:
         How long receipts are kept.
     tls
         With which callers are spoken to; None speaks no TLS.
+    overlay
+        Whether results have a presentation state among them.
 
     Raises
     ------
@@ -343,12 +349,13 @@ class Node:
         first_wait: float = 5.0,
         keep_days: float = 30.0,
         tls: ssl.SSLContext | None = None,
+        overlay: bool = True,
     ) -> None:
         self._spool, self._model = spool, model
         self._stop = threading.Event()
         self._is_broken = False
         self._courier = Courier(spool, destination, first_wait, keep_days)
-        self._worker = Worker(spool, predictor, model, first_wait, self._courier.ready.set)
+        self._worker = Worker(spool, predictor, model, first_wait, self._courier.ready.set, overlay)
         self._receiver = Receiver(spool, aet, allowed, self._worker.ready.set, tls)
 
     def stop(self) -> None:

@@ -190,12 +190,24 @@ def _words(result: Result, prediction: Prediction, heat: HeatMap | None) -> list
         f"Predicted {prediction.predicted}; probabilities: {shares}"
         if prediction.answered
         else f"Not assessed: {REASONS[prediction.reason]}",
+        *_scores(prediction),
         "Quality findings: " + (", ".join(present) or "none"),
         f"Model {model.name}, version {model.digest}{site}, cxrlens {model.program}",
         f"Left: the film. Right: where the model looked for {heat.target} ({heat.method})"
         if heat
         else "There is no heat map",
     ]
+
+
+def _scores(prediction: Prediction | None) -> list[str]:
+    """Say of an answered film each disease's score, and the one from which it is named."""
+    if prediction is None or not prediction.answered or not prediction.thresholds:
+        return []
+    told = [
+        f"{name} {prediction.scores[name]:.0f} (named from {threshold:.0f})"
+        for name, threshold in prediction.thresholds.items()
+    ]
+    return [f"Scores: {', '.join(told)}"]
 
 
 def _share(share: float) -> str:
@@ -285,10 +297,11 @@ def structured_report(
 ) -> bytes:
     """Write the prediction of a film as a TID 1500 report of its study.
 
-    One group of measurements: the probability of each class, the predicted class, each
-    quality finding as present or absent, the algorithm with its weights' digest, and a comment. A film that
-    was left unsure is coded as not assessed, with the reason, and has no class and no probability. Where
-    the film was not predicted there are no measurements, and the comment says why. The document is
+    One group of measurements: the probability of each class, each disease's score and the score from which it
+    is named (with a site file, the site's), the predicted class, each quality finding as present or absent,
+    the algorithm with its weights' digest, and a comment. A film that was left unsure is coded as not
+    assessed, with the reason, and has no class, no probability and no score. Where the film was not
+    predicted there are no measurements, and the comment says why. The document is
     partial, preliminary and unverified: no physician has seen it.
 
     Parameters
@@ -365,6 +378,14 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
             )
             for name, share in prediction.probabilities.items()
         ]
+        for name, threshold in prediction.thresholds.items():
+            for code, meaning, score in (
+                (f"s-{name}", f"Score of {name}, 0 to 100", prediction.scores[name]),
+                (f"t-{name}", f"Score from which {name} is named", threshold),
+            ):
+                measurements.append(
+                    Measurement(own_code(code, meaning), round(score, 1), codes.UCUM.NoUnits)
+                )
     for name, found in result.findings.items():
         defect = own_code(name, _DEFECTS.get(name, f"Film is {name}"))
         evaluations.append(
@@ -388,7 +409,9 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
         qualitative_evaluations=evaluations,
         source_images=[SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
     )
-    comment = f"{NOTICE}. {result.remark}".strip()
+    # Some readers (dsr2html) show numbers without their names: the sentence has both.
+    said = f"Predicted {prediction.predicted}." if prediction and prediction.answered else ""
+    comment = " ".join(filter(None, (f"{NOTICE}.", result.remark, said, *_scores(prediction))))
     contains = RelationshipTypeValues.CONTAINS
     group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, comment, contains))
     return group
