@@ -25,8 +25,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from cxrlens.collections.collection import read_collection
-from cxrlens.collections.outlines import SIDES, read_boxes
+from cxrlens.collections.collection import SIDES, read_boxes, read_collection
 from cxrlens.evaluation.intervals import percentiles
 from cxrlens.explanation import METHODS, lime, score
 from cxrlens.explanation.heatmap import to_film

@@ -16,8 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cxrlens.collections.collection import read_collection
-from cxrlens.collections.outlines import read_boxes
+from cxrlens.collections.collection import read_boxes, read_collection
 from cxrlens.main_job import go_on, train
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import load

@@ -1,7 +1,10 @@
 """How long work says how far it is: how much of a stage is done, and what each epoch gave."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+Thing = TypeVar("Thing")
 
 Progress = Callable[[int, int], object]
 """Called with how much is done and how much there is; what it raises ends the work."""
@@ -129,3 +132,18 @@ def in_batches(count: int, size: int, progress: Progress | None = None) -> Itera
         yield slice(start, stop)
         if progress:
             progress(stop, count)
+
+
+def counted(things: Iterable[Thing], count: int, progress: Progress | None) -> Iterator[Thing]:
+    """Yield things, and say of each when it is worked off.
+
+    Examples
+    --------
+    >>> heard = []
+    >>> [*counted("ab", 2, lambda *said: heard.append(said))], heard
+    (['a', 'b'], [(1, 2), (2, 2)])
+    """
+    for done, thing in enumerate(things, 1):
+        yield thing
+        if progress:
+            progress(done, count)

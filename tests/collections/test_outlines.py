@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.collections.collection import Collection
-from cxrlens.collections.outlines import read_boxes, read_lungs
+from cxrlens.collections.collection import Collection, read_boxes, read_lungs
 from cxrlens.errors import CollectionError, OutputError
 
 

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cxrlens.collections.readers import LAYOUTS, collect, collect_and_count
+from cxrlens.collections.readers.folders import years
 from cxrlens.collections.readers.published import reading_of
-from cxrlens.collections.readers.reading import years
 from cxrlens.errors import CollectionError
 from cxrlens.phantoms import draw_phantom
 from cxrlens.radiographs.read import read_radiograph

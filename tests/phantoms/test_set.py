@@ -100,11 +100,11 @@ def test_the_table_of_lungs_names_every_mask(written: Path) -> None:
     assert all((written / mask).is_file() for mask in lungs["mask"])
 
 
-def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     folders = []
-    for workers in (1, 2):
+    for name in ("first", "again"):
         done: list[tuple[int, int]] = []
-        folder = tmp_path / str(workers)
+        folder = tmp_path / name
         write_phantoms(
             folder,
             12,
@@ -112,7 +112,6 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
             side=64,
             defects=0.5,
             copies=0.5,
-            workers=workers,
             progress=lambda *step, done=done: done.append(step),  # type: ignore[misc]
         )
         assert done == [(k, 12) for k in range(1, 13)]
@@ -126,13 +125,8 @@ def test_another_seed_writes_other_films(tmp_path: Path) -> None:
     assert first != other
 
 
-def test_shares_are_kept(tmp_path: Path) -> None:
-    table = write_phantoms(tmp_path / "a", 10, side=64, shares={"normal": 1, "tuberculosis": 1})
-    assert pd.read_csv(table).label.value_counts().to_dict() == {"normal": 5, "tuberculosis": 5}
-
-
 def test_nothing_of_the_exposure_goes_with_the_class(tmp_path: Path) -> None:
-    table = write_phantoms(tmp_path / "a", 400, seed=9, side=64, defects=0.3, workers=1)
+    table = write_phantoms(tmp_path / "a", 400, seed=9, side=64, defects=0.3)
     truth = pd.read_csv(table).merge(pd.read_csv(table.with_name("truth.csv"))[["image", "kinds"]])
     truth["damaged"] = truth.kinds.notna()
     truth["jpeg"] = truth.image.str.endswith("jpg")
@@ -161,8 +155,6 @@ def test_an_occupied_folder_is_kept(tmp_path: Path) -> None:
     [
         ({"count": 0}, "count is 0"),
         ({"defects": 1.5}, "defects is 1.5"),
-        ({"shares": {"covid": 1.0}}, "covid"),
-        ({"shares": {"normal": 0.0}}, "above 0"),
         ({"side": 8}, "side is 8"),
     ],
 )

@@ -7,9 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.collection import Collection, read_boxes, read_collection
 from cxrlens.collections.combine import split
-from cxrlens.collections.outlines import read_boxes
 from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError
 from cxrlens.models.classifier import build_model
 from cxrlens.phantoms import write_phantoms

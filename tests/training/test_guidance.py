@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cxrlens.collections.outlines import Boxes, Lungs
+from cxrlens.collections.collection import Boxes, Lungs
 from cxrlens.errors import CollectionError
 from cxrlens.phantoms import draw_phantom
 from cxrlens.quality.chain import Chain

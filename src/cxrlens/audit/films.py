@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.collection import Collection, patient_codes
-from cxrlens.collections.same_films import pixel_key
+from cxrlens.collections.same_films import joined, pixel_key
 from cxrlens.collections.survey import header_of
 from cxrlens.errors import CollectionError
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, counted
 from cxrlens.radiographs.grey import Film, Levels, Mask, resize
 from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
@@ -224,7 +224,7 @@ def _candidates(squares: Film, progress: Progress | None) -> list[_Candidate]:
     described = _unit(plain @ whiten)
     best: dict[tuple[int, int], _Candidate] = {}
     cuts: list[Cut] = list(product(_CUTS, _CUTS, _CUTS, _CUTS))
-    for done, cut in enumerate(cuts, 1):
+    for cut in counted(cuts, len(cuts), progress):
         cropped = _unit(_contrast(squares, cut) @ whiten)
         for start in range(0, len(squares), _ROWS):
             alike = cropped[start : start + _ROWS] @ described.T
@@ -235,8 +235,6 @@ def _candidates(squares: Film, progress: Progress | None) -> list[_Candidate]:
                 pair = (min(one, other), max(one, other))
                 if pair not in best or abs(value) > abs(best[pair].alike):
                     best[pair] = _Candidate(value, one, other, cut)
-        if progress:
-            progress(done, len(cuts))
     looked: Counter[int] = Counter()
     chosen = []
     for found in sorted(best.values(), key=lambda c: (-abs(c.alike), c.one, c.other)):
@@ -339,18 +337,10 @@ def find_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> Leaks:
     """
     told = pairs.copy()
     for column in _OTHER:
-        differs = pd.Series(False, index=pairs.index)
-        if column in table and len(pairs):
-            one = table[column].iloc[pairs["one"]].reset_index(drop=True)
-            other = table[column].iloc[pairs["other"]].reset_index(drop=True)
-            differs = (one != other).fillna(False).astype(bool)
-        told[f"other_{column}"] = differs
-    # Each film takes the lowest number among its copies, until none changes any more.
-    group, ends = np.arange(len(table)), pairs[["one", "other"]].to_numpy(np.intp)
-    before = group - 1
-    while (group != before).any():
-        before = group.copy()
-        np.minimum.at(group, ends[:, ::-1], before[ends])
+        values = known(table, column)
+        one, other = (values[pairs[end].to_numpy(np.intp)] for end in ("one", "other"))
+        told[f"other_{column}"] = (one != other) & (one != "") & (other != "")
+    group = joined(len(table), pairs[["one", "other"]].to_numpy(np.intp))
     members = pd.Series(group).value_counts()
     together = members[members > 1]
     return Leaks(told, len(together), int((together - 1).sum()), _split_patients(table))

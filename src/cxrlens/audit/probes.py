@@ -11,7 +11,7 @@ from cxrlens.audit.films import SIDE, Films, known
 from cxrlens.audit.views import View
 from cxrlens.collections.collection import LABELS, patient_codes
 from cxrlens.evaluation.intervals import draw, percentiles, weighted_auc
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, counted
 from cxrlens.radiographs.grey import Film, Floats, Mask
 
 FOLDS = 5
@@ -287,16 +287,16 @@ def probe(
         Called with views done and views in all.
     """
     found: list[Probed] = []
-    for done, one in enumerate((*seen, *columns), 1):
+    asked = (*seen, *columns)
+    for number, one in enumerate(counted(asked, len(asked), progress)):
         for place in places:
             if one.view.name != "source" or place.place == EVERYWHERE:
                 found += _labels(films, one, place, seed)
-        if done <= len(seen):
+        if number < len(seen):
             for place in places:
-                found += _across(films, one, place, seed)
+                if place.place != EVERYWHERE:
+                    found += _labels(films, one, place, seed, across=True)
             found += _source(films, one, seed)
-        if progress:
-            progress(done, len(seen) + len(columns))
     return found
 
 
@@ -313,32 +313,28 @@ def _measurable(targets: Mask, codes: NDArray[np.intp]) -> bool:
     )
 
 
-def _labels(films: Films, one: Seen, scope: Scope, seed: int) -> Iterator[Probed]:
-    rows = scope.rows & one.usable
-    x, codes = one.features[rows], films.patients[rows]
-    targets = _one_by_one(films.labels[rows], scope.aims)
-    if not _measurable(targets, codes) or not x.std(axis=0).any():
+def _labels(
+    films: Films, one: Seen, scope: Scope, seed: int, across: bool = False
+) -> Iterator[Probed]:
+    """Ask for the classes of a place, by what its own patients show or, `across`, those of others."""
+    here, aims = scope.rows & one.usable, _one_by_one(films.labels, scope.aims)
+    x, targets, codes = one.features[here], aims[here], films.patients[here]
+    if not _measurable(targets, codes):
         return
-    how = "pooled" if scope.place == EVERYWHERE else "within"
-    told, _ = measured(cross_validated(x, targets, codes, seed), targets, codes, seed)
+    if across:
+        there = one.usable & (films.sources != scope.place) & np.isin(films.labels, scope.classes)
+        if not _measurable(aims[there], films.patients[there]):
+            return
+        weight, bias = fit_ridge(one.features[there], aims[there].astype(np.float64))
+        scores = x @ weight + bias
+    elif x.std(axis=0).any():
+        scores = cross_validated(x, targets, codes, seed)
+    else:
+        return
+    how = "across" if across else "pooled" if scope.place == EVERYWHERE else "within"
+    told, _ = measured(scores, targets, codes, seed)
     for aim, of in zip(scope.aims, told, strict=True):
         yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, how, of)
-
-
-def _across(films: Films, one: Seen, scope: Scope, seed: int) -> Iterator[Probed]:
-    inside = films.sources == scope.place
-    here = scope.rows & one.usable & inside
-    there = one.usable & ~inside & np.isin(films.labels, scope.classes)
-    if scope.place == EVERYWHERE or here.all():
-        return
-    aims = _one_by_one(films.labels, scope.aims)
-    targets, codes = aims[here], films.patients[here]
-    if not (_measurable(targets, codes) and _measurable(aims[there], films.patients[there])):
-        return
-    weight, bias = fit_ridge(one.features[there], aims[there].astype(np.float64))
-    told, _ = measured(one.features[here] @ weight + bias, targets, codes, seed)
-    for aim, of in zip(scope.aims, told, strict=True):
-        yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, "across", of)
 
 
 def _source(films: Films, one: Seen, seed: int) -> Iterator[Probed]:
@@ -414,7 +410,7 @@ def place_maps(
     sources = [scope for scope in places if len(places) == 1 or scope is not places[0]]
     wanted = [(scope, aim) for scope in sources for aim in scope.aims]
     found = []
-    for done, (scope, aim) in enumerate(wanted, 1):
+    for scope, aim in counted(wanted, len(wanted), progress):
         rows = np.flatnonzero(scope.rows)
         if len(rows) > _MOST:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
@@ -424,8 +420,6 @@ def place_maps(
             outside = np.where(_cells(masks[rows].mean(axis=0)) < 0.5, auc, -1.0)
         strongest = divmod(int(outside.argmax()), GRID)
         found.append(PlaceMap(scope.place, aim, auc, strongest, place_name(*strongest)))
-        if progress:
-            progress(done, len(wanted))
     return found
 
 

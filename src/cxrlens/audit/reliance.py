@@ -16,11 +16,10 @@ from cxrlens.audit.films import known
 from cxrlens.audit.probes import Told, measured, scopes
 from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
 from cxrlens.collections.collection import LABELS, patient_codes
-from cxrlens.errors import FilmError
 from cxrlens.prediction import Predictor
-from cxrlens.progress import Progress, in_batches
+from cxrlens.progress import Progress, counted, in_batches
 from cxrlens.radiographs.grey import Film, Floats
-from cxrlens.radiographs.read import read_radiograph
+from cxrlens.radiographs.read import look_at_films, read_radiograph
 
 VARIANTS = ("whole films", *(f"lungs filled: {fill}" for fill in FILLS), "lungs alone")
 """Variants of a film that the model is shown, in the order of tables."""
@@ -111,25 +110,23 @@ def rely(
         Called with variants asked and variants in all.
     """
     table, split = _asked(table, seed)
-    pixels, masks, kept = [], [], []
-    for place, image in enumerate(table["image"]):
-        try:
-            examined = model.chain.examine(read_radiograph(image)).pixels
-        except FilmError:
-            continue  # it was listed when all films were read
-        mask = lungs(examined[None])[0]
+    seen = {}
+    for image, pixels in look_at_films(
+        table["image"].tolist(),
+        lambda image: model.chain.examine(read_radiograph(image)).pixels,
+        failures={},  # they were listed when all films were read
+    ):
+        mask = lungs(pixels[None])[0]
         if mask.mean() >= LEAST:
-            pixels.append(examined)
-            masks.append(mask)
-            kept.append(place)
-    missing = len(table) - len(kept)
-    table = table.iloc[kept].reset_index(drop=True)
+            seen[image] = pixels, mask
+    missing = len(table) - len(seen)
+    table = table[table["image"].isin([*seen])].reset_index(drop=True)
     if len(table) < 2:
         return Reliance([], split, len(table), missing, {})
-    films, fields = np.stack(pixels), np.stack(masks)
+    films, fields = map(np.stack, zip(*seen.values(), strict=True))
     found: list[Relied] = []
     examples = {}
-    for number, variant in enumerate(VARIANTS):
+    for number, variant in enumerate(counted(VARIANTS, len(VARIANTS), progress)):
         shown = films
         if variant == VARIANTS[-1]:
             shown = lungs_alone(films, fields)
@@ -140,8 +137,6 @@ def rely(
             model.probabilities(shown[part]) for part in in_batches(len(shown), _BATCH)
         ]
         found += _measured(table, variant, np.concatenate(probabilities), model.classes, seed)
-        if progress:
-            progress(number + 1, len(VARIANTS))
     return Reliance(found, split, len(table), missing, examples)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -70,12 +71,9 @@ def corner_of(name: str) -> tuple[slice, slice]:
     return (near if vertical == "top" else far), (near if horizontal == "left" else far)
 
 
-def _corner(name: str) -> Callable[[Films], Features]:
-    def features(films: Films) -> Features:
-        rows, columns = corner_of(name)
-        return _shrunk(films.pixels[:, rows, columns], 12).reshape(len(films), -1)
-
-    return features
+def _corner(name: str, films: Films) -> Features:
+    rows, columns = corner_of(name)
+    return _shrunk(films.pixels[:, rows, columns], 12).reshape(len(films), -1)
 
 
 def _histogram(films: Films) -> Features:
@@ -107,7 +105,7 @@ def _file(films: Films) -> Features:
 
 VIEWS: tuple[View, ...] = (
     View("border", False, _border),
-    *(View(name, False, _corner(name)) for name in CORNERS),
+    *(View(name, False, partial(_corner, name)) for name in CORNERS),
     View("file", False, _file),
     # How well a film can be packed depends on all that is on it, the lungs included.
     View("bytes", True, _bytes),
@@ -129,20 +127,18 @@ def lung_views(masks: Mask) -> tuple[View, ...]:
 def table_views(table: pd.DataFrame) -> tuple[View, ...]:
     """Make views of a collection's own columns: ``source``, ``view``, ``age``, ``sex``, where known."""
     there = (column for column in ("source", "view", "sex", "age") if column in table)
-    return tuple(View(name, False, _column(name)) for name in there if table[name].notna().any())
+    return tuple(
+        View(name, False, partial(_column, name)) for name in there if table[name].notna().any()
+    )
 
 
-def _column(column: str) -> Callable[[Films], Features]:
-    def features(films: Films) -> Features:
-        values = films.table[column]
-        if column == "age":
-            # In steps of a few years, since no line runs from children through adults to the old.
-            values = pd.cut(
-                values.astype(float), [-1, 1, 3, 5, 10, 18, 30, 40, 50, 60, 70, 80, 200]
-            )
-        return pd.get_dummies(values.astype("string").fillna("not known")).to_numpy(np.float64)
-
-    return features
+def _column(column: str, films: Films) -> Features:
+    values = films.table[column]
+    if column == "age":
+        # In steps of a few years, since no line runs from children through adults to the old.
+        ends = [-1, 1, 3, 5, 10, 18, 30, 40, 50, 60, 70, 80, 200]
+        values = pd.cut(values.astype(float), ends)
+    return pd.get_dummies(values.astype("string").fillna("not known")).to_numpy(np.float64)
 
 
 def filled(films: Film, masks: Mask, fill: str, seed: int = 0) -> Film:

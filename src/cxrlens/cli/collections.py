@@ -126,7 +126,7 @@ def merge(
 
 def _written(found: "Collected | Merged", out: Path, force: bool) -> str:
     """Write a collection and, beside it, what is drawn on its films; say of the latter what was written."""
-    from cxrlens.collections.outlines import beside
+    from cxrlens.collections.collection import beside
     from cxrlens.files import refuse_existing
 
     drawn = {beside(out, "boxes"): found.boxes, beside(out, "lungs"): found.lungs}

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from pydantic_core import from_json
 
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import explained, lock, moved_into_place, private_folder
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.grey import Film
 from cxrlens.radiographs.read import decode_radiograph, read_bytes
@@ -105,18 +104,15 @@ def cache_films(
         store.opened(),
         ThreadPoolExecutor(workers or os.cpu_count()) as pool,
     ):
-        tasks = iter(enumerate(images))
-        done = 0
-        while batch := list(islice(tasks, _CHUNK)):
-            prepared = pool.map(lambda task: store.prepare(task[1]), batch)
-            for (place, image), item in zip(batch, prepared, strict=True):
+        for part in in_batches(len(images), _CHUNK):
+            prepared = zip(images[part], pool.map(store.prepare, images[part]), strict=True)
+            for place, (image, item) in enumerate(prepared, part.start):
                 if isinstance(item, FilmError):
                     failures[image] = str(item)
                 else:
                     rows[place], findings[place] = store.keep(item)
-                done += 1
                 if progress:
-                    progress(done, len(images))
+                    progress(place + 1, len(images))
             store.commit()
         pixels = store.mapped()
     return CachedFilms(pixels, rows, pd.DataFrame(findings), failures)
@@ -246,9 +242,8 @@ class _Store:
         path = Path(image)
         try:
             status = path.stat() if path.exists() else None
-            stamp = (
-                (str(path), status.st_size, status.st_mtime_ns) if status else (str(path), -1, -1)
-            )
+            size, mtime = (status.st_size, status.st_mtime_ns) if status else (-1, -1)
+            stamp = (str(path), size, mtime)
             known = self.files.get(stamp)
             if known in self.rows:
                 return _Prepared(stamp, known, None, {})

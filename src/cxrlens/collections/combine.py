@@ -1,18 +1,29 @@
 """Collections put together and taken apart: several as one, and one into splits and folds by patient."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.collections.collection import Collection, collection_from, read_collection
-from cxrlens.collections.outlines import Boxes, Lungs, beside, read_boxes, read_lungs
+from cxrlens.collections.collection import (
+    Boxes,
+    Collection,
+    Lungs,
+    beside,
+    collection_from,
+    read_boxes,
+    read_collection,
+    read_lungs,
+)
 from cxrlens.collections.same_films import Same, people, same_bytes
 from cxrlens.errors import CollectionError
 from cxrlens.radiographs.grey import Floats
+
+Drawn = TypeVar("Drawn", Boxes, Lungs)
 
 OVERLAPS = {
     frozenset({"nih", "rsna"}): "the films of rsna are a part of nih",
@@ -85,17 +96,15 @@ def merge(paths: Sequence[str | Path]) -> Merged:
     origin = " + ".join(Path(path).name for path in paths)
     missing = {image: why for of in collections for image, why in of.missing.items()}
     merged = replace(collection_from(films, Path.cwd(), origin), missing=missing)
-    drawn = {}
-    for kind, read in (("boxes", read_boxes), ("lungs", read_lungs)):
-        beside_them = [beside(Path(path), kind) for path in paths]
-        if found := [read(of).table for of in beside_them if of.is_file()]:
-            drawn[kind] = pd.concat(found, ignore_index=True)
-    return Merged(
-        merged,
-        tuple(_notes(films)),
-        Boxes(drawn["boxes"]) if "boxes" in drawn else None,
-        Lungs(drawn["lungs"]) if "lungs" in drawn else None,
-    )
+    boxes, lungs = _drawn(paths, "boxes", read_boxes), _drawn(paths, "lungs", read_lungs)
+    return Merged(merged, tuple(_notes(films)), boxes, lungs)
+
+
+def _drawn(paths: Sequence[str | Path], kind: str, read: Callable[[Path], Drawn]) -> Drawn | None:
+    found = [read(of) for path in paths if (of := beside(Path(path), kind)).is_file()]
+    if not found:
+        return None
+    return type(found[0])(pd.concat([one.table for one in found], ignore_index=True))
 
 
 def _sourced(collection: Collection, path: Path) -> pd.DataFrame:
@@ -218,11 +227,8 @@ def fold(
     """
     collection.need("label")
     films = collection.films
-    dealt = (
-        films["split"].isin(["train", "validation"])
-        if "split" in films
-        else pd.Series(True, index=films.index)
-    )
+    learnt = ("train", "validation")
+    dealt = films["split"].isin(learnt) if "split" in films else films["image"].notna()
     inner = None if same is None else same[dealt.to_numpy(bool)]
     parts = _deal(films[dealt], np.full(folds, 1 / folds), seed, inner)
     column = pd.Series(pd.NA, index=films.index, dtype="Int64")

@@ -23,6 +23,7 @@ from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.detail import band_statistics, grain_statistics
 from cxrlens.quality.exposure import invert, tone_statistics
+from cxrlens.quality.step import Regression
 from cxrlens.radiographs.grey import Film, Floats, Levels, Mask, log_response, resize
 from cxrlens.radiographs.read import read_radiograph
 
@@ -216,9 +217,19 @@ RULES: Mapping[str, Callable[[Sequence[Film]], list[Judged]]] = {
 """Judges of the copies of one acquisition, two or more, as decoded: the study's rule, and ours."""
 
 
-@dataclass
 class Copy:
     """The measurements of one copy.
+
+    Parameters
+    ----------
+    film
+        (H, W) uint8 as decoded.
+    inner
+        The same without its borders.
+    square
+        The same at (224, 224).
+    negative
+        Whether it is a negative.
 
     Attributes
     ----------
@@ -240,17 +251,18 @@ class Copy:
         Of the film as decoded, borders cropped.
     """
 
-    square: Film
-    whole: Film
-    negative: bool
-    noise: float
-    noise_shrunk: float
-    blur: float
-    dark: float
-    entropy: float
-    padded: float
-    blocky: float
-    pixels: int
+    def __init__(self, film: Film, inner: Film, square: Film, negative: bool) -> None:
+        whole = resize(film, SIDE)
+        self.negative = negative
+        self.square, self.whole = (invert(square), invert(whole)) if negative else (square, whole)
+        self.noise = _beyond("noisy", grain_statistics(film))
+        self.noise_shrunk = _beyond("noisy", grain_statistics(self.square))
+        self.blur = _beyond("blurred", band_statistics(self.square))
+        self.dark = _beyond("underexposed", tone_statistics(self.square))
+        self.entropy = _entropy(self.square)
+        self.padded = 1 - inner.size / film.size
+        self.blocky = _blockiness(film)
+        self.pixels = inner.size
 
 
 def measure_copies(films: Sequence[Film]) -> list[Copy]:
@@ -262,38 +274,19 @@ def measure_copies(films: Sequence[Film]) -> list[Copy]:
         (H, W) uint8 as decoded.
     """
     steps = _steps()
-
-    def beyond(defect: str, statistics: Floats) -> float:
-        regression = steps[defect].regression
-        return float(regression.logit(statistics) - regression.threshold)
-
     inner = [_cropped(film, steps["padded"].borders(film)) for film in films]
     squares = [resize(film, SIDE) for film in inner]
     # Those like the first vote with it, their opposites against it.
     alike = [_likeness(squares[0], square) >= 0 for square in squares]
     values = [steps["negative"].value(square) for square in squares]
     vote = sum(value if same else -value for value, same in zip(values, alike, strict=True))
-    copies = []
-    for film, crop, square, same in zip(films, inner, squares, alike, strict=True):
-        negative, whole = (vote > 0) == same, resize(film, SIDE)
-        if negative:
-            square, whole = invert(square), invert(whole)
-        copies.append(
-            Copy(
-                square=square,
-                whole=whole,
-                negative=negative,
-                noise=beyond("noisy", grain_statistics(film)),
-                noise_shrunk=beyond("noisy", grain_statistics(square)),
-                blur=beyond("blurred", band_statistics(square)),
-                dark=beyond("underexposed", tone_statistics(square)),
-                entropy=_entropy(square),
-                padded=1 - crop.size / film.size,
-                blocky=_blockiness(film),
-                pixels=crop.size,
-            )
-        )
-    return copies
+    negatives = [(vote > 0) == same for same in alike]
+    return [Copy(*one) for one in zip(films, inner, squares, negatives, strict=True)]
+
+
+def _beyond(defect: str, statistics: Floats) -> float:
+    regression: Regression = _steps()[defect].regression
+    return regression.logit(statistics) - regression.threshold
 
 
 @cache

@@ -9,7 +9,6 @@ Films that merely resemble each other are no concern of this module.
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.files import file_digest
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, counted
 from cxrlens.radiographs.grey import Film
 from cxrlens.radiographs.read import read_radiograph
 
@@ -63,13 +62,9 @@ def same_pixels(images: Sequence[str], progress: Progress | None = None) -> Same
     progress
         Called with films done and films in all.
     """
-    keys: list[tuple[int, Hashable]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for place, key in enumerate(pool.map(_look, images)):
-            keys.append((place, key))
-            if progress:
-                progress(place + 1, len(images))
-    return _numbered(len(images), keys)
+        keys = counted(pool.map(_look, images), len(images), progress)
+        return _numbered(len(images), enumerate(keys))
 
 
 def same_rows(pixels: Film, rows: NDArray[np.int64]) -> Same:
@@ -111,20 +106,38 @@ def people(films: pd.DataFrame, same: Same) -> pd.Series:
         The first by name of the patients that are one; a film without a patient is its own.
     """
     patient = films["patient"] if "patient" in films else films["image"]
-    patient = patient.astype("string").fillna(films["image"])
-    first_of: dict[str, str] = {}
+    codes, names = pd.factorize(patient.astype("string").fillna(films["image"]), sort=True)
+    _, first, film = np.unique(same, return_index=True, return_inverse=True)
+    one = joined(len(names), np.stack([codes, codes[first[film]]], axis=1))
+    return pd.Series(names[one[codes]], films.index, "string")
 
-    def first(name: str) -> str:
-        while (above := first_of.get(name, name)) != name:
-            first_of[name] = first_of.get(above, above)
-            name = above
-        return name
 
-    for members in _groups(same):
-        names = [first(str(patient.iloc[place])) for place in members]
-        for name in names:
-            first_of[name] = min(names)
-    return patient.map(first).astype("string")
+def joined(count: int, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Join numbers that stand in one pair, directly or by way of others.
+
+    Parameters
+    ----------
+    count
+        Numbers from 0 on.
+    pairs
+        (P, 2).
+
+    Returns
+    -------
+    ndarray of intp
+        (count,), for each number the lowest to which it is joined.
+
+    Examples
+    --------
+    >>> joined(5, np.array([[3, 4], [1, 3]])).tolist()
+    [0, 1, 2, 1, 1]
+    """
+    lowest = np.arange(count)
+    before = lowest - 1
+    while (lowest != before).any():
+        before = lowest.copy()
+        np.minimum.at(lowest, pairs[:, ::-1], before[pairs])
+    return lowest
 
 
 def told(films: pd.DataFrame, same: Same) -> list[str]:
@@ -195,17 +208,14 @@ def _numbered(count: int, keys: Iterable[tuple[int, Hashable]]) -> Same:
 
 def _groups(same: Same) -> list[list[int]]:
     """Places of the films of each that is there more than once, in the table's order."""
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    for place, number in enumerate(same.tolist()):
-        found[number].append(place)
-    return [places for places in found.values() if len(places) > 1]
+    found = pd.Series(same).groupby(same, sort=False).indices
+    return [places.tolist() for places in found.values() if len(places) > 1]
 
 
 def _differing(films: pd.DataFrame, groups: list[list[int]], column: str) -> list[list[int]]:
     if column not in films:
         return []
-    values = [None if pd.isna(value) else str(value) for value in films[column]]
-    return [group for group in groups if len({values[place] for place in group} - {None}) > 1]
+    return [group for group in groups if films[column].iloc[group].nunique() > 1]
 
 
 def _pair(films: pd.DataFrame, group: list[int], column: str = "") -> str:

@@ -10,9 +10,8 @@ import html
 import io
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +44,7 @@ _OTHER_KINDS = {
 }
 
 
-def read_text_table(path: Path) -> pd.DataFrame:
+def read_text_table(path: Path, columns: Sequence[str] = (), way_out: str = "") -> pd.DataFrame:
     r"""Read a table that anybody may have written: CSV in any of its dialects, or Parquet.
 
     Parameters
@@ -54,6 +53,8 @@ def read_text_table(path: Path) -> pd.DataFrame:
         Fields of a CSV may be parted by commas, semicolons, tabs or bars; the one that gives the header
         most columns is taken, or what a first line ``sep=;`` says. It may be UTF-8, UTF-16 or, where it
         is neither, Windows' Latin-1 (code page 1252). A Parquet file is known by its content.
+    columns, way_out
+        What it must have, and what is said where one of them is missing.
 
     Returns
     -------
@@ -64,8 +65,8 @@ def read_text_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     CollectionError
-        If it cannot be read, is no table, names two columns alike, or has a row with more fields than
-        the header.
+        If it cannot be read, is no table, names two columns alike, lacks a column, or has a row with more
+        fields than the header.
 
     Examples
     --------
@@ -78,14 +79,20 @@ def read_text_table(path: Path) -> pd.DataFrame:
         data = path.read_bytes()
         if data.startswith(b"PAR1"):
             need("parquet", what=f"{path}, a Parquet file,")
-            return _text_of(_parquet(data), path)
-        for magic, kind in _OTHER_KINDS.items():
-            if data.startswith(magic):
-                raise CollectionError(f"{path} {kind}: save it as CSV and name that file")
-        return _rows_of(_decoded(data), path)
+            table = _text_of(_parquet(data), path)
+        else:
+            for magic, kind in _OTHER_KINDS.items():
+                if data.startswith(magic):
+                    raise CollectionError(f"{path} {kind}: save it as CSV and name that file")
+            table = _rows_of(_decoded(data), path)
     except (ValueError, OSError, csv.Error) as error:
         detail = " ".join(str(error).split())
         raise CollectionError(f"{path} is no table that can be read: {detail}") from error
+    for column in columns:
+        if column not in table:
+            only = ", ".join(map(str, table))
+            raise CollectionError(f"{path} has no column {column!r}, only {only}: {way_out}")
+    return table
 
 
 def read_own_table(
@@ -141,35 +148,20 @@ def read_own_table(
     if not isinstance(table.index, pd.RangeIndex):
         # pandas takes fields beyond the header for names of the rows.
         raise fault(f"{path} is damaged, its rows have more fields than its header: {way_out}")
-    for name in words:
-        _refuse_rows(table, name, lambda column: column.isna(), path, fault, way_out)
-    for name, (least, highest) in (numbers or {}).items():
-        _refuse_rows(table, name, partial(_outside, least, highest), path, fault, way_out)
+    bounds = numbers or {}
+    for name in (*words, *bounds):
+        if name not in table:
+            raise fault(f"{path} is damaged, it has no column {name!r}: {way_out}")
+        wrong = table[name].isna()
+        if name in bounds:
+            wrong = ~pd.to_numeric(table[name], errors="coerce").between(*bounds[name])
+        if wrong.any():
+            row = int(wrong.to_numpy(bool).argmax())
+            value = str(table[name].iloc[row])[:60]
+            raise fault(f"{path} is damaged in row {row + 1}, {name} is {value!r}: {way_out}")
         if table[name].dtype == object:
             table[name] = table[name].astype(float)
     return table
-
-
-def _outside(least: float, highest: float, column: pd.Series) -> pd.Series:
-    return ~pd.to_numeric(column, errors="coerce").between(least, highest)
-
-
-def _refuse_rows(
-    table: pd.DataFrame,
-    name: str,
-    wrong: Callable[[pd.Series], pd.Series],
-    path: Path,
-    fault: type[CxrlensError],
-    way_out: str,
-) -> None:
-    """Raise `fault` at the first row that is wrong in a column, or where there is no such column."""
-    if name not in table:
-        raise fault(f"{path} is damaged, it has no column {name!r}: {way_out}")
-    at = wrong(table[name]).to_numpy(bool)
-    if at.any():
-        row = int(at.argmax())
-        value = str(table[name].iloc[row])[:60]
-        raise fault(f"{path} is damaged in row {row + 1}, {name} is {value!r}: {way_out}")
 
 
 def _parquet(data: bytes) -> pd.DataFrame:
@@ -193,6 +185,14 @@ def _parquet(data: bytes) -> pd.DataFrame:
 def stripped(text: str) -> str:
     """Strip space, byte-order marks and what else cannot be seen from both ends."""
     return text.strip(_UNSEEN)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Write a column as text, whole numbers without a point; what is empty is missing."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    text = column.astype("string").map(stripped, na_action="ignore").astype("string")
+    return text.mask(text == "")
 
 
 def _decoded(data: bytes) -> str:
@@ -263,12 +263,7 @@ def _header(fields: list[str], path: Path) -> list[str]:
 
 
 def _text_of(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    text = {}
-    for name, column in table.items():
-        if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
-            column = column.astype("Int64")
-        values = column.astype("string").map(stripped, na_action="ignore")
-        text[stripped(str(name))] = values.mask(values == "")
+    text = {stripped(str(name)): as_text(column) for name, column in table.items()}
     if len(text) < len(table.columns):
         raise CollectionError(f"{path} has two columns of the same name: name them apart")
     return pd.DataFrame(text, index=table.index)

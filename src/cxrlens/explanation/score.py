@@ -28,7 +28,7 @@ def heat_in(values: Map, mask: Mask) -> float:
 
 
 def points_at(values: Map, mask: Mask) -> bool:
-    """Tell whether the strongest place lies inside a mask: the pointing game (Zhang et al. 2018)."""
+    """Return whether the strongest place lies inside a mask: the pointing game (Zhang et al. 2018)."""
     return bool(mask.ravel()[values.argmax()])
 
 

@@ -1,14 +1,9 @@
 """Phantom films, one by one or a folder of them with its tables, named as the 2023 study's are.
 
-Each film of a set depends on its place in the set and on the set's seed only, so that any number of workers
-writes the same bytes.
+Each film of a set depends on its place in the set and on the set's seed only.
 """
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +16,7 @@ from cxrlens.phantoms.anatomy import Body, Canvas
 from cxrlens.phantoms.body import draw_lesions, draw_scene
 from cxrlens.phantoms.defects import Damaged, Defect, described, draw_defect
 from cxrlens.phantoms.exposure import SOURCES, Exposure, develop, open_field
-from cxrlens.progress import Progress
+from cxrlens.progress import Progress, counted
 from cxrlens.radiographs.grey import Film, Mask
 
 LABELS = ("normal", "pneumonia", "tuberculosis")
@@ -124,7 +119,7 @@ def draw_phantom(
     return Phantom(film, label, lesions.mask & seen, lungs, *told)
 
 
-SHARES: Mapping[str, float] = {"normal": 0.4, "pneumonia": 0.3, "tuberculosis": 0.3}
+_SHARES = (0.4, 0.3, 0.3)  # of the labels
 _FOLLOW_UPS = 0.12  # share of patients with a second film
 _JPEGS = 0.4
 _BOXES = ["image", "finding", "x0", "y0", "x1", "y1"]
@@ -152,9 +147,7 @@ def write_phantoms(
     *,
     defects: float = 0.0,
     copies: float = 0.0,
-    shares: Mapping[str, float] | None = None,
     masks: bool = False,
-    workers: int = 1,
     progress: Progress | None = None,
     force: bool = False,
 ) -> Path:
@@ -166,7 +159,7 @@ def write_phantoms(
         Where to write ``images/``, ``films.csv``, ``boxes.csv`` and ``truth.csv`` (and ``masks/`` with
         ``lungs.csv`` if asked).
     count
-        Exposures to draw, 1 or more. Copies come on top.
+        Exposures to draw, 1 or more: 40 % normal, 30 % pneumonia, 30 % tuberculosis. Copies come on top.
     seed
         The same seed and settings give the same files.
     side
@@ -176,12 +169,8 @@ def write_phantoms(
     copies
         Share of the exposures of which a second, damaged file exists, in [0, 1]; both files have the
         same ``acquisition``, and either can be the clean one.
-    shares
-        Share of each label; by default 40 % normal, 30 % pneumonia, 30 % tuberculosis.
     masks
         Whether to write ``masks/NAME_lungs.png`` and ``masks/NAME_lesions.png`` (0 and 255).
-    workers
-        Processes to draw with.
     progress
         Called with the number of exposures done and their total after each one.
     force
@@ -197,7 +186,7 @@ def write_phantoms(
     Raises
     ------
     ValueError
-        If a number is out of its range or a share names no label.
+        If a number is out of its range.
     OutputError
         If the folder exists or cannot be written.
 
@@ -206,32 +195,23 @@ def write_phantoms(
     >>> write_phantoms(Path("drawn"), 4, side=64).read_text().count("\n")
     5
     """
-    shares = dict(SHARES if shares is None else shares)
-    if unknown := set(shares) - set(LABELS):
-        raise ValueError(
-            f"shares name {', '.join(sorted(unknown))}: choose from {', '.join(LABELS)}"
-        )
-    if min(shares.values(), default=0) < 0 or not sum(shares.values()) > 0:
-        raise ValueError("shares must not be negative, and one must be above 0")
-    if count < 1 or workers < 1:
-        raise ValueError(f"count is {count} and workers {workers}: both must be 1 or more")
+    if count < 1:
+        raise ValueError(f"count is {count}: it must be 1 or more")
     if not (0 <= defects <= 1 and 0 <= copies <= 1):
         raise ValueError(f"defects is {defects} and copies {copies}: both are shares, 0 to 1")
     folder = Path(folder)
     refuse_filled(folder, force)
-    plans = _plans(count, seed, shares)
+    plans = _plans(count, seed)
     with moved_into_place(folder) as draft, explained(folder):
         (draft / "images").mkdir(parents=True)
         if masks:
             (draft / "masks").mkdir()
         rows: list[dict[str, Any]] = []
         boxes: list[dict[str, Any]] = []
-        write = partial(_write, draft, side, defects, copies, masks)
-        for done, (written, round_lesions) in enumerate(_mapped(write, plans, workers), 1):
-            rows += written
+        for plan in counted(plans, count, progress):
+            films, round_lesions = _write(draft, side, defects, copies, masks, plan)
+            rows += films
             boxes += round_lesions
-            if progress is not None:
-                progress(done, len(plans))
         table = pd.DataFrame(rows)
         table[_COLUMNS].to_csv(draft / "films.csv", index=False)
         table.drop(columns=["view", "age", "sex"]).to_csv(draft / "truth.csv", index=False)
@@ -242,10 +222,9 @@ def write_phantoms(
     return folder / "films.csv"
 
 
-def _plans(count: int, seed: int, shares: Mapping[str, float]) -> list[_Plan]:
+def _plans(count: int, seed: int) -> list[_Plan]:
     rng = np.random.default_rng([4, seed])
-    weights = np.array([shares.get(label, 0.0) for label in LABELS])
-    bounds = np.round(np.cumsum(weights) / weights.sum() * count).astype(int)
+    bounds = np.round(np.cumsum(_SHARES) * count).astype(int)
     labels = np.repeat(LABELS, np.diff(bounds, prepend=0))
     # A patient's films follow one another within a label, then all films are shuffled.
     patients = np.arange(count)
@@ -265,18 +244,6 @@ def _plans(count: int, seed: int, shares: Mapping[str, float]) -> list[_Plan]:
         )
         for number, k in enumerate(rng.permutation(count), 1)
     ]
-
-
-def _mapped(
-    work: Callable[[_Plan], _Written], plans: list[_Plan], workers: int
-) -> Iterator[_Written]:
-    if workers == 1:
-        yield from map(work, plans)
-        return
-    # A forked child of a process in which OpenCV has threads hangs.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
-        yield from pool.map(work, plans, chunksize=max(1, min(16, len(plans) // (4 * workers))))
 
 
 def _write(

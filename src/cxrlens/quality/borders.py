@@ -1,10 +1,9 @@
-"""What lies round or over a film: padding, patches, and text burnt in, names perhaps."""
+"""Things round or over a film: padding, patches, and text burnt in, names perhaps."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -24,7 +23,7 @@ def without(film: Film, borders: tuple[int, int, int, int]) -> Film:
 
 
 @dataclass(frozen=True)
-class EvenBorders(Step):
+class EvenBorders(Step, defect="padded", repair_name="crop"):
     """Lines of one grey along a side, black or white, that end in a step; the repair crops them.
 
     The air beside a patient is dark too, but it ends softly at the skin: it is no border.
@@ -53,9 +52,6 @@ class EvenBorders(Step):
     stepped: float
     width: float
     most: float
-
-    defect: ClassVar[str] = "padded"
-    repair_name: ClassVar[str] = "crop"
 
     def borders(self, film: Film) -> tuple[int, int, int, int]:
         """Measure the borders: pixels at the top, bottom, left and right of the film."""
@@ -116,7 +112,7 @@ class EvenBorders(Step):
 
 
 @dataclass(frozen=True)
-class SharpIslands(Step):
+class SharpIslands(Step, defect="patched", repair_name="fill"):
     """Even islands of black or white with a sharp edge all round; the repair fills them in.
 
     Attributes
@@ -139,9 +135,6 @@ class SharpIslands(Step):
     solidity: float
     step: int
     surrounded: float
-
-    defect: ClassVar[str] = "patched"
-    repair_name: ClassVar[str] = "fill"
 
     def _islands(self, film: Film) -> list[tuple[float, Mask]]:
         """Return the islands of patch-like form: the share of their ring that differs; their mask."""
@@ -209,7 +202,7 @@ Box = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class PrintedLines(Step):
+class PrintedLines(Step, defect="burnt_in_text"):
     """Lines of small, thin, even islands side by side, as letters stand in a name, a number or a date.
 
     What the letters say is not read: a finding says that someone should look before the film is passed on.
@@ -238,8 +231,6 @@ class PrintedLines(Step):
     upright: float
     even: float
     alone: float
-
-    defect: ClassVar[str] = "burnt_in_text"
 
     def detect(self, film: Film) -> Finding:
         """Find the longest line on a film as decoded."""

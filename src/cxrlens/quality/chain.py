@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.errors import OutputError, RecipeError
-from cxrlens.files import moved_into_place, short_stem
+from cxrlens.files import moved_into_place, refuse_existing, short_stem
 from cxrlens.lungs import find_lungs
 from cxrlens.lungs.fields import network_digest
 from cxrlens.progress import Progress
@@ -356,9 +356,7 @@ def repair_films(
             raise OutputError(
                 f"{copy} is one of the films themselves: choose another folder for the copies"
             )
-    taken = [copy for copy in copies.values() if copy.exists()]
-    if taken and not force:
-        raise OutputError(f"{taken[0]} exists already: choose another folder, or say --force")
+        refuse_existing(copy, force)
     rows, failures = [], dict[str, str]()
     examined = look_at_films(
         films, lambda path: chain.examine(read_radiograph(path)), failures, progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -187,7 +186,7 @@ class Response(Step):
 
 
 @dataclass(frozen=True)
-class ResponseVariance(Response):
+class ResponseVariance(Response, defect="noisy", repair_name="smooth"):
     """The report's test: LoG with a large sigma, CLAHE with an extreme clip, high variance.
 
     Attributes
@@ -198,9 +197,6 @@ class ResponseVariance(Response):
 
     median: int
     box: int
-
-    defect: ClassVar[str] = "noisy"
-    repair_name: ClassVar[str] = "smooth"
 
     def statistic(self, film: Film) -> float:
         """Variance of the strengthened response."""
@@ -231,7 +227,7 @@ def grain(film: Film) -> float:
 
 
 @dataclass(frozen=True)
-class GrainRegression(Regressed):
+class GrainRegression(Regressed, defect="noisy", repair_name="denoise"):
     """The robust test: a regression on the finest detail at the size at which the film was decoded.
 
     Its repair takes out impulses at that size, before the resize smears them, and smooths grain
@@ -253,8 +249,6 @@ class GrainRegression(Regressed):
     strength: float
     least_grain: float
 
-    defect: ClassVar[str] = "noisy"
-    repair_name: ClassVar[str] = "denoise"
     statistics = staticmethod(grain_statistics)
 
     def repair(self, film: Film) -> Film:
@@ -274,7 +268,7 @@ class GrainRegression(Regressed):
 
 
 @dataclass(frozen=True)
-class QuietResponse(Response):
+class QuietResponse(Response, defect="blurred", repair_name="sharpen"):
     """The report's test: LoG, mild CLAHE, binarised at 2; a low variance, 255**2 / 4 at most, means blur.
 
     Attributes
@@ -287,9 +281,6 @@ class QuietResponse(Response):
 
     level: int
     strength: float
-
-    defect: ClassVar[str] = "blurred"
-    repair_name: ClassVar[str] = "sharpen"
 
     def statistic(self, film: Film) -> float:
         """Variance of the binary picture of the strengthened response."""
@@ -307,7 +298,7 @@ class QuietResponse(Response):
 
 
 @dataclass(frozen=True)
-class BandRegression(Regressed):
+class BandRegression(Regressed, defect="blurred", repair_name="sharpen"):
     """The robust test: a regression on how the detail falls off from coarse to fine.
 
     Attributes
@@ -320,8 +311,6 @@ class BandRegression(Regressed):
     sigma: float
     amount: float
 
-    defect: ClassVar[str] = "blurred"
-    repair_name: ClassVar[str] = "sharpen"
     statistics = staticmethod(band_statistics)
 
     def repair(self, film: Film) -> Film:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -39,11 +38,8 @@ def bright_corner_share(film: Film, corner: float) -> float:
     return float(corners[:, np.r_[:columns, width - columns : width]].mean())
 
 
-class _Inverts(Step):
+class _Inverts(Step, defect="negative", repair_name="invert"):
     """A step whose defect is a negative."""
-
-    defect: ClassVar[str] = "negative"
-    repair_name: ClassVar[str] = "invert"
 
     def repair(self, film: Film) -> Film:
         """Invert the film."""
@@ -144,7 +140,7 @@ class OddRegression(_Inverts):
 
 
 @dataclass(frozen=True)
-class DarkMean(Step):
+class DarkMean(Step, defect="underexposed", repair_name="equalise"):
     """The report's test: the mean pixel is below 71; its repair: CLAHE.
 
     Attributes
@@ -161,9 +157,6 @@ class DarkMean(Step):
     scale: float
     clip: float
     tiles: int
-
-    defect: ClassVar[str] = "underexposed"
-    repair_name: ClassVar[str] = "equalise"
 
     def detect(self, film: Film) -> Finding:
         """Find a dark film by its mean."""
@@ -199,7 +192,7 @@ def tone_statistics(film: Film) -> Floats:
 
 
 @dataclass(frozen=True)
-class DarkTone(Regressed):
+class DarkTone(Regressed, defect="underexposed", repair_name="stretch"):
     """The robust test: a regression on how the grey levels are spread; its repair: a stretch.
 
     Attributes
@@ -214,8 +207,6 @@ class DarkTone(Regressed):
     mean: float
     least_power: float
 
-    defect: ClassVar[str] = "underexposed"
-    repair_name: ClassVar[str] = "stretch"
     statistics = staticmethod(tone_statistics)
 
     def repair(self, film: Film) -> Film:

@@ -273,7 +273,7 @@ _SMALLEST = 48
 
 
 @dataclass(frozen=True)
-class LossSeam(Step):
+class LossSeam(Step, defect="torn"):
     """A step in brightness along a row of blocks, from one block on to the right and below all the rest.
 
     A JPEG codes a block's mean as its difference from the block before. Bytes lost in between shift all
@@ -304,8 +304,6 @@ class LossSeam(Step):
     candidates: int
     filled: float
     even: float
-
-    defect: ClassVar[str] = "torn"
 
     def detect(self, film: Film) -> Finding:
         """Find a seam in a film as decoded, before any of its pixels moved."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -122,10 +123,10 @@ def settings(chain: str) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-class Step(Protocol):
+class Step(ABC):
     """A detector and, mostly, a repair of one defect: on the film as decoded, or on the resized one.
 
-    A step is a frozen dataclass whose fields are its settings.
+    A step is a frozen dataclass whose fields are its settings; its class's own line says the rest.
 
     Attributes
     ----------
@@ -138,9 +139,14 @@ class Step(Protocol):
     defect: ClassVar[str]
     repair_name: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **told: str) -> None:
+        """Take ``defect`` and ``repair_name``, where they are given."""
+        for name, word in told.items():
+            setattr(cls, name, word)
+
+    @abstractmethod
     def detect(self, film: Film) -> Finding:
         """Look at a (H, W) uint8 film; never change it."""
-        ...
 
     def repair(self, film: Film) -> Film:
         """Return a repaired copy of a film on which the defect was found."""

@@ -34,14 +34,9 @@ _readers = 0
 _former = warnings.catch_warnings()
 
 
-class _Hush(logging.Filter):
-    """Drops what a decoder logs in a thread that is reading; other threads keep their log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not getattr(_reading, "depth", 0)
-
-
-_HUSH = _Hush()
+def _may_be_logged(record: logging.LogRecord) -> bool:
+    """Drop what a decoder logs in a thread that is reading; other threads keep their log."""
+    return not getattr(_reading, "depth", 0)
 
 
 def hush(package: str) -> None:
@@ -52,7 +47,7 @@ def hush(package: str) -> None:
     """
     for name in [package, *logging.root.manager.loggerDict]:
         if name.partition(".")[0] == package:
-            logging.getLogger(name).addFilter(_HUSH)
+            logging.getLogger(name).addFilter(_may_be_logged)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a DICOM film's tags say: body part, view, how pixels are stored and how they want to be shown.
+"""Tags of a DICOM film: body part, view, how pixels are stored and how they want to be shown.
 
 DICOM PS3.3, C.7.5.1, C.7.6.3, C.11.1 and C.11.2.
 """

@@ -98,11 +98,7 @@ def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray
                     )
             if isinstance(image, WebPImageFile) and image.is_animated:
                 raise FilmError(f"{name} is a moving picture: save the one that is the film")
-            grey = (
-                _deep_grey(image, data)
-                if _has_deep_colour(image, data)
-                else _grey(image, data, name)
-            )
+            grey = _grey(image, data, name)
             # Pillow and OpenCV turn a TIFF by themselves.
             orientation = 1 if kind == "TIFF" else image.getexif().get(_ORIENTATION, 1)
         except FilmError:
@@ -160,6 +156,8 @@ def _deep_grey(image: ImageFile, data: bytes) -> NDArray[np.uint8]:
 
 
 def _grey(image: ImageFile, data: bytes, name: str) -> NDArray[np.uint8]:
+    if _has_deep_colour(image, data):
+        return _deep_grey(image, data)
     if isinstance(image, JpegImageFile):
         # The luma is stored as such: to read only it is faster than to go by red, green and blue.
         image.draft("L", image.size)

@@ -116,11 +116,8 @@ def staying(recipe: Recipe, collection: Collection) -> dict[str, str]:
         if name in gone or name in recipe.leave_out.sources:
             continue
         lost = _lost(recipe, collection, _with_bound([name], _sources(collection), bound))
-        said[name] = (
-            f"{name} is in every training: without it there is {lost}."
-            if lost
-            else f"{name} is in every training: the recipe does not ask to leave it out."
-        )
+        why = f"without it there is {lost}" if lost else "the recipe does not ask to leave it out"
+        said[name] = f"{name} is in every training: {why}."
     return said
 
 
@@ -132,10 +129,8 @@ def _in_turn(
     wanted = [(name,) for name in known] if each else asked
     if each and not wanted:
         raise CollectionError("no source is left to be left out in turn")
-    lost = {
-        group: _lost(recipe, collection, group)
-        for group in (_with_bound(group, known, bound) for group in wanted)
-    }
+    groups = [_with_bound(group, known, bound) for group in wanted]
+    lost = {group: _lost(recipe, collection, group) for group in groups}
     possible = tuple(group for group in lost if not lost[group])
     impossible = [group for group in lost if lost[group]]
     if impossible and not (each and possible):
@@ -179,19 +174,14 @@ def _sharing(source: pd.Series, of: pd.Series) -> list[set[str]]:
 
 
 def _with_bound(
-    names: Iterable[str], known: Sequence[str], bound: Sequence[set[str]]
+    names: Sequence[str], known: Sequence[str], bound: Sequence[set[str]]
 ) -> tuple[str, ...]:
-    names = list(names)
-    _refuse_unknown(names, known)
-    gone = set(names).union(*(one for one in bound if one & set(names)))
-    return tuple(name for name in known if name in gone)
-
-
-def _refuse_unknown(names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             hint = nearest(name, known) or f"there are {', '.join(known)}"
             raise CollectionError(f"no film is from the source {name!r}; {hint}")
+    gone = set(names).union(*(one for one in bound if one & set(names)))
+    return tuple(name for name in known if name in gone)
 
 
 def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> str:

@@ -332,7 +332,7 @@ class Recipe(Part):
     one_vs_all: bool = False
     """Train one network a class, each against the rest."""
     target: Literal["normal", "pneumonia", "tuberculosis"] | None = None
-    """Tell this class from the rest, as a member of a one-vs-all run does."""
+    """Separate this class from the rest, as a member of a one-vs-all run does."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -399,7 +399,7 @@ class Recipe(Part):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What it takes beside films with labels, in words; empty if that is nothing."""
+        """Needs beside films with labels, in words; empty if that is nothing."""
         needs = []
         if self.model and self.model.weights == "imagenet":
             if self.backbone in OFFLINE_PACKAGES:

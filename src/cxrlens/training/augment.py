@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from cxrlens.collections.outlines import SIDES, Boxes, Lungs
+from cxrlens.collections.collection import SIDES, Boxes, Lungs
 from cxrlens.errors import FilmError
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.grey import clahe

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxrlens.collections.cache import CachedFilms
-from cxrlens.collections.collection import LABELS, Collection
-from cxrlens.collections.outlines import Boxes, Lungs, read_boxes, read_lungs
+from cxrlens.collections.collection import LABELS, Boxes, Collection, Lungs, read_boxes, read_lungs
 from cxrlens.errors import CollectionError, RecipeError
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe

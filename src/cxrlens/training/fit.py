@@ -135,7 +135,7 @@ def train(
     out
         The run folder to make.
     boxes, lungs
-        Tables of what was drawn on the films (`cxrlens.collections.outlines`), for a recipe that teaches
+        Tables of what was drawn on the films (`cxrlens.collections.collection`), for a recipe that teaches
         an evidence map with them; the run keeps them.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrlens.collections.collection import Collection, collection_from
-from cxrlens.collections.outlines import Boxes, Lungs
+from cxrlens.collections.collection import Boxes, Collection, Lungs, collection_from
 from cxrlens.collections.readers.folders import (
+    Reading,
     read_dicom,
     read_folders,
     read_kermany,
@@ -17,14 +17,10 @@ from cxrlens.collections.readers.folders import (
     read_table,
 )
 from cxrlens.collections.readers.published import read_nih, read_nlm, read_rsna, read_tbx11k
-from cxrlens.collections.readers.reading import Reading
 from cxrlens.collections.tables import Words
 from cxrlens.errors import CollectionError
 
-Reader = Callable[[Path], Reading]
-
-
-LAYOUTS: dict[str, Reader] = {
+LAYOUTS: dict[str, Callable[..., Reading]] = {
     "csv": read_table,
     "folders": read_folders,
     "report": read_report,
@@ -39,10 +35,7 @@ LAYOUTS: dict[str, Reader] = {
 }
 """Layouts by the name that a user types; each reader returns a table with absolute image paths."""
 
-_WORDED: dict[str, Callable[[Path, Words | None], Reading]] = {
-    "csv": read_table,
-    "folders": read_folders,
-}
+_WORDED = ("csv", "folders")
 """Layouts whose names are the user's own."""
 
 
@@ -111,10 +104,8 @@ def collect_and_count(
         raise CollectionError(
             f"layout {layout} has names of its own: only {' and '.join(_WORDED)} take --map"
         )
-    if layout == "dicom":
-        reading = read_dicom(folder, salt)
-    else:
-        reading = _WORDED[layout](folder, words) if layout in _WORDED else LAYOUTS[layout](folder)
+    told = {"dicom": (salt,), **dict.fromkeys(_WORDED, (words,))}.get(layout, ())
+    reading = LAYOUTS[layout](folder, *told)
     left_out = {why: count for why, count in reading.left_out.items() if count}
     collection = collection_from(reading.films, folder.resolve(), str(folder))
     return Collected(

@@ -10,19 +10,22 @@ import numpy as np
 import pandas as pd
 from pydantic_core import from_json
 
-from cxrlens.collections.readers.folders import described, tags_of
-from cxrlens.collections.readers.reading import (
+from cxrlens.collections.readers.folders import (
     Reading,
     cut_boxes,
+    described,
     published_parts,
-    read_published_table,
     rows_by_class,
     set_within,
     table_of,
+    tags_of,
     years,
 )
+from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.radiographs.read import find_films
+
+_OWN = "is it the set's own table?"
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 NIH_LISTS = {"train_val_list.txt": "train_val", "test_list.txt": "test"}
@@ -43,7 +46,7 @@ def read_nih(folder: Path) -> Reading:
     """
     root = set_within(folder, TABLES, " or ".join(TABLES), any)
     table = next(root / name for name in TABLES if (root / name).is_file())
-    entries = read_published_table(table, _COLUMNS)
+    entries = read_text_table(table, _COLUMNS, _OWN)
     images = {film.name: str(film) for film in find_films([root])}
     labels = entries["Finding Labels"].fillna("").map(_label)
     here = entries["Image Index"].isin(list(images))
@@ -119,7 +122,7 @@ def read_rsna(folder: Path) -> Reading:
         If a table or the films are missing, or the tables contradict each other.
     """
     root = set_within(folder, (BOXES, CLASSES), f"{BOXES} and {CLASSES}")
-    boxes = read_published_table(root / BOXES, ("patientId", "Target", *_BOX))
+    boxes = read_text_table(root / BOXES, ("patientId", "Target", *_BOX), _OWN)
     films = _labelled(root, boxes)
     names_at_nih = _names_at_nih(root / MAPPING)
     rows: list[dict[str, object]] = []
@@ -158,7 +161,7 @@ def read_rsna(folder: Path) -> Reading:
 
 def _labelled(root: Path, boxes: pd.DataFrame) -> pd.DataFrame:
     """One row a film: patientId, finding (the detailed class) and label."""
-    classes = read_published_table(root / CLASSES, ("patientId", "class"))
+    classes = read_text_table(root / CLASSES, ("patientId", "class"), _OWN)
     films = classes.drop_duplicates().rename(columns={"class": "finding"})
     films["label"] = films["finding"].map(_LABELS).astype("string")
     positive = set(boxes.loc[boxes["Target"] == "1", "patientId"])
