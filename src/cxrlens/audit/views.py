@@ -179,11 +179,9 @@ def filled(films: Film, masks: Mask, fill: str, seed: int = 0) -> Film:
             out[row][mask] = np.clip(noise, 0, 255).astype(np.uint8)
         elif fill == "blur":
             out[row][mask] = cv2.GaussianBlur(film, (0, 0), film.shape[0] / 10)[mask]
-        elif fill == FILLS[3]:
+        else:
             giver = givers[row]
             out[row][mask] = _transplanted(films[giver], masks[giver], mask, around)
-        else:
-            raise ValueError(f"there is no fill {fill!r}: choose one of {', '.join(FILLS)}")
     return out
 
 

@@ -209,7 +209,7 @@ def _numbered(count: int, keys: Iterable[tuple[int, Hashable]]) -> Same:
 def _groups(same: Same) -> list[list[int]]:
     """Places of the films of each that is there more than once, in the table's order."""
     found = pd.Series(same).groupby(same, sort=False).indices
-    return [places.tolist() for places in found.values() if len(places) > 1]
+    return [[*map(int, places)] for places in found.values() if len(places) > 1]
 
 
 def _differing(films: pd.DataFrame, groups: list[list[int]], column: str) -> list[list[int]]:

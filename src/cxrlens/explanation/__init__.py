@@ -26,6 +26,11 @@ def method_named(name: str) -> Method:
     ------
     CxrlensError
         If there is none of that name.
+
+    Examples
+    --------
+    >>> method_named("occlusion").about
+    'how far the probability falls where a grey patch hides the film'
     """
     if name not in METHODS:
         raise CxrlensError(f"unknown method {name!r}: known are {', '.join(METHODS)}")

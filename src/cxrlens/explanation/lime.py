@@ -265,6 +265,13 @@ def superpixels(film: Film, count: int = REGIONS) -> NDArray[np.int32]:
     -------
     ndarray of int32
         (H, W), regions numbered from 0 without gaps, each connected by edges.
+
+    Examples
+    --------
+    >>> halves = np.zeros((4, 8), np.uint8)
+    >>> halves[:, 4:] = 255
+    >>> superpixels(halves, 2)[0].tolist()
+    [0, 0, 0, 0, 1, 1, 1, 1]
     """
     height, width = film.shape
     rows = min(height, max(1, round(np.sqrt(count * height / width))))

@@ -286,6 +286,11 @@ def draw_defect(rng: np.random.Generator, kind: str | None = None) -> Defect:
     ------
     ValueError
         If there is no such kind.
+
+    Examples
+    --------
+    >>> draw_defect(np.random.default_rng(0), "blur")
+    Blur(sigma=3.09)
     """
     name = list(KINDS)[int(rng.integers(len(KINDS)))] if kind is None else kind
     if name not in KINDS:

@@ -526,6 +526,11 @@ def find_films(paths: Iterable[str | Path]) -> list[Path]:
     ------
     FilmError
         If a path does not exist, or it or a folder below it may not be searched.
+
+    Examples
+    --------
+    >>> len(find_films(["images"])), find_films(["images"])[0].name
+    (48, 'P00001_1.png')
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):

@@ -466,6 +466,11 @@ def read_recipe(name: str | Path, settings: Iterable[str] = ()) -> Recipe:
     RecipeError
         If there is no such recipe, a key is unknown, or a value is wrong; the sentence names the key
         and the nearest valid name.
+
+    Examples
+    --------
+    >>> read_recipe("lite0-ffn", ["training.batch=16"]).training.batch
+    16
     """
     path = _SHIPPED / f"{name}.yaml"
     if not os.path.isfile(path):  # not the path's own method, which raises at odd names
