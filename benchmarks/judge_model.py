@@ -285,7 +285,8 @@ def page(content: dict[str, Any]) -> str:
     at, where, nodules, times = [], [], [], []
     for name, run in content["runs"].items():
         for of in run.get("points", ()):
-            row = {"run": name, "left out": of["source"], "what": of["disease"]}
+            what = "confirmed opacity" if of["source"] == "nih" else of["disease"]
+            row = {"run": name, "left out": of["source"], "what": what}
             row |= {"diseased + normal": f"{of['films']} + {of['normals']}", "AUC": told(of["auc"])}
             row["own threshold: specificity"] = told(of["own"]["specificity"])
             for rate in ("sensitivity", "specificity"):
