@@ -163,7 +163,7 @@ def test_a_table_of_predictions_that_a_reader_corrects_is_taken(
     small_run: Run, others: Collection, tmp_path: Path
 ) -> None:
     table = tmp_path / "predictions.csv"
-    predict_films(load(small_run.path), others.films["image"].tolist(), table)
+    predict_films(load(small_run.path), list(map(Path, others.films["image"])), table)
     corrected = pd.read_csv(table)
     corrected["label"] = others.films["label"].to_numpy()
     corrected.loc[:4, "label"] = None

@@ -202,7 +202,8 @@ def test_sources_are_measured_each_alone():
     found = assess(table, CLASSES, resamples=0)
     assert list(found.by_source) == ["here", "there"]
     for name, one in found.by_source.items():
-        assert one == measure(table[table["source"] == name], CLASSES)
+        measured = measure(table[table["source"] == name], CLASSES)
+        assert one.model_copy(update={"calibration": None}) == measured
     alone = assess(table[table["source"] == "here"], CLASSES, resamples=0)
     assert alone.by_source == {}
 

@@ -24,6 +24,7 @@ from cxrlens.evaluation.against_normal import disease_score
 from cxrlens.evaluation.card import (
     NO_OUTSIDE,
     ModelCard,
+    Place,
     figure_text,
     place_text,
     write_card,
@@ -399,7 +400,7 @@ def told(card: ModelCard) -> dict[str, str]:
     youngest = (
         f"{card.youngest:.0f} year{'s' * (card.youngest != 1)}"
         if card.youngest is not None
-        else "an age that is not known"
+        else "those it learnt from"
     )
     return {
         "summary": lines(filter(None, [card.about, f"inside: {score}" if score else ""])),
@@ -484,11 +485,11 @@ def card_page(card: ModelCard) -> Page:
         page.alarm(NO_OUTSIDE)
     page.section("In short", "in-short")
     best = card.tested.figures[:3] if card.tested else []
-    tiles = [
-        Tile(f"Outside: {of.disease} at {of.place}, AUC", figure_text(of), of.network)
+    outside = [
+        Tile(f"Outside: {of.disease} at {of.place}, AUC", show(of.auc), _span(of))
         for of in card.outside
     ]
-    page.tiles(tiles + [Tile(f"Inside: {of.name}", figure_text(of)) for of in best])
+    page.tiles([*outside, *(Tile(f"Inside: {of.name}", show(of.value), _span(of)) for of in best)])
     for heading, facts in _by_section(card).items():
         page.section(heading)
         page.facts(facts)
@@ -498,6 +499,11 @@ def card_page(card: ModelCard) -> Page:
             pd.DataFrame(items, columns=["item", "asks for", "answer"]), f"What {name} asks for."
         )
     return page
+
+
+def _span(of: CardFigure | Place) -> str:
+    span = [] if of.low is None or of.high is None else [f"{of.low:.3f} to {of.high:.3f}"]
+    return "; ".join([*span, *([of.network] if isinstance(of, Place) and of.network else [])])
 
 
 def card_markdown(card: ModelCard) -> str:
