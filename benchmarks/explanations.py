@@ -6,8 +6,9 @@ Films are those of the shared set with radiologists' boxes that RUN did not trai
 there are; phantoms bring the boxes of what was drawn. Each is asked about its own label, in the network's own
 geometry. Told are the heat in lungs and in boxes, pointing, IoU, deletion and insertion
 (`cxrlens.explanation.score`); of the first `--random` films how far a network of random weights gives the same
-map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree. Writes
-results/explanations.json and .md; run again with another RUN it keeps the rows of the other.
+map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree.
+
+Writes results/explanations.json and .md; run again with another RUN it keeps the rows of the other.
 """
 
 from __future__ import annotations
@@ -185,7 +186,11 @@ def write(runs: dict[str, Any]) -> None:
         for run in runs.values()
         if "evidence" in run["films with boxes"]["methods"]
     ]
-    card = [{"name": "Heat of the evidence in the lungs, films with boxes"} | of for of in maps[:1]]
+    card = [
+        {"name": f"Heat of the evidence in the lungs ({of['films']} films; a blend trained alike)"}
+        | of
+        for of in maps[:1]
+    ]
     keep("explanations", {"runs": runs, "card": card})
     parts = [
         "# Explanations scored",
