@@ -145,7 +145,7 @@ _TAGS = [
     "PixelData",
 ]
 
-_RADIOGRAPHS = frozenset({"CR", "DX", "DR", "XR", "RG", "SC", "OT"})
+RADIOGRAPHS = frozenset({"CR", "DX", "DR", "XR", "RG", "SC", "OT"})
 """Modalities of radiographs, plain or digitised, with those that public sets put in their place."""
 
 _OTHERS = {
@@ -249,7 +249,7 @@ def _refuse_others(dataset: FileDataset, name: str) -> None:
     modality = str(dataset.get("Modality") or "").strip().upper()
     kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     accepted = "CR, DX and secondary captures are read"
-    if modality and modality not in _RADIOGRAPHS:
+    if modality and modality not in RADIOGRAPHS:
         # The value is not quoted: whatever stands there could be private.
         what = _OTHERS.get(modality, "an image of another kind")
         raise FilmError(f"{name} is {what}, not a radiograph: {accepted}")

@@ -457,10 +457,8 @@ def _padding(
     limit = _number(film, "PixelPaddingRangeLimit")
     # The tags' own sign may be wrong: their 16 bits are read as the pixels' are.
     sign = 1 << 15 if tags.signed else 0
-    ends = [
-        ((int(end) & 0xFFFF) ^ sign) - sign for end in (value, value if limit is None else limit)
-    ]
-    low, high = min(ends), max(ends)
+    ends = (value, value if limit is None else limit)
+    low, high = sorted(((int(end) & 0xFFFF) ^ sign) - sign for end in ends)
     padding = (stored >= low) & (stored <= high)
     whole = samples.astype(np.int64)
     if tags.signed and tags.container == 16:

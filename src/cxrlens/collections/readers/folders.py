@@ -22,37 +22,9 @@ from cxrlens.collections.collection import SIDES, read_collection
 from cxrlens.collections.tables import LABELS, Words, folded
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.radiographs.decoding import quietly
-from cxrlens.radiographs.dicom import read_dataset
+from cxrlens.radiographs.dicom import RADIOGRAPHS, read_dataset
 from cxrlens.radiographs.dicom_tags import VIEW_TAGS, first_text, view_of
 from cxrlens.radiographs.read import find_films, is_dicom, open_film, other_files
-
-OLDEST = 120.0
-"""Years above which an age is a slip of the pen: NIH's first table has patients of 411."""
-
-_YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
-_AGE = re.compile(r"(\d{1,3})\s*([ymwd]?)", re.IGNORECASE)
-
-
-def years(text: str) -> float:
-    """Read the first age in a text: "058Y", "016M", "64days", "45yrs", "Patient's Age: 027Y", "58".
-
-    Parameters
-    ----------
-    text
-        A DICOM age string (PS3.5, AS: three digits and D, W, M or Y), a plain number, or a number
-        with its unit spelled out.
-
-    Returns
-    -------
-    float
-        Years, a number without a unit counting as years; NaN where there is none from 0 to `OLDEST`.
-    """
-    found = _AGE.search(text)
-    if not found:
-        return math.nan
-    age = int(found[1]) * _YEARS[found[2].lower() or "y"]
-    return age if age <= OLDEST else math.nan
-
 
 DEPTH = 2
 """Folders between the one that is named and the set: archives often unpack into one or two."""
@@ -210,6 +182,34 @@ def _folders(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [folder / name for name in sorted(names) if not name.startswith((".", "__MACOSX"))]
+
+
+OLDEST = 120.0
+"""Years above which an age is a slip of the pen: NIH's first table has patients of 411."""
+
+_YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+_AGE = re.compile(r"(\d{1,3})\s*([ymwd]?)", re.IGNORECASE)
+
+
+def years(text: str) -> float:
+    """Read the first age in a text: "058Y", "016M", "64days", "45yrs", "Patient's Age: 027Y", "58".
+
+    Parameters
+    ----------
+    text
+        A DICOM age string (PS3.5, AS: three digits and D, W, M or Y), a plain number, or a number
+        with its unit spelled out.
+
+    Returns
+    -------
+    float
+        Years, a number without a unit counting as years; NaN where there is none from 0 to `OLDEST`.
+    """
+    found = _AGE.search(text)
+    if not found:
+        return math.nan
+    age = int(found[1]) * _YEARS[found[2].lower() or "y"]
+    return age if age <= OLDEST else math.nan
 
 
 NAMES = {
@@ -400,9 +400,6 @@ def read_table(path: Path, words: Words | None = None) -> Reading:
     return Reading(collection.films, left_out, collection.missing)
 
 
-MODALITIES = frozenset({"", "CR", "DX", "DR", "XR", "RG", "SC", "OT"})
-"""Modalities that are collected: those that `cxrlens.radiographs.read_radiograph` reads."""
-
 _TAGS = [
     "Modality",
     "Rows",
@@ -458,7 +455,7 @@ def read_dicom(folder: Path, salt: str | None = None) -> Reading:
         except FilmError:
             left_out["broken"] += 1
             continue
-        if tags["Modality"] not in MODALITIES:
+        if tags["Modality"] and tags["Modality"] not in RADIOGRAPHS:
             left_out["of another modality"] += 1
             continue
         if not tags["Rows"]:
