@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -126,8 +127,7 @@ _EVERYWHERE = np.ones((SIDE, SIDE), np.uint8)
 Cut = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """Film `other` looks like film `one` with a `cut` taken off its top, bottom, left and right."""
 
     alike: float
@@ -302,8 +302,7 @@ def _correlation(one: Levels, other: Levels, where: Mask) -> float:
 _OTHER = ("split", "label", "patient", "source")
 
 
-@dataclass(frozen=True)
-class Leaks:
+class Leaks(NamedTuple):
     """Copies and the columns that they contradict.
 
     Attributes

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -84,8 +85,7 @@ class Probed:
     told: Told
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(NamedTuple):
     """Films among which classes are told apart.
 
     Attributes
@@ -106,8 +106,7 @@ class Scope:
     classes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """A view with its features, and the films for which it has any."""
 
     view: View
@@ -364,8 +363,7 @@ _PENALTY = 0.1
 _MOST = 4000  # films of a place that maps are made of
 
 
-@dataclass(frozen=True)
-class PlaceMap:
+class PlaceMap(NamedTuple):
     """How well each patch alone tells a class.
 
     Attributes

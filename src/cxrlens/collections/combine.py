@@ -1,9 +1,9 @@
 """Collections put together and taken apart: several as one, and one into splits and folds by patient."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,7 @@ OVERLAPS = {
 """Public sets that share films under other names and sizes; docs/datasets.md says how that is known."""
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(NamedTuple):
     """Several collections as one.
 
     Attributes

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -60,8 +60,7 @@ class Judged:
         return ", ".join(f"{name} {weight:.2g}" for name, weight in worst if weight >= 0.05)
 
 
-@dataclass(frozen=True)
-class Reduced:
+class Reduced(NamedTuple):
     """A collection after pair reduction.
 
     Attributes

@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -67,8 +67,7 @@ class Shelf:
         return [(image, film) for _, image, film in self._held]
 
 
-@dataclass(frozen=True)
-class Survey:
+class Survey(NamedTuple):
     """The measurements and samples of a look at every film.
 
     Attributes

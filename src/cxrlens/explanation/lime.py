@@ -1,8 +1,7 @@
 """LIME: which regions of a film speak for a class, by hiding some at random (Ribeiro et al. 2016)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -44,8 +43,7 @@ Guess = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 """Masks (N, R) to probabilities (N,)."""
 
 
-@dataclass(frozen=True)
-class Lime:
+class Lime(NamedTuple):
     """Weights of a film's regions for one class.
 
     Attributes

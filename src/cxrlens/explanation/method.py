@@ -64,8 +64,7 @@ class Question:
     progress: Progress | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A method's map of one film.
 
     Attributes

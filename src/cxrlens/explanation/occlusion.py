@@ -1,7 +1,7 @@
 """Occlusion: what happens to a class when a patch is hidden, or when all but the patch is."""
 
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ PATCHES = 7
 """The patch's side is the film's, divided by this: 32 pixels of 224."""
 
 
-@dataclass(frozen=True)
-class Occlusion:
+class Occlusion(NamedTuple):
     """How the score changed with the place of the patch.
 
     Attributes

@@ -1,6 +1,7 @@
 """The body of a phantom film: tissue by tissue a field of attenuation, and its disease."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +23,7 @@ from cxrlens.phantoms.exposure import Exposure
 from cxrlens.radiographs.grey import Mask
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """A body without disease, (side, side) float32 fields.
 
     Parameters
@@ -227,8 +227,7 @@ _SMALLEST = 0.006  # share of the film that visible lesions cover at least
 _ATTEMPTS = 12
 
 
-@dataclass(frozen=True)
-class Lesions:
+class Lesions(NamedTuple):
     """Disease in one film.
 
     Parameters

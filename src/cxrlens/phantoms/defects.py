@@ -9,7 +9,7 @@ still read by an eye.
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,8 +17,7 @@ import numpy as np
 from cxrlens.radiographs.grey import Film, Mask
 
 
-@dataclass(frozen=True)
-class Damaged:
+class Damaged(NamedTuple):
     """A damaged film and the truth about it.
 
     Parameters

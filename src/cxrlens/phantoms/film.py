@@ -3,7 +3,6 @@
 Each film of a set depends on its place in the set and on the set's seed only.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +22,7 @@ LABELS = ("normal", "pneumonia", "tuberculosis")
 SIDES = (64, 1024)
 
 
-@dataclass(frozen=True)
-class Phantom:
+class Phantom(NamedTuple):
     """A drawn radiograph and what is known of it.
 
     Parameters

@@ -5,8 +5,8 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -54,8 +54,7 @@ def ends_well(data: bytes, start: int = 0) -> bool:
     return data.rfind(_EOI) >= start
 
 
-@dataclass(frozen=True, slots=True)
-class CodedForm:
+class CodedForm(NamedTuple):
     """Form of the pixels of a JPEG, JPEG-LS or JPEG 2000 stream, as its header has it.
 
     Attributes
@@ -192,8 +191,7 @@ _UNLIKELY = 137
 """The last row is painted with it and the next level by turns, to see when it is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Course:
+class _Course(NamedTuple):
     """How the markers of a JPEG follow each other.
 
     Attributes

@@ -194,7 +194,7 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
 
         return decode_dicom(data, name, max_pixels)
     if kind := _raster_kind(data):
-        return decode_raster(data, name, kind, max_pixels)
+        return _decode_raster(data, name, kind, max_pixels)
     raise FilmError(
         f"{name} is no PNG, JPEG, TIFF, BMP, WebP or DICOM file, whatever its name says"
     )
@@ -227,7 +227,7 @@ _WHOLE_NUMBERS = {1, 4}
 hush("PIL")
 
 
-def decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray[np.uint8]:
     """Decode a PNG, JPEG, TIFF, BMP or WebP to grey.
 
     Parameters

@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cxrlens.collections.collection import Boxes, Collection, Lungs, collection_from
 from cxrlens.collections.readers.folders import (
@@ -39,8 +40,7 @@ _WORDED = ("csv", "folders")
 """Layouts whose names are the user's own."""
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """A set that was read.
 
     Attributes
