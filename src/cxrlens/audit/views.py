@@ -64,15 +64,10 @@ def _border(films: Films) -> Features:
     return _shrunk(films.pixels, 32)[:, frame]
 
 
-def corner_of(name: str) -> tuple[slice, slice]:
-    """Return rows and columns of the (128, 128) square that the corner of that name takes."""
+def _corner(name: str, films: Films) -> Features:
     vertical, horizontal, _ = name.split()
     near, far = slice(0, _CORNER), slice(SIDE - _CORNER, SIDE)
-    return (near if vertical == "top" else far), (near if horizontal == "left" else far)
-
-
-def _corner(name: str, films: Films) -> Features:
-    rows, columns = corner_of(name)
+    rows, columns = near if vertical == "top" else far, near if horizontal == "left" else far
     return _shrunk(films.pixels[:, rows, columns], 12).reshape(len(films), -1)
 
 
