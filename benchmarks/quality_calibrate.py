@@ -130,7 +130,7 @@ def blur(films: list[np.ndarray], truth: np.ndarray) -> tuple[dict[str, Any], di
             for clip in (1.0, 2.0, 4.0):
                 for reading, choices in SMALL_TILE.items():
                     for tiles in choices:
-                        step = QuietResponse(sigma, gain, clip, tiles, 2, 0, 1, 1.0)
+                        step = QuietResponse(sigma, gain, clip, tiles, 0, 1, 2, 1.0)
                         values = -np.array([step.statistic(film) for film in films])
                         auc = roc_auc_score(truth, values)
                         tried.append((auc, reading, step, values))
