@@ -34,7 +34,7 @@ _log = logging.getLogger("cxrlens.pacs")
 _OF_THE_INSTANCE = frozenset({400, 409, 413, 415, 422})
 """HTTP statuses about what was sent; others are about the server or our rights, and pass for all results."""
 
-_KINDS = (
+RESULTS = (
     SecondaryCaptureImageStorage,
     ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
@@ -111,7 +111,7 @@ class StoreNode:
         node.dimse_timeout = node.network_timeout = SECONDS
         # A context a kind: an archive may take pictures and no reports; what it takes is known now, and a
         # result for which nothing was accepted is that result's fault, not the association's.
-        for kind in _KINDS:
+        for kind in RESULTS:
             node.add_requested_context(kind, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         association = node.associate(
             self.host,

@@ -55,7 +55,7 @@ FILMS = (
 ECHO = uid.UID("1.2.840.10008.1.1")
 """Verification, which C-ECHO asks for."""
 
-_SYNTAXES = [
+SYNTAXES = [
     *uid.UncompressedTransferSyntaxes,
     *uid.JPEGTransferSyntaxes,
     *uid.JPEGLSTransferSyntaxes,
@@ -123,7 +123,7 @@ class Receiver:
         self._node.acse_timeout = UNKNOWN_SECONDS
         self._node.add_supported_context(ECHO)
         for film in FILMS:
-            self._node.add_supported_context(film, _SYNTAXES)
+            self._node.add_supported_context(film, SYNTAXES)
 
     def start(self, host: str, port: int) -> int:
         """Listen; return the port, which the system chooses if `port` is 0.
