@@ -16,6 +16,12 @@ A hash of the patient keeps a twelfth of them for validation and another for the
 went in (a digest over all films, boxes and masks; seed; recipe) and what came out is written to
 results/model/NAME.json: whoever repeats it compares the digest and finds the scores again within their intervals.
 
+    python benchmarks/build_model.py OUT --without-noncommercial --wheel evidence-lungs-free --name free
+
+trains without TBX11K, its boxes and the lung masks whose licence forbids commercial use, and makes models/evidence-lungs-free, a
+wheel of its own, of the bundle; its TERMS.md names what is left. (Not trained yet. It is no licence to sell: other sets
+allow research alone or do not say.)
+
     python benchmarks/build_model.py OUT --card BUNDLE
 
 puts into a bundle's trust card what other scripts measured of it, or of the same trainings without a place
@@ -27,6 +33,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +45,7 @@ from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.evaluation.card import Figure, ModelCard, Place, known_source, write_card
 from cxrlens.export.bundle import export
-from cxrlens.files import file_digest, write_text
+from cxrlens.files import file_digest, refuse_filled, write_text
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import TRUST, histogram, read_trust
 from cxrlens.quality.chain import Chain
@@ -52,6 +59,7 @@ from real_films import CXR
 from record import RESULTS, machine
 
 PLACE = RESULTS / "model"
+MODELS = Path(__file__).parents[1] / "models"
 FILMS = 200
 """Of the test films, on which the bundle's probabilities are held beside the run's."""
 
@@ -63,11 +71,88 @@ def digest_of_films(images: list[str]) -> str:
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
-def taught(recipe: Recipe, films: pd.DataFrame, place: Path, cache: Path | None) -> Run:
+NONCOMMERCIAL = ("tbx11k",)
+"""Sources whose films and boxes come under a licence that forbids commercial use; masks say so row by row."""
+
+
+def free_masks(place: Path) -> Path:
+    """Write the table of lung masks without those whose licence forbids commercial use."""
+    masks = pd.read_csv(CXR / "lungs.csv")
+    masks = masks[~masks["licence"].str.contains("NC", regex=False)]
+    for column in ("image", "mask"):
+        masks[column] = [str(CXR / path) for path in masks[column]]
+    write_text(place, masks.to_csv(index=False))
+    return place
+
+
+def wheel(bundle: Path, name: str, left_out: tuple[str, ...], free: bool) -> Path:
+    """Make models/NAME of a bundle, beside the model in the box and in its form, with the terms of what is in it."""
+    box, place = MODELS / "evidence-lungs", MODELS / name
+    refuse_filled(place)
+    package = f"cxrlens_model_{name.replace('-', '_')}"
+    source = place / "src" / package
+    shutil.copytree(bundle, source / name)
+    renamed = {"cxrlens_model_evidence_lungs": package, "evidence-lungs": name}
+    about = (
+        "without sets under non-commercial licences" if free else f"without {', '.join(left_out)}"
+    )
+    for path, to in (
+        ("pyproject.toml", "pyproject.toml"),
+        ("src/cxrlens_model_evidence_lungs/__init__.py", f"src/{package}/__init__.py"),
+    ):
+        text = (
+            (box / path)
+            .read_text("utf-8")
+            .replace("model in the box", f"model in the box trained {about}", 1)
+        )
+        for old, new in renamed.items():
+            text = text.replace(old, new)
+        write_text(place / to, text)
+    write_text(place / "TERMS.md", terms((box / "TERMS.md").read_text("utf-8"), left_out, free))
+    told = f"# {name}\n\nThe model in the box of cxrlens, trained {about}. Research use only: not a medical device, not a diagnosis."
+    write_text(
+        place / "README.md", f"{told}\n\nIts card is `card.json`, its terms [TERMS.md](TERMS.md).\n"
+    )
+    return place
+
+
+ROWS = {
+    "kermany": "Kermany",
+    "nih": "NIH",
+    "qatar": "Rahman",
+    "mendeley": "Kiran",
+    "tbx11k": "TBX11K",
+    "sakha": "Sakha",
+    "shenzhen": "Shenzhen",
+    "jsrt": "JSRT",
+}
+"""How the row of a source's films begins in TERMS.md."""
+
+
+def terms(text: str, left_out: tuple[str, ...], free: bool) -> str:
+    """Return the terms of the model in the box for a training without some sources, or without such masks."""
+    gone = tuple(f"| {ROWS[source]}" for source in left_out)
+    gone += ("| RSNA",) if "nih" in left_out else ()  # boxes on its films
+    lines = [line for line in text.splitlines() if not (gone and line.startswith(gone))]
+    table = "\n".join(lines[: lines.index("", lines.index("|---|---|"))])
+    if not free:
+        return "\n".join(lines) + "\n"
+    table = table.replace(" Its lung masks: CC BY-NC-SA 4.0 |", " Its lung masks are not used |")
+    table = table.replace("CC BY, CC BY-NC-SA |", "CC BY, or authorized for everyone |")
+    return (
+        f"{table}\n\nNo film, box or mask under a licence that forbids commercial use was used for these weights. That is no "
+        "licence to sell them:\nseveral of these sets are for research alone, or do not say. Whoever ships a product judges for "
+        "themselves.\nThe code of cxrlens is Apache-2.0; that licence does not reach the weights.\n"
+    )
+
+
+def taught(
+    recipe: Recipe, films: pd.DataFrame, place: Path, cache: Path | None, masks: Path
+) -> Run:
     """Train a recipe, or go on with it."""
     if (place / "versions.json").exists():
         return resume(place, cache=cache)
-    tables = {name: CXR / f"{name}.csv" for name in ("boxes", "lungs")}
+    tables = {"boxes": CXR / "boxes.csv", "lungs": masks}
     return train(recipe, Collection(films), place, cache=cache, **tables)
 
 
@@ -83,6 +168,10 @@ def built(asked: argparse.Namespace) -> None:
     recipe = recipes[0]
     films = read_collection(CXR / "collection.csv").films
     left_out = tuple(asked.without.split(",")) if asked.without else ()
+    masks = CXR / "lungs.csv"
+    if asked.without_noncommercial:
+        left_out = tuple(dict.fromkeys((*left_out, *NONCOMMERCIAL)))
+        masks = free_masks(asked.out / "lungs.csv")
     films = films[~films["source"].isin(left_out) & ~contradicted(films)].reset_index(drop=True)
     at = films["patient"].map(lambda of: drawn(f"box:{of}"))
     split = np.where(at < 1 / 12, "validation", np.where(at < 2 / 12, "test", "train"))
@@ -92,7 +181,8 @@ def built(asked: argparse.Namespace) -> None:
     if asked.also:
         places = [asked.out / "members" / str(number) for number in range(len(recipes))]
     trained = [
-        taught(of, films, place, asked.cache) for of, place in zip(recipes, places, strict=True)
+        taught(of, films, place, asked.cache, masks)
+        for of, place in zip(recipes, places, strict=True)
     ]
     run = trained[0]
     if asked.also:
@@ -131,6 +221,8 @@ def built(asked: argparse.Namespace) -> None:
         "machine": machine() | {"threads": torch.get_num_threads(), "shared": True},
     }
     write_text(PLACE / f"{asked.name}.json", json.dumps(content, indent=1) + "\n")
+    if asked.wheel:
+        print(f"made {wheel(bundle.path, asked.wheel, left_out, asked.without_noncommercial)}")
     for of in within:
         print(f"{of['source']} {of['disease']}: {of['auc']:.3f} ({of['low']}-{of['high']})")
 
@@ -231,6 +323,8 @@ if __name__ == "__main__":
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
     parser.add_argument("--also", nargs="*", default=[])
     parser.add_argument("--without", default="")
+    parser.add_argument("--without-noncommercial", action="store_true")
+    parser.add_argument("--wheel", default="", metavar="NAME")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--threads", type=int, default=2)

@@ -72,7 +72,7 @@ def test_every_command_of_the_tour_runs(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", ["researchers", "screening-programmes", "hospital-engineers"])
 def test_every_command_for_a_reader_runs(reader: str, tmp_path: Path) -> None:
-    write_phantoms(tmp_path, 60, seed=5, side=64)
+    write_phantoms(tmp_path, 60, seed=5, side=256)
     page = (ROOT / "docs" / f"for-{reader}.md").read_text(encoding="utf-8")
     places = {**os.environ, "CXRLENS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     (lines,) = blocks("console", page)
