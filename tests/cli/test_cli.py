@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from cxrlens.collections.pairs import RULES
 from cxrlens.collections.readers import LAYOUTS
 from cxrlens.collections.tables import LABELS
 from cxrlens.errors import RecipeError
+from cxrlens.evaluation.card import card_of
 from cxrlens.explanation import METHODS
 from cxrlens.explanation.heatmap import PALETTES
 from cxrlens.phantoms import write_phantoms
@@ -24,6 +26,7 @@ from cxrlens.quality.chain import CHAINS
 from cxrlens.recipes.recipe import read_recipe, shipped_recipes
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import installed_models
+from tests.radiographs.dicom_films import native
 
 
 def cxrlens(*arguments: object, code: int = 0) -> str:
@@ -173,6 +176,29 @@ def test_a_table_is_printed_alone_and_what_else_is_said_goes_to_stderr(
     resumed = CliRunner().invoke(app, ["predict", films[0], *model, "--csv", "-", "--resume"])
     assert resumed.exit_code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
+
+
+def test_the_card_speaks_of_a_patient_younger_than_any_that_taught_the_model(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = card_of(small_run).model_copy(update={"youngest": 12.0})
+    monkeypatch.setattr("cxrlens.evaluation.card.card_of", lambda saved: known)
+    grey = np.tile(np.linspace(0, 4000, 64).astype(np.uint16), (64, 1))
+    for name, tags in (
+        ("two", {"PatientAge": "002Y"}),
+        ("born", {"PatientBirthDate": "20200101", "StudyDate": "20221231"}),
+        ("grown", {"PatientAge": "030Y"}),
+        ("unknown", {}),
+    ):
+        film = pydicom.dcmread(io.BytesIO(native(grey, 12)))
+        for tag, text in tags.items():
+            setattr(film, tag, text)
+        film.save_as(tmp_path / f"{name}.dcm")
+    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(small_run.path)])
+    assert told.exit_code == 0
+    warned = [line for line in told.stderr.splitlines() if "do not go by its answer" in line]
+    assert [Path(line.partition(":")[0]).stem for line in warned] == ["born", "two"]
+    assert "the patient is 2 years old, and the youngest that taught the model was 12" in warned[1]
 
 
 def test_predict_explain_and_evaluate_a_run(

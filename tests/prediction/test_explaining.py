@@ -110,7 +110,7 @@ def test_sheets_a_class_with_members(pair: Predictor, phantoms: Collection, tmp_
     page = result.page.read_text()
     assert "weighted R²" in page
     assert "red against it" in page
-    assert "a scale of colours: against, nothing, for" in page
+    assert "a scale of colours: −1, against; 0; 1, for" in page
     # With members the sheet is the only place of theirs; without it each film stands there once.
     assert page.count("<img") == 3 + 1 + 1
     assert alone.page.read_text().count("<img") == 3 + 1

@@ -182,7 +182,7 @@ def test_explained_films_are_pictures_and_a_page(
     assert films[0].name in page
     # Each film once, beside its map, and one scale of colours above them all.
     assert page.count("<img") == 3 + 1
-    assert "a scale of colours: nothing, half, strongest" in page
+    assert "a scale of colours: 0; 0.5; 1" in page
     with pytest.raises(OutputError, match="exists already"):
         explain_films(predictor, films, tmp_path / "out")
 

@@ -1,6 +1,7 @@
 """What the API answers: types, faults, headers, tokens, and that nothing of a patient is left anywhere."""
 
 import base64
+import io
 import logging
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import httpx
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 
@@ -330,6 +332,20 @@ def test_a_bundle_brings_its_card_and_its_run_s_digest(
     brought = card_of(open_model(small_bundle))
     assert brought == card
     assert brought.digest == open_model(small_bundle).digest == open_model(small_run.path).digest
+
+
+def test_the_age_is_told_where_the_card_knows_its_youngest(
+    predictor: Predictor, card: ModelCard
+) -> None:
+    tagged = pydicom.dcmread(io.BytesIO(native(np.full((64, 64), 900, np.uint16), 12)))
+    tagged.PatientAge = "002Y"
+    file = io.BytesIO()
+    tagged.save_as(file)
+    for youngest, age in ((12.0, 2.0), (None, None)):
+        known = card.model_copy(update={"youngest": youngest})
+        with live(create_app(predictor, known)) as address, httpx.Client(base_url=address) as own:
+            (answer,) = own.post("/predict", files={"film": file.getvalue()}).json()["films"]
+        assert answer["age"] == age
 
 
 def test_thresholds_are_those_of_the_curve_and_what_if_has_an_answer_for_each(

@@ -421,12 +421,15 @@ def test_the_answer_is_a_sentence_and_one_that_is_withheld_shows_nothing_else(
 ) -> None:
     said: dict[str, object] = {"predicted": "tuberculosis", "reason": ""}
     said |= {"scores": {"pneumonia": 3.2, "tuberculosis": 86.6}}
-    said |= {"thresholds": {"pneumonia": 50.0, "tuberculosis": 42.0}}
+    said |= {"thresholds": {"pneumonia": 50.0, "tuberculosis": 42.0}, "age": 0.4}
 
     page.evaluate(_SAY, said)
     give(page, films[:1])
     headline = page.locator("#answer .headline")
     expect(headline).to_have_text("Suggests tuberculosis: score 87; the model’s threshold is 42.")
+    expect(page.locator("#answer .caution")).to_have_text(
+        re.compile("age is 0.4 years; the youngest")
+    )
     expect(page.locator(".bars.scores [role=meter]")).to_have_count(2)
     expect(page.locator(".strip .verdict")).to_have_text("tuberculosis 87")
 

@@ -242,7 +242,7 @@ def _colours(method: Method, palette: str) -> Plot:
     strip = np.tile(values, (20, 1))
     grey = np.full(strip.shape, 128, np.uint8)
     drawn = HeatMap(strip, grey, method.name, "", signed=method.signed).overlay(palette)
-    ends = ["against", "nothing", "for"] if method.signed else ["nothing", "half", "strongest"]
+    ends = ["−1, against", "0", "1, for"] if method.signed else ["0", "0.5", "1"]
     with style():
         figure = Figure(figsize=(4.2, 0.7), dpi=110, layout="constrained", facecolor="white")
         canvas = FigureCanvasAgg(figure)
@@ -254,8 +254,8 @@ def _colours(method: Method, palette: str) -> Plot:
         place.spines[:].set_visible(False)
         canvas.draw()  # type: ignore[no-untyped-call]
         picture = np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()  # type: ignore[no-untyped-call]
-    words = "Each map's colours, from its own weakest to its own strongest"
-    return Plot(picture, f"a scale of colours: {', '.join(ends)}", words)
+    words = "Colours of a map's values. Most methods stretch each map so that its own strongest place is 1"
+    return Plot(picture, f"a scale of colours: {'; '.join(ends)}", words)
 
 
 def _rounded(share: float) -> str:

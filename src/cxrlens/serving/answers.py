@@ -80,6 +80,10 @@ class FilmAnswer(BaseModel):
     doubt: float | None = Field(
         None, description="0 to 100: of two films the one with more is the likelier error."
     )
+    age: float | None = Field(
+        None,
+        description="Of the patient in years, if the tags say so and the model's card knows its youngest.",
+    )
     votes: dict[str, int] | None = Field(None, description="Members' votes, if the model votes.")
     findings: list[FindingAnswer] = []
     repairs: list[str] = []
@@ -313,7 +317,11 @@ def curves_answer(trust: Trust, digest: str) -> Thresholds:
 
 
 def film_answer(
-    name: str, prediction: Prediction, with_pixels: bool, what_if: bool = False
+    name: str,
+    prediction: Prediction,
+    with_pixels: bool,
+    what_if: bool = False,
+    age: float | None = None,
 ) -> FilmAnswer:
     """Return the answer for one predicted film.
 
@@ -323,6 +331,8 @@ def film_answer(
         The film's name as sent, and what was said of it.
     with_pixels, what_if
         Whether to add the pixels that the network saw, and the answers at other thresholds.
+    age
+        Of the patient, in years.
     """
     examination = prediction.examination
     assert prediction.film is not None
@@ -337,6 +347,7 @@ def film_answer(
         thresholds=prediction.thresholds,
         what_if=prediction.what_if() if what_if else {},
         doubt=prediction.doubt,
+        age=age,
         votes=prediction.votes or None,
         findings=[
             FindingAnswer(defect=defect, present=found.present, score=found.score)

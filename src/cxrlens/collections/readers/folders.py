@@ -5,6 +5,7 @@ A reader returns a `Reading`: the set as it was found. What all readers share is
 
 import hashlib
 import hmac
+import io
 import math
 import os
 import re
@@ -13,6 +14,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -497,6 +499,37 @@ def tags_of(path: Path) -> dict[str, str]:
         raise
     except Exception as error:  # a parser on arbitrary bytes can raise anything
         raise FilmError(f"{path} is a broken DICOM file: copy it again") from error
+
+
+def age_of(film: Path | bytes) -> float | None:
+    """Read the patient's age in years, as the tags say it or from the dates of birth and study.
+
+    Parameters
+    ----------
+    film
+        A file, or its bytes.
+
+    Returns
+    -------
+    float or None
+        None where it is no DICOM file, or says none.
+    """
+    try:
+        with io.BytesIO(film) if isinstance(film, bytes) else open_film(film) as file:
+            if not is_dicom(file.read(132)):
+                return None
+            file.seek(0)
+            with quietly():
+                told = read_dataset(file, "the film", _AGES)
+                age, born, seen = (first_text(told, keyword) for keyword in _AGES)
+            if not math.isnan(found := years(age)):
+                return found
+            return max(0.0, (date.fromisoformat(seen) - date.fromisoformat(born)).days / 365.25)
+    except Exception:  # noqa: BLE001  (a parser on arbitrary bytes can raise anything)
+        return None
+
+
+_AGES = ("PatientAge", "PatientBirthDate", "StudyDate")
 
 
 def described(tags: dict[str, str]) -> dict[str, object]:
