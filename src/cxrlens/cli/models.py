@@ -321,6 +321,7 @@ def predict(
     from cxrlens.evaluation.card import card_of
     from cxrlens.prediction import Predictor
     from cxrlens.prediction.table import as_text, predict_films
+    from cxrlens.quality.step import DEFECTS
     from cxrlens.runs import open_model
 
     if csv and json:
@@ -361,8 +362,13 @@ def predict(
     elif path is None:
         scores = [f"score_{disease}" for disease in predictor.classes[1:]]
         shown = result.table[["image", "predicted", "reason", *scores]].round(1)
+        named = [name for name in DEFECTS if name in result.table]
+        shown["found"] = [
+            ", ".join(name for name in named if row[name]) for _, row in result.table.iterrows()
+        ]
         out.print(escape(shown.to_string(index=False)) if len(shown) else "no film")
-    _warn_of_the_young(result.table["image"], card_of(saved).youngest)
+    if found:
+        _warn_of_the_young(result.table["image"], card_of(saved).youngest)
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
     over = ", ".join(f"{count} {what}" for what, count in result.passed_over.items())
     passed = f"; passed over by their headers: {over}" if over else ""
