@@ -6,7 +6,8 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,41 @@ def markdown(table: pd.DataFrame) -> str:
     rows = [list(map(str, table.columns)), ["---"] * table.shape[1]]
     rows += [[str(value) for value in row] for row in table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+SPEED = {
+    "speed": "Quality, cache and input",
+    "predict_throughput": "Predicting a folder",
+    "against_others": "Against what one would take instead",
+    "growth": "With the number of films",
+    "training_speed": "Training steps",
+}
+"""Chapters of ``docs/speed.md``, each ``results/NAME.md``."""
+
+
+def keep_speed(name: str, content: Mapping[str, Any], text: str) -> None:
+    """Write ``results/NAME.json`` and ``.md``, and the page on speed anew from all its tables."""
+    keep(name, content)
+    write_text(RESULTS / f"{name}.md", text.rstrip() + "\n")
+    parts = ["# Speed"]
+    for one, title in SPEED.items():
+        if (path := RESULTS / f"{one}.md").exists():
+            parts += [f"## {title}", path.read_text(encoding="utf-8").rstrip()]
+    write_text(DOCS / "speed.md", "\n\n".join(parts) + "\n")
+
+
+def shared() -> str:
+    """Say how busy the machine is, under a table of times."""
+    if not hasattr(os, "getloadavg"):
+        return ""
+    return f"load average {os.getloadavg()[1]:.1f} over the last five minutes"
+
+
+def middle(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and most of repeated measurements."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def said(of: Mapping[str, float], digits: int = 1) -> str:
+    """Write what `middle` gave."""
+    return f"{of['median']:.{digits}f} ({of['least']:.{digits}f}–{of['most']:.{digits}f})"

@@ -22,7 +22,6 @@ import pandas as pd
 import torch
 
 from cxrlens.collections.cache import cache_films
-from cxrlens.files import write_text
 from cxrlens.models.classifier import build_model
 from cxrlens.phantoms import write_phantoms
 from cxrlens.quality.chain import CHAINS, Chain
@@ -31,7 +30,7 @@ from cxrlens.radiographs.read import find_films, read_radiograph
 from cxrlens.recipes.recipe import Loss, read_recipe
 from cxrlens.training.films import CachedBatches, batches
 from cxrlens.training.losses import build_loss
-from record import DOCS, RESULTS, keep, kept, markdown, stamp
+from record import keep_speed, machine, markdown, stamp
 
 REPEATS = 3
 BACKBONES = {
@@ -125,13 +124,10 @@ def page(content: dict[str, Any]) -> str:
             "goal": "≤ 0.05×",
         }
         rows.append(row)
-    steps = RESULTS / "training_speed.md"
-    training = steps.read_text() if steps.exists() else "Not measured yet: `training_speed.py`.\n"
     return (
-        "# Speed\n\nWritten by `benchmarks/speed.py`: ratios, each measured in one run, median (least–most). "
+        "Written by `benchmarks/speed.py`: ratios, each measured in one run, median (least–most). "
         "Where the spread is wide, the machine did other work meanwhile: measure again. "
         f"{content['films']} films. {stamp(content['machine'])}.\n\n{markdown(pd.DataFrame(rows))}\n"
-        f"\n## Training steps\n\n{training}"
     )
 
 
@@ -151,9 +147,9 @@ def main() -> None:
                 name: input_against_network(recipe, 160) for name, recipe in BACKBONES.items()
             },
         }
-    keep("speed", content)
-    write_text(DOCS / "speed.md", page(kept("speed")))
-    print(page(kept("speed")))
+    text = page({**content, "machine": machine()})
+    keep_speed("speed", content, text)
+    print(text)
 
 
 if __name__ == "__main__":

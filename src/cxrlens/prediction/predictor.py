@@ -28,7 +28,7 @@ from cxrlens.prediction.decision import (
     Voting,
     decision_from_json,
 )
-from cxrlens.prediction.networks import BundleNetwork
+from cxrlens.prediction.networks import BundleNetwork, threads
 from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, read_trust, refusal
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
@@ -350,7 +350,7 @@ class Predictor:
             One for each film, in order; the error of a film that cannot be read.
         """
         queue = iter(films)
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             ahead = [pool.submit(self._examine, film) for film in islice(queue, _BATCH)]
             while ahead:
                 coming = [pool.submit(self._examine, film) for film in islice(queue, _BATCH)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,10 @@ from cxrlens.files import explained, moved_into_place, own_json, refuse_existing
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import UNSURE
 from cxrlens.progress import Progress
+
+Row = dict[str, Any]
+Engine = Callable[[Iterable[Path | bytes]], Iterator[tuple[int, Row | FilmError]]]
+"""From films to each one's place among them, with its row or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def predict_films(
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Predicted:
     """Predict films into a table; with a path, also into a CSV or JSON file.
 
@@ -98,6 +103,9 @@ def predict_films(
         Replace a file that exists, or an interrupted call's.
     progress
         Called with films done and films in all, where that is known.
+    engine
+        What answers in the predictor's place, in any order, e.g. a cluster:
+        `cxrlens.prediction.cluster.on_ray`. The table has the films' order.
 
     Raises
     ------
@@ -115,7 +123,7 @@ def predict_films(
     known = set(before["image"]) if len(before) else set()
     total = sum(str(film) not in known for film in films) if isinstance(films, Sized) else 0
     asked: list[Path | FilmElsewhere] = []
-    rows: list[dict[str, object]] = []
+    rows: dict[int, Row] = {}
     failures: dict[str, str] = {}
     stopped: list[CxrlensError] = []
 
@@ -136,24 +144,24 @@ def predict_films(
 
     with explained(path or Path()), file as grows:
         write = csv.writer(grows, lineterminator="\n").writerow if grows else None
-        for done, outcome in enumerate(predictor.predict_many(fetched()), 1):
-            film = asked[done - 1]
+        for done, (place, outcome) in enumerate((engine or _here(predictor))(fetched()), 1):
+            film = asked[place]
             if isinstance(outcome, FilmError):
                 whose = "" if isinstance(film, Path) else f"{film}: "
                 failures[str(film)] = f"{whose}{outcome}"
             else:
-                rows.append({**outcome.row(), "image": str(film), **_whose(predictor)})
+                row = rows[place] = {**outcome, "image": str(film), **_whose(predictor)}
                 if write:
                     if len(before) == 0 and len(rows) == 1:
-                        write(rows[0])
-                    write(rows[-1].values())
+                        write(row)
+                    write(row.values())
             if progress and total:
                 progress(done, total)
     if stopped:
         if path is not None and not (rows or len(before)):
             part.unlink()
         raise stopped[0]
-    table = _table(rows, predictor)
+    table = _table([rows[place] for place in sorted(rows)], predictor)
     if len(before):
         table = pd.concat([before, table], ignore_index=True)
     if path is not None:
@@ -161,6 +169,14 @@ def predict_films(
             draft.write_text(as_text(table, path.suffix), encoding="utf-8")
         part.unlink()
     return Predicted(table, failures)
+
+
+def _here(predictor: Predictor) -> Engine:
+    def answers(films: Iterable[Path | bytes]) -> Iterator[tuple[int, Row | FilmError]]:
+        for place, one in enumerate(predictor.predict_many(films)):
+            yield place, one if isinstance(one, FilmError) else one.row()
+
+    return answers
 
 
 def as_text(table: pd.DataFrame, suffix: str) -> str:
@@ -195,7 +211,7 @@ def _begun(
     return part, before
 
 
-def _table(rows: Sequence[dict[str, object]], predictor: Predictor) -> pd.DataFrame:
+def _table(rows: Sequence[Row], predictor: Predictor) -> pd.DataFrame:
     """Make a table of rows, which has its columns even if no film could be read."""
     if rows:
         return pd.DataFrame(rows)
