@@ -29,7 +29,7 @@ from cxrlens.prediction import load
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import find_films, read_radiograph
-from record import keep_speed, machine, markdown, middle, said, shared, stamp
+from record import keep_speed, kept, machine, markdown, middle, said, shared, stamp
 
 REPEATS = 5
 Pair = tuple[str, str, Callable[[], object], Callable[[], object], int]
@@ -218,6 +218,25 @@ def measured(ours: Callable[[], object], theirs: Callable[[], object]) -> list[l
     return rows
 
 
+def write(found: dict[str, Any], films: int, told: str, threads: int) -> None:
+    table = pd.DataFrame(
+        {
+            **dict(zip(("what", "against"), name.split(" | "), strict=True)),
+            "ours, ms a film": said(one["ours_ms"], 2),
+            "theirs, ms a film": said(one["theirs_ms"], 2),
+            "times as fast": said(one["times"], 2),
+            "by the clock": said(one["times_clock"], 2),
+        }
+        for name, one in found.items()
+    )
+    text = (
+        f"Written by `python -m benchmarks against_others` on {films} {told}, {threads} thread(s) on both sides, "
+        f"{REPEATS} repeats in turn, median (least–most), milliseconds of processor time.\n\n{markdown(table)}\n\n"
+        f"{stamp(machine())}; {shared()}."
+    )
+    keep_speed("against_others", {"films": films, "pairs": found}, text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -229,7 +248,8 @@ def main() -> None:
     # Before anything starts its threads: both sides have as many.
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     cv2.setNumThreads(options.threads)
-    found: dict[str, Any] = {}
+    films_told = f"{'given films' if options.films else 'drawn films of 512 pixels'}"
+    found: dict[str, Any] = kept("against_others").get("pairs", {})
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         of = options.films or write_phantoms(place / "set", 32, side=512).parent
@@ -249,26 +269,8 @@ def main() -> None:
                     "times_clock": middle(clock_theirs / clock),
                 }
                 print(what, against, found[f"{what} | {against}"], flush=True)
-    table = pd.DataFrame(
-        {
-            **dict(zip(("what", "against"), name.split(" | "), strict=True)),
-            "ours, ms a film": said(one["ours_ms"], 2),
-            "theirs, ms a film": said(one["theirs_ms"], 2),
-            "times as fast": said(one["times"], 2),
-            "by the clock": said(one["times_clock"], 2),
-        }
-        for name, one in found.items()
-    )
-    text = (
-        f"Written by `python -m benchmarks against_others` on {len(paths)} "
-        f"{'given films' if options.films else 'drawn films of 512 pixels'}, {options.threads} thread(s) on both "
-        f"sides, {REPEATS} repeats in turn, median (least–most), milliseconds of processor time.\n\n"
-        f"{markdown(table)}\n\n{stamp(machine())}; {shared()}."
-    )
-    if options.only:
-        print(text)
-    else:
-        keep_speed("against_others", {"films": len(paths), "pairs": found}, text)
+                # A run that is cut short leaves what it measured, and a later one adds to it.
+                write(found, len(paths), films_told, options.threads)
 
 
 if __name__ == "__main__":
