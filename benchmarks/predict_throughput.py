@@ -97,6 +97,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     read, network, predict = parts
     slower = max(busy[read]["median"], busy[network]["median"])
+    million = 1e6 * busy[predict]["median"] / 3.6e6
     free = cores * slower / busy[predict]["median"]
     goal = middle([max(one[read][0], one[network][0]) / one[predict][0] for one in rounds])
     apart = middle([sum(one[n][1] for n in (read, network)) / one[predict][1] for one in rounds])
@@ -128,7 +129,9 @@ def main() -> None:
         f"`predict` takes {said(goal, 2)} times the films that the slower part alone takes on one core (goal: at "
         f"least 0.9), where it has the processors: the last column says how many of {cores} the machine left. By "
         f"processor time alone, all {cores} of them free, it is {free:.2f} at most. The parts' processor time is {said(apart, 2)} of the whole's: the rest is what putting them "
-        f"together costs. `cxrlens --help` takes {said(said_help['processor'], 2)} s of processor time, "
+        f"together costs. A million such films take {million:.1f} hours of one processor, so "
+        f"that many divided by the processors of a cluster, before what the cluster itself and the way to the "
+        f"films cost, which is not measured here. `cxrlens --help` takes {said(said_help['processor'], 2)} s of processor time, "
         f"{said(said_help['clock'], 2)} s by the clock.\n\n{stamp(machine())}; {shared()}."
     )
     keep_speed("predict_throughput", content, text)
