@@ -8,9 +8,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrlens.collections.collection import Collection
+from cxrlens.collections.collection import SIDES, Boxes, Collection, read_boxes
 from cxrlens.collections.combine import SHARES, fold, split
-from cxrlens.collections.outlines import SIDES, Boxes, read_boxes
 from cxrlens.collections.pairs import reduce_pairs
 from cxrlens.evaluation.metrics import confusion_matrix, roc_auc, roc_curve
 from cxrlens.lungs.fields import Lungs
