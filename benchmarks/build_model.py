@@ -244,6 +244,19 @@ def places(rows: list[dict[str, Any]], network: str = "") -> list[Place]:
     ]
 
 
+def single(known: set[str]) -> list[Place]:
+    """Take places that only one training of the recipe was asked without, the first seed, at its last epoch."""
+    found = []
+    for path in sorted((RESULTS / "left_out").glob("lesions-without-*-seed0.json")):
+        row = json.loads(path.read_text("utf-8"))
+        there = [of for of in row["epochs"][-1]["within"] if of["left_out"]]
+        there = [of for of in there if of["source"] not in known]
+        found += places(
+            there, f"one training of the recipe, without {' and '.join(row['left_out'])}"
+        )
+    return found
+
+
 def figure(name: str, of: dict[str, Any] | float) -> Figure:
     """Take a figure with its interval, if it has one, as a card has it."""
     of = of if isinstance(of, dict) else {"value": of}
@@ -276,7 +289,8 @@ def tell(bundle: Path, run: Path) -> None:
     now = card.model_copy(
         update={
             "inside": places(results["model/box"]["expected_on_patients_not_trained_on"]),
-            "outside": places(blended, "a blend trained alike, without {source}"),
+            "outside": places(blended, "a blend trained alike, without {source}")
+            + single({of["source"] for of in blended}),
             "shortcut": [
                 Figure(
                     name=f"AUC at {worst['source']} with the lungs filled ({worst['fill']}; a half of the "
