@@ -333,7 +333,10 @@ def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_
             ["explain", "{film}", "--model", "{run}", "-o", "e", "--method", "gradcan"],
             "known are evidence, gradcam",
         ),
-        (["check", "{film}", "--csv", "x.csv", "--chain", "raport"], "did you mean 'report'"),
+        (
+            ["check", "{film}", "--csv", "x.csv", "--chain", "raport"],
+            "'raport' is not one of 'none',",
+        ),
         (["check", "nowhere", "--csv", "x.csv"], "nowhere does not exist"),
         (["check", ".", "--csv", "x.csv"], "there is no film below ."),
         (

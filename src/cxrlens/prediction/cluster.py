@@ -6,6 +6,7 @@ loses what it had in hand; Ray Data deals those films out again.
 
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 from pathlib import Path
@@ -16,6 +17,9 @@ import numpy as np
 from cxrlens.errors import CxrlensError, FilmError, need
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.table import Engine, Row
+
+SECONDS = 10.0
+"""How long the cluster's address may take to answer."""
 
 BLOCK = 128
 """Films that are dealt out together, and again if their node dies."""
@@ -51,11 +55,12 @@ def on_ray(
     need("ray", what="--engine ray")
     import ray
 
+    address = os.environ.get("RAY_ADDRESS", "auto")
     try:
-        ray.init(
-            os.environ.get("RAY_ADDRESS", "auto"), ignore_reinit_error=True, log_to_driver=False
-        )
-    except ConnectionError as error:
+        if not ray.is_initialized():
+            _knock(address)
+        ray.init(address, ignore_reinit_error=True, log_to_driver=False)
+    except OSError as error:
         raise CxrlensError(
             "there is no Ray cluster here: start one with `ray start --head`, or say where it is in "
             "RAY_ADDRESS"
@@ -67,6 +72,13 @@ def on_ray(
         "force_answer": force_answer,
     }
     return lambda films: _answers(films, told)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at ``host:port``: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), SECONDS).close()
 
 
 def _answers(

@@ -293,12 +293,14 @@ function askForToken(wrong) {
   });
 }
 
+function takeFiles() {
+  addFiles(byId("files").files);
+  byId("files").value = "";
+}
+
 function listen() {
   for (const name of ["open", "add", "choose"]) byId(name).addEventListener("click", () => byId("files").click());
-  byId("files").addEventListener("change", (event) => {
-    addFiles(event.target.files);
-    event.target.value = "";
-  });
+  byId("files").addEventListener("change", takeFiles);
   byId("invert").addEventListener("click", () => viewports[state.active].invert());
   byId("reset").addEventListener("click", () => viewports[state.active].reset());
   byId("heat").addEventListener("click", () => setHeat(!heat.on));
@@ -402,6 +404,7 @@ async function start() {
   setTool("window");
   layOut();
   listen();
+  takeFiles(); // Somebody may have chosen films before the page listened.
   sayAll();
   try {
     state.card = await (await call("/model")).json();
