@@ -23,6 +23,7 @@ LINE = (
 )
 
 
+@pytest.mark.slow
 def test_a_log_gets_a_plain_line_an_epoch(phantoms: Collection, tmp_path: Path) -> None:
     films = phantoms.write(tmp_path / "films.csv")
     log = tmp_path / "log"

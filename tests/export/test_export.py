@@ -185,6 +185,7 @@ def test_half_precision_is_kept_where_the_answers_allow_it(
     assert exported.difference < (2e-3 if halved else 1e-4)
 
 
+@pytest.mark.slow
 def test_nothing_but_a_bundle_is_replaced(small_run: Run, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")

@@ -141,6 +141,7 @@ def test_associations_are_counted_and_connections_are_not(
         assert echo(port) == SUCCESS
 
 
+@pytest.mark.slow
 def test_tls_in_both_directions(
     spool: Spool, silent: Callable[[int], socket.socket], tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_another_seed_writes_other_films(tmp_path: Path) -> None:
     assert first != other
 
 
+@pytest.mark.slow
 def test_nothing_of_the_exposure_goes_with_the_class(tmp_path: Path) -> None:
     table = write_phantoms(tmp_path / "a", 400, seed=9, side=64, defects=0.3)
     truth = pd.read_csv(table).merge(pd.read_csv(table.with_name("truth.csv"))[["image", "kinds"]])

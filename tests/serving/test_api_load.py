@@ -58,6 +58,7 @@ def held(
     go_on.set()
 
 
+@pytest.mark.slow
 def test_films_that_wait_go_together(
     held: tuple[Predictor, threading.Event, list[int]], card: ModelCard, film: bytes
 ) -> None:
