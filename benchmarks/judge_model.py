@@ -30,6 +30,7 @@ from cxrlens.evaluation.intervals import drawn_weights, percentiles
 from cxrlens.evaluation.measured import OWN, Estimate
 from cxrlens.evaluation.tables import estimate
 from cxrlens.explanation.heatmap import STRONG
+from cxrlens.explanation.score import heat_in, points_at
 from cxrlens.export.bundle import export
 from cxrlens.files import write_text
 from cxrlens.lungs import find_lungs
@@ -157,10 +158,10 @@ def maps(predictor: Predictor, films: pd.DataFrame) -> dict[str, Any]:
             values = film.explain("evidence", TB).values.astype(np.float64)
             mask = cv2.imread(masks[_key(film.image)], cv2.IMREAD_GRAYSCALE)
             lungs = cv2.resize(mask, values.shape[::-1], interpolation=cv2.INTER_NEAREST) > 127
-            heat.append(values[lungs].sum() / values.sum())
+            heat.append(heat_in(values, lungs))
             speaks = np.where(values >= STRONG * values.max(), values, 0)
-            strong.append(speaks[lungs].sum() / speaks.sum())
-            peak.append(lungs.flat[values.argmax()])
+            strong.append(heat_in(speaks, lungs))
+            peak.append(points_at(values, lungs))
             even.append(lungs.mean())
         sources = ", ".join(sorted(set(drawn["source"])))
         shares = {"heat": heat, "strong": strong, "peak": peak, "even": even}

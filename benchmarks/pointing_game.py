@@ -20,6 +20,7 @@ from cxrlens.collections.collection import read_boxes, read_collection
 from cxrlens.main_job import go_on, train
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import load
+from cxrlens.prediction.calibration import wilson
 from cxrlens.runs import Run
 from real_films import say
 from record import keep
@@ -30,15 +31,6 @@ SIDE, ASKED = 160, 200
 def inside(boxes: np.ndarray, right: float, down: float) -> bool:
     x0, y0, x1, y1 = boxes.T
     return bool(((x0 <= right) & (right < x1) & (y0 <= down) & (down < y1)).any())
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    z, share = 1.96, hits / of
-    middle = share + z * z / (2 * of)
-    half = z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return round((middle - half) / (1 + z * z / of), 4), round(
-        (middle + half) / (1 + z * z / of), 4
-    )
 
 
 if __name__ == "__main__":
@@ -93,7 +85,9 @@ if __name__ == "__main__":
             "pointing": {
                 name: {
                     "share": round(float(np.mean(found)), 4),
-                    "interval": wilson(sum(found), len(found)),
+                    "interval": [
+                        round(end, 4) for end in wilson(sum(found) / len(found), len(found))[1:]
+                    ],
                     "films": len(found),
                 }
                 for name, found in hits.items()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrlens.files import write_text
+from cxrlens.prediction import calibration
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs/quality.md"
@@ -24,11 +25,7 @@ def wilson(hits: int, trials: int) -> tuple[float, float, float]:
     """Give a share with its 95 % limits (Wilson 1927)."""
     if trials == 0:
         return (float("nan"),) * 3
-    share = hits / trials
-    centre = (share + Z**2 / (2 * trials)) / (1 + Z**2 / trials)
-    reach = Z / (1 + Z**2 / trials)
-    reach *= np.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2))
-    return share, max(0.0, centre - reach), min(1.0, centre + reach)
+    return calibration.wilson(hits / trials, trials)
 
 
 def auc(negative: NDArray[np.float64], positive: NDArray[np.float64]) -> tuple[float, float, float]:

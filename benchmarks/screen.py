@@ -34,7 +34,7 @@ from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs import Run
-from cxrlens.training.fit import train
+from cxrlens.training.fit import mean_weights, train
 from left_out import dealt, macro_f1, scores_by, within_sources
 from looks import looked
 from real_films import CXR
@@ -48,9 +48,8 @@ SHARED = ("training.precision=bfloat16-split-depthwise",)
 def averaged(runs: list[Path]) -> FilmClassifier:
     """Average the weights of trainings that began alike."""
     model = load_classifier(Run(runs[0]))
-    states = [load_classifier(Run(run)).state_dict() for run in runs]
-    mean = {name: sum(state[name].float() for state in states) / len(states) for name in states[0]}
-    model.load_state_dict({name: value.to(states[0][name].dtype) for name, value in mean.items()})
+    mean = mean_weights([Run(run) for run in runs])
+    model.load_state_dict({name: torch.as_tensor(value) for name, value in mean.items()})
     return model
 
 

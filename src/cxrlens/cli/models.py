@@ -199,7 +199,6 @@ def models(
     and at places it never saw, what it is for and not for, CLAIM's and TRIPOD+AI's items, blanks included.
     """
     from cxrlens.evaluation.card import NO_OUTSIDE, card_of, in_short
-    from cxrlens.reports.trust import write_card_as
     from cxrlens.runs import open_model
     from cxrlens.runs.bundle import INSTALL, installed_models
 
@@ -218,6 +217,8 @@ def models(
         if not its.outside:
             out.print(f"  [bold red]{NO_OUTSIDE}[/]", highlight=False)
         if card:
+            from cxrlens.reports.trust import write_card_as
+
             done(f"{write_card_as(its, card, force)}: the trust card of {one}. {NOTICE}")
     if not found:
         done("no model is installed", INSTALL)

@@ -500,7 +500,7 @@ def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
             label=str(row["class"]),
             films=int(row["films"]),
             patients=int(row["patients"]) if "patients" in row else None,
-            sources=_card_sources(learnt, str(row["class"])),
+            sources=_films_by_source(learnt, str(row["class"])),
             **{
                 key: row[key] for key in ("age", "female", "views") if isinstance(row.get(key), str)
             },
@@ -511,7 +511,7 @@ def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
     return describe(films, run.classes), trained_on, [warning] if warning else []
 
 
-def _card_sources(films: pd.DataFrame, label: str) -> dict[str, int]:
+def _films_by_source(films: pd.DataFrame, label: str) -> dict[str, int]:
     if "source" not in films:
         return {}
     counts = films.loc[films["label"] == label, "source"].dropna().astype(str).value_counts()

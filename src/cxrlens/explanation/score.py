@@ -6,12 +6,9 @@ points at nothing. Masks say where the heat should lie: lesions' boxes, or lungs
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrlens.explanation.method import Probabilities
-
-Map = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from cxrlens.radiographs.grey import Film, Levels, Mask
 
 STEPS = 10
 """Shares of the film at which a class's probability is asked while it is hidden or shown."""
@@ -20,19 +17,19 @@ _BLUR = 0.08
 """Spread of the blur that stands for hidden pixels, as a share of the side: grey would bring edges."""
 
 
-def heat_in(values: Map, mask: Mask) -> float:
+def heat_in(values: Levels, mask: Mask) -> float:
     """Return the share of the heat inside a mask, in [0, 1] (Wang et al. 2020); NaN without heat."""
     heat = values.clip(min=0)
     total = float(heat.sum())
     return float(heat[mask].sum()) / total if total > 0 else float("nan")
 
 
-def points_at(values: Map, mask: Mask) -> bool:
+def points_at(values: Levels, mask: Mask) -> bool:
     """Return whether the strongest place lies inside a mask: the pointing game (Zhang et al. 2018)."""
     return bool(mask.ravel()[values.argmax()])
 
 
-def overlap(values: Map, mask: Mask) -> float:
+def overlap(values: Levels, mask: Mask) -> float:
     """Return the IoU of a mask and as many of the strongest pixels, in [0, 1].
 
     Examples
@@ -48,7 +45,7 @@ def overlap(values: Map, mask: Mask) -> float:
 
 
 def followed(
-    probabilities: Probabilities, film: NDArray[np.uint8], target: int, values: Map
+    probabilities: Probabilities, film: Film, target: int, values: Levels
 ) -> tuple[float, float]:
     """Hide a film from its strongest place on, and show it so, and watch a class's probability.
 
@@ -79,7 +76,7 @@ def followed(
     return float(hidden), float(given)
 
 
-def agreement(one: Map, other: Map) -> float:
+def agreement(one: Levels, other: Levels) -> float:
     """Return the rank correlation of two maps (Spearman), in [-1, 1]; NaN where one is flat.
 
     Ties are ranked by place: maps on a coarse grid are to be compared on that grid.

@@ -101,11 +101,15 @@ class SiteNumbers(BaseModel):
 
 def histogram(classes: Sequence[str], scores: Array) -> Histogram:
     """Count in ten equal bins from 0 to 100 how each disease's scores (N, D) lie; shares of 1."""
-    bins = np.minimum(scores / 10, 9).astype(int)
     return {
-        name: (np.bincount(of, minlength=10) / max(1, len(of))).tolist()
-        for name, of in zip(classes[1:], bins.T, strict=True)
+        name: (_in_bins(of) / max(1, len(of))).tolist()
+        for name, of in zip(classes[1:], scores.T, strict=True)
     }
+
+
+def _in_bins(scores: Array) -> NDArray[np.int64]:
+    """Count scores in [0, 100] in ten equal bins."""
+    return np.bincount(np.minimum(scores / 10, 9).astype(int), minlength=10)
 
 
 @dataclass(frozen=True)
@@ -382,8 +386,7 @@ class Watch:
         told = [scores[disease] for scores, reason in list(self._latest) if reason != NO_CHEST]
         if len(told) < ENOUGH or disease not in self.kept:
             return float("nan")
-        bins = np.bincount(np.minimum(np.array(told) / 10, 9).astype(int), minlength=10)
-        p = (bins + 0.5) / (len(told) + 5)
+        p = (_in_bins(np.array(told)) + 0.5) / (len(told) + 5)
         q = (np.array(self.kept[disease]) + 0.5 / LATEST) / (1 + 5 / LATEST)
         return float(((p - q) * np.log(p / q)).sum())
 

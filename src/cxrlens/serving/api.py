@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,7 +22,6 @@ from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation import method_named
 from cxrlens.explanation.heatmap import PALETTES, HeatMap
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.reports.trust import card_page
 from cxrlens.serving.answers import (
     Abilities,
     Fault,
@@ -303,7 +303,12 @@ def _shown(said: dict[str, Any], heat: HeatMap, form: str, palette: str) -> Resp
 
 
 def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
-    page = card_page(engine.card).render()
+    @cache
+    def page() -> str:
+        # It brings the drawing of figures along: no server need load that before its card is asked for.
+        from cxrlens.reports.trust import card_page
+
+        return card_page(engine.card).render()
 
     @app.get("/model")
     async def model() -> ModelCard:
@@ -322,7 +327,9 @@ def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
         alone = (
             "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
         )
-        return HTMLResponse(page, headers={"content-security-policy": alone})
+        return HTMLResponse(
+            await asyncio.to_thread(page), headers={"content-security-policy": alone}
+        )
 
     @app.get("/abilities")
     async def abilities() -> Abilities:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from numpy.typing import NDArray
 
 from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
@@ -580,20 +581,24 @@ def blend(
     blended = Run.create(out, first.recipe, collection, facts)
     boxes, lungs = (path if path.is_file() else None for path in (first.boxes, first.lungs))
     read_drawn(first.recipe, collection, boxes, lungs).write(blended)
-    stacks = [read_weights(run.weights) for run in found]
-    mean = {
-        # Whole numbers only count batches.
-        name: np.mean([stack[name] for stack in stacks], axis=0).astype(value.dtype)
-        for name, value in stacks[0].items()
-    }
     with blended.alone():
-        write_weights(out / "weights.safetensors", mean)
+        write_weights(out / "weights.safetensors", mean_weights(found))
         films = cached_films(collection, first.recipe, cache, progress)
         training = Training(blended, collection, films, cache, progress, None, first.predicted)
         blended.write_skipped(films.failures)
         for name in first.predicted:
             training.predict(films, name)
     return blended
+
+
+def mean_weights(runs: Sequence[Run]) -> dict[str, NDArray[Any]]:
+    """Average the weights of runs of one network, array by array."""
+    stacks = [read_weights(run.weights) for run in runs]
+    return {
+        # Whole numbers only count batches.
+        name: np.mean([stack[name] for stack in stacks], axis=0).astype(value.dtype)
+        for name, value in stacks[0].items()
+    }
 
 
 def _origin(run: Run) -> tuple[object, ...]:
