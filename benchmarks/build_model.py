@@ -43,7 +43,14 @@ import torch
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.evaluation.card import Figure, ModelCard, Place, known_source, write_card
+from cxrlens.evaluation.card import (
+    Figure,
+    ModelCard,
+    Place,
+    abstained,
+    known_source,
+    write_card,
+)
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest, refuse_filled, write_text
 from cxrlens.prediction.predictor import Predictor
@@ -306,13 +313,9 @@ def tell(bundle: Path, run: Path) -> None:
                 for key, words in (("ece", "Expected calibration error"), ("skill", "Brier skill"))
             ],
             "abstention": [
-                figure(f"{words} at {place} (trained without it)", of["abstention"][key])
+                one
                 for place, of in there.items()
-                for key, words in (
-                    ("answered", "Share that is answered"),
-                    ("error", "Share of these that is wrong"),
-                    ("forced_error", "Share wrong were all answered"),
-                )
+                for one in abstained(of["abstention"], f" at {place} (trained without it)")
             ],
             "lungs": [Figure.model_validate(of) for of in heat],
             "youngest": min(known_source(name).youngest or 99 for name in sources),

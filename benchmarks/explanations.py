@@ -1,22 +1,27 @@
 """Score every explaining method on films with lesions' boxes and on drawn films: the table decides the default.
 
-    python benchmarks/explanations.py --run RUN [--films 20] [--phantoms 20] [--random 5] [--samples 200]
+    python benchmarks/explanations.py --run RUN --work DIR [--films 100] [--phantoms 100] [--dear 100]
+        [--random 5] [--captum 5] [--samples 200]
 
 Films are those of the shared set with radiologists' boxes that RUN did not train on, half of each disease where
 there are; phantoms bring the boxes of what was drawn. Each is asked about its own label, in the network's own
 geometry. Told are the heat in lungs and in boxes, pointing, IoU, deletion and insertion
 (`cxrlens.explanation.score`); of the first `--random` films how far a network of random weights gives the same
-map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree.
+map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree; of the first `--captum` how far
+captum, an independent library, gives it (correlation). LIME and occlusion ask hundreds of films each: they follow when the others
+are done, on the first `--dear`.
 
-Writes results/explanations.json and .md; run again with another RUN it keeps the rows of the other.
+The run and one of random weights are exported to DIR once, since a graph answers several times faster than torch; what
+was scored stands in DIR/rows.jsonl, and a later call goes on from there. Writes results/explanations.json and
+.md; run again with another RUN it keeps the rows of the other.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import tempfile
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from captum import attr as captum
+from captum._utils.models.linear_model import SkLearnRidge
 from numpy.typing import NDArray
 
 from cxrlens.collections.collection import SIDES, read_boxes, read_collection
@@ -31,15 +38,20 @@ from cxrlens.evaluation.intervals import percentiles
 from cxrlens.explanation import METHODS, lime, score
 from cxrlens.explanation.heatmap import to_film
 from cxrlens.explanation.method import Question
+from cxrlens.explanation.occlusion import GREY, PATCHES
+from cxrlens.export.bundle import export
 from cxrlens.files import write_text
 from cxrlens.lungs import find_lungs
+from cxrlens.models.classifier import EvidenceClassifier, FilmClassifier
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.runs import Run
+from cxrlens.runs.saved import write_weights
 from real_films import CXR
-from record import RESULTS, keep, machine, markdown, stamp
+from record import RESULTS, keep, kept, machine, markdown, stamp
 
-ASKED = ("evidence", "gradcam", "hirescam", "layercam", "occlusion", "lime")
+QUICK, DEAR = ("evidence", "gradcam", "hirescam", "layercam"), ("occlusion", "lime")
 SHOWN = {
     "lungs": "heat in lungs",
     "pointing": "pointing game",
@@ -49,6 +61,7 @@ SHOWN = {
     "insertion": "insertion (more)",
     "random": "like random weights (less)",
     "seeds": "seeds agree",
+    "captum": "as captum",
 }
 
 
@@ -65,45 +78,101 @@ def question(model: Predictor, said: Prediction, label: str, samples: int) -> Qu
     """Ask as `Prediction.explain` does."""
     index = list(model.classes).index(label)
     pixels = said.examination.pixels
-    outputs = model.network.run(pixels[None])
+    brings = model.network.run(pixels[None]).map
     return Question(
         pixels,
         index,
         label,
-        lambda films: model.decision.decide(model.network.run(films).scores).probabilities,
+        model.probabilities,
         lambda: [model.network.slopes(pixels, *of) for of in model.decision.leaves_for(index)],
-        None if outputs.map is None else outputs.map[0],
+        None if brings is None else brings[0],
         samples,
     )
 
 
-def whole(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Bring a map to the film's side as pictures show it."""
-    return to_film(values, (side, side), smooth=len(values) < side)
-
-
-def randomised(model: Predictor) -> Predictor:
-    """Give every layer weights as they are before a training."""
-    other = copy.copy(model)
-    other.network = copy.copy(model.network)
-    other.network.leaves = [copy.deepcopy(leaf) for leaf in model.network.leaves]  # type: ignore[attr-defined]
+def randomised(run: Run, place: Path) -> Run:
+    """Copy a run, every layer with weights as they are before a training."""
+    shutil.copytree(run.path, place, ignore=shutil.ignore_patterns("trust*"))
     torch.manual_seed(0)
-    for leaf in other.network.leaves:  # type: ignore[attr-defined]
-        for part in leaf.modules():
-            if callable(again := getattr(part, "reset_parameters", None)):
-                again()
-        leaf.eval()
-    return other
+    leaf = load_classifier(run)
+    for part in leaf.modules():
+        if callable(again := getattr(part, "reset_parameters", None)):
+            again()
+    weights = {name: value.numpy() for name, value in leaf.state_dict().items()}
+    write_weights(place / "weights.safetensors", weights)
+    return Run(place)
+
+
+def exported(run: Run, place: Path) -> Predictor:
+    """Load a run that asks its exported graph, but for slopes, which an evidence map's bundle has not."""
+    if not place.is_dir():
+        export(run.path, place)
+    model = Predictor.of(run)
+    model.network.run = Predictor.load(place).network.run  # type: ignore[method-assign]
+    return model
+
+
+def by_captum(leaf: FilmClassifier, name: str, ask: Question) -> NDArray[np.float32] | None:
+    """Give captum's map of a method that it has, from torch's network or, for occlusion, the same answers."""
+    film = torch.from_numpy(ask.pixels.astype(np.float32))[None]
+    network = leaf.backbone.network
+    layer = leaf.head.mix if isinstance(leaf, EvidenceClassifier) else network.bn2
+    cams: dict[str, Callable[..., Any]] = {
+        "gradcam": captum.LayerGradCam,
+        "hirescam": captum.LayerGradientXActivation,
+    }
+    if name in cams:
+        asked = cams[name](lambda films: leaf(films).scores, layer)
+        found = asked.attribute(film, target=ask.target)[0].sum(0).clamp(min=0)
+        return np.asarray(found.detach().numpy(), np.float32)
+
+    def answers(films: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(ask.probabilities(films.numpy().astype(np.uint8))).float()
+
+    side = len(ask.pixels)
+    patch = round(side / PATCHES)
+    if name == "occlusion":
+        slid = captum.Occlusion(answers).attribute(
+            film,
+            (patch, patch),
+            strides=(patch // 2, patch // 2),
+            baselines=GREY,
+            target=ask.target,
+            perturbations_per_eval=8,
+        )
+        return np.asarray(slid[0].numpy(), np.float32)
+    if name == "lime":
+        regions = lime.superpixels(ask.pixels)
+        sums = np.bincount(regions.ravel(), ask.pixels.ravel())
+        cover = np.asarray(sums / np.bincount(regions.ravel()), np.uint8)[regions]
+        near = lambda film, masked, mask, **_: float(lime.proximity(mask.numpy() > 0)[0])  # noqa: E731
+        torch.manual_seed(0)
+        fitted = captum.Lime(answers, SkLearnRidge(alpha=lime.RIDGE), near).attribute(
+            film,
+            baselines=torch.from_numpy(cover.astype(np.float32))[None],
+            target=ask.target,
+            feature_mask=torch.from_numpy(regions).long()[None],
+            n_samples=CAPTUM_SAMPLES,
+            perturbations_per_eval=8,
+        )
+        return np.asarray(fitted[0].numpy(), np.float32)
+    return None
+
+
+CAPTUM_SAMPLES = 1000
+"""Films that captum's LIME asks."""
 
 
 def scored(
+    methods: tuple[str, ...],
     model: Predictor,
     blind: Predictor | None,
+    leaf: FilmClassifier | None,
     film: Any,
     boxes: NDArray[np.float64],
     samples: int,
 ) -> list[dict[str, Any]]:
-    """Score every method on one film."""
+    """Score some methods on one film."""
     said = model.predict(film.image)
     assert said.film is not None
     height, width = said.film.shape
@@ -116,15 +185,14 @@ def scored(
     )
     ask = question(model, said, film.label, samples)
     unasked = question(blind, said, film.label, samples) if blind else None
+    common = {"label": film.label, "box": float(box.mean()), "lung": float(lungs.mean())}
     rows = []
-    for name in ASKED:
-        if METHODS[name] not in model.methods:
-            continue
+    for name in methods:
         side = len(ask.pixels)
         values = METHODS[name].explain(ask).values
-        over = whole(values, side)
+        over = to_film(values, (side, side), smooth=len(values) < side)
         hidden, given = score.followed(ask.probabilities, ask.pixels, ask.target, over)
-        row = {
+        row = common | {
             "method": name,
             "lungs": score.heat_in(over, lungs),
             "pointing": float(score.points_at(over, box)),
@@ -138,9 +206,10 @@ def scored(
         if unasked and name == "lime":
             other = lime.lime(ask.probabilities, ask.pixels, ask.target, samples=samples, seed=1)
             row["seeds"] = score.agreement(values, other.map())
+        if leaf and (theirs := by_captum(leaf, name, ask)) is not None and np.ptp(theirs) > 0:
+            row["captum"] = float(np.corrcoef(values.ravel(), theirs.ravel())[0, 1])
         rows.append(row)
-    share = float(box.mean())
-    return [row | {"box": share, "lung": float(lungs.mean())} for row in rows]
+    return rows
 
 
 def told(values: pd.Series) -> dict[str, float]:
@@ -171,12 +240,12 @@ def real(run: Run, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def drawn(folder: Path, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draw phantoms with lesions."""
-    table = write_phantoms(folder / "drawn", 3 * most, seed=5, side=224, masks=True)
+    """Draw phantoms with lesions, once."""
+    table = folder / "films.csv"
+    if not table.is_file():
+        write_phantoms(folder, 2 * most, seed=5, side=224)
     films = read_collection(table).films
-    return films[films["label"] != "normal"].head(most), read_boxes(
-        table.parent / "boxes.csv"
-    ).table
+    return films[films["label"] != "normal"].head(most), read_boxes(folder / "boxes.csv").table
 
 
 def write(runs: dict[str, Any]) -> None:
@@ -192,12 +261,10 @@ def write(runs: dict[str, Any]) -> None:
         for of in maps[:1]
     ]
     keep("explanations", {"runs": runs, "card": card})
-    parts = [
-        "# Explanations scored",
-        (__doc__ or "").split("\n\n")[2].replace("\n", " "),
-    ]
+    about = (__doc__ or "").split("\n\n")[2].replace("\n", " ")
+    parts = ["# Explanations scored", about]
     for name, run in runs.items():
-        for kind in ("films with boxes", "phantoms"):
+        for kind in KINDS:
             if not (of := run.get(kind)):
                 continue
             rows = []
@@ -207,22 +274,33 @@ def write(runs: dict[str, Any]) -> None:
                     for key, words in SHOWN.items()
                     if (it := figures.get(key))
                 }
-                rows.append({"method": method} | cells)
+                rows.append({"method": method, "films": figures["pointing"]["films"]} | cells)
+            shares = ", ".join(f"{count} with {label}" for label, count in of["labels"].items())
             parts += [
-                f"## {name}, {of['films']} {kind}",
-                f"By chance: heat in boxes {of['box']:.2f}, in lungs {of['lung']:.2f}. LIME asks "
-                f"{run['samples']} films.",
+                f"## {name}, {kind}",
+                f"{shares}. By chance: heat in boxes {of['box']:.2f}, in lungs {of['lung']:.2f}. LIME asks "
+                f"{run['samples']} films, captum's {CAPTUM_SAMPLES}. Beside random weights and other seeds: "
+                f"{of['random']} films; beside captum: {of['captum']}.",
                 markdown(pd.DataFrame(rows).fillna("–")),
             ]
     write_text(RESULTS / "explanations.md", "\n\n".join([*parts, stamp(machine())]) + "\n")
 
 
-def summed(table: pd.DataFrame, films: int) -> dict[str, Any]:
+KINDS = ("films with boxes", "phantoms")
+
+
+def summed(table: pd.DataFrame) -> dict[str, Any]:
     """Sum the films of a kind up, method by method."""
-    return {
-        "films": films,
-        "box": float(table["box"].mean()),
-        "lung": float(table["lung"].mean()),
+    films = table.drop_duplicates("film")
+    beside = {
+        key: int(table.groupby("film")[key].any().sum()) if key in table else 0
+        for key in ("random", "captum")
+    }
+    return beside | {
+        "films": len(films),
+        "labels": {str(name): int(count) for name, count in films["label"].value_counts().items()},
+        "box": float(films["box"].mean()),
+        "lung": float(films["lung"].mean()),
         "methods": {
             str(method): {
                 key: told(part[key]) for key in SHOWN if key in part and part[key].notna().any()
@@ -232,42 +310,48 @@ def summed(table: pd.DataFrame, films: int) -> dict[str, Any]:
     }
 
 
-def kept_runs() -> dict[str, Any]:
-    """Read what other runs gave."""
-    kept = RESULTS / "explanations.json"
-    return json.loads(kept.read_text("utf-8"))["runs"] if kept.is_file() else {}
-
-
 def main() -> None:
     """Score a run's methods and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--films", type=int, default=20)
-    parser.add_argument("--phantoms", type=int, default=20)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--films", type=int, default=100)
+    parser.add_argument("--phantoms", type=int, default=100)
+    parser.add_argument("--dear", type=int, default=100)
     parser.add_argument("--random", type=int, default=5)
+    parser.add_argument("--captum", type=int, default=5)
     parser.add_argument("--samples", type=int, default=200)
     given = parser.parse_args()
-    run = Run(given.run)
-    model = Predictor.of(run)
-    blind = randomised(model)
-    found: dict[str, Any] = {"samples": given.samples, "digest": run.digest}
-    with tempfile.TemporaryDirectory() as scratch:
-        kinds = {
-            "films with boxes": real(run, given.films),
-            "phantoms": drawn(Path(scratch), given.phantoms),
-        }
-        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
-        for number in range(max(given.films, given.phantoms)):
-            for kind, (films, boxes) in kinds.items():
-                if number >= len(films):
+    run, work = Run(given.run), given.work
+    model = exported(run, work / "bundle")
+    if not (work / "blind").is_dir():
+        randomised(run, work / "blind-run")
+    blind = exported(Run(work / "blind-run"), work / "blind")
+    leaf: FilmClassifier = model.network.leaves[0]  # type: ignore[attr-defined]
+    ledger = work / "rows.jsonl"
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
+    done = {(row["kind"], row["film"], row["method"]) for row in rows}
+    found = dict(
+        zip(KINDS, (real(run, given.films), drawn(work / "drawn", given.phantoms)), strict=True)
+    )
+    for methods, most in ((QUICK, max(given.films, given.phantoms)), (DEAR, given.dear)):
+        methods = tuple(name for name in methods if METHODS[name] in model.methods)
+        for number in range(most):
+            for kind, (films, boxes) in found.items():
+                if number >= len(films) or (kind, number, methods[-1]) in done:
                     continue
                 film = next(films.iloc[[number]].itertuples())
                 of = boxes.loc[boxes["image"] == film.image, list(SIDES)].to_numpy(np.float64)
-                last = blind if number < given.random else None
-                rows[kind] += scored(model, last, film, of, given.samples)
-                found[kind] = summed(pd.DataFrame(rows[kind]), number + 1)
-                write(kept_runs() | {run.recipe.name: found})
-                print(kind, number + 1, flush=True)
+                beside = blind if number < given.random else None
+                theirs = leaf if number < given.captum else None
+                new = scored(methods, model, beside, theirs, film, of, given.samples)
+                rows += [{"kind": kind, "film": number} | row for row in new]
+                write_text(ledger, "".join(json.dumps(row) + "\n" for row in rows))
+            print(methods, number + 1, flush=True)
+    table = pd.DataFrame(rows)
+    sums = {kind: summed(part) for kind, part in table.groupby("kind")}
+    others = kept("explanations").get("runs", {})
+    write(others | {run.recipe.name: {"samples": given.samples, "digest": run.digest} | sums})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from cxrlens.evaluation.assess import COVERAGES, abstention, assess
+from cxrlens.evaluation.card import abstained
 from cxrlens.evaluation.metrics import forced, measure
 from cxrlens.evaluation.scores import scores_of
 
@@ -50,6 +51,16 @@ def test_errors_are_ranked_by_doubt_and_by_the_highest_probability() -> None:
     assert dict(found.curve)[0.7] == 0
     assert dict(found.curve)[1.0] == pytest.approx(0.3)
     assert [share for share, _ in found.curve] == list(COVERAGES)
+
+
+def test_a_card_tells_unsure_as_a_miss_and_as_a_referral_and_each_class() -> None:
+    found = abstention(table(), CLASSES, resamples=0)
+    assert found is not None
+    figures = {one.name: one.value for one in abstained(found.model_dump(mode="json"))}
+    assert figures["Sensitivity to pneumonia, unsure as a miss"] == pytest.approx(2 / 3)
+    assert figures["Sensitivity to pneumonia, unsure as a referral"] == 1
+    assert figures["Share of the normal films that is answered"] == 0.5
+    assert figures["Error among the 70% of least doubt"] == 0
 
 
 def test_all_other_figures_name_a_class_for_unsure_films() -> None:

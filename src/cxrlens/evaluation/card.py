@@ -409,7 +409,7 @@ def card_of(model: SavedModel) -> ModelCard:
         outside=list(_places(metrics.get(OUTSIDE, {}), run.recipe.outside)),
         shortcut=list(_shortcut(films)),
         calibration=list(_estimates(tested.get("calibration"), _CALIBRATION)),
-        abstention=list(_estimates(tested.get("abstention"), _ABSTENTION)),
+        abstention=list(abstained(tested.get("abstention"))),
         youngest=_youngest(films),
         sources={name: known_source(name) for name in _sources(films)},
         parts=_parts(films),
@@ -426,7 +426,44 @@ _ABSTENTION = {
     "answered": "Share of the films that is answered",
     "error": "Share of the answered films that is wrong",
     "forced_error": "Share that is wrong where every film is answered",
+    "ratio": "The first of these errors over the second",
 }
+_REFERRED = {
+    "as_miss": "Sensitivity to {}, unsure as a miss",
+    "as_referral": "Sensitivity to {}, unsure as a referral",
+}
+_COVERED = (0.5, 0.7, 0.9)
+
+
+def abstained(of: Mapping[str, Any] | None, where: str = "") -> Iterable[Figure]:
+    """Take the figures of a card out of an `Abstention` as metrics hold it.
+
+    Parameters
+    ----------
+    of
+        As JSON; nothing comes of None.
+    where
+        Added to each figure's name.
+
+    Examples
+    --------
+    >>> [one.name for one in abstained({"by_class": {"normal": 0.9}}, " at home")]
+    ['Share of the normal films that is answered at home']
+    """
+    of = of or {}
+    found = [*_estimates(of, _ABSTENTION)]
+    for disease, one in of.get("diseases", {}).items():
+        found += _estimates(one, {key: words.format(disease) for key, words in _REFERRED.items()})
+    found += [
+        Figure(name=f"Share of the {name} films that is answered", value=share)
+        for name, share in of.get("by_class", {}).items()
+    ]
+    found += [
+        Figure(name=f"Error among the {share:.0%} of least doubt", value=error)
+        for share, error in of.get("curve", [])
+        if share in _COVERED
+    ]
+    return (one.model_copy(update={"name": one.name + where}) for one in found)
 
 
 def _estimates(of: Mapping[str, Any] | None, names: Mapping[str, str]) -> Iterable[Figure]:

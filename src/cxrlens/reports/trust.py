@@ -407,6 +407,7 @@ def told(card: ModelCard) -> dict[str, str]:
         "model": f"{card.name}, digest {card.digest}: {card.recipe}, deep learning on {card.backbone}",
         "input": f"one frontal chest radiograph, {card.side} pixels square, and nothing else",
         "output": f"{listed(card.classes)}, or unsure with a reason; for each disease a score, 0 to 100",
+        "poor_input": "a film that is no frontal chest, spoilt, or unlike those learnt from is left unsure",
         "intended": INTENDED,
         "out_of_scope": OUT_OF_SCOPE.format(classes=listed(card.classes[1:]), youngest=youngest),
         "inside": inside,
@@ -428,7 +429,8 @@ def told(card: ModelCard) -> dict[str, str]:
         "weights": card.weights,
         "recipe": card.about,
         "limits": " ".join([*([] if card.outside else [NO_OUTSIDE]), *card.warnings]),
-        "measures": "AUC, sensitivity, specificity, precision, F1; a disease against normal in each source",
+        "measures": "AUC, sensitivity, specificity, precision, F1, calibration, error by the share "
+        "answered; a disease against normal in each source",
         "uncertainty": "95 % intervals by bootstrap over patients" if tested else "",
         "retrospective": "retrospective",
         "site": "cxrlens calibrate fits thresholds and probabilities to a place",
@@ -447,7 +449,10 @@ def checklist(card: ModelCard) -> dict[str, list[tuple[str, str, str]]]:
     words = told(card)
     text = files("cxrlens.reports").joinpath("checklists.json").read_text("utf-8")
     return {
-        name: [(number, asked, words.get(about) or BLANK) for number, asked, about in items]
+        name: [
+            (number, asked, "; ".join(filter(None, map(words.get, about.split()))) or BLANK)
+            for number, asked, about in items
+        ]
         for name, items in json.loads(text).items()
     }
 
