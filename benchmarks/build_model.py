@@ -43,14 +43,8 @@ import torch
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
-from cxrlens.evaluation.card import (
-    Figure,
-    ModelCard,
-    Place,
-    abstained,
-    known_source,
-    write_card,
-)
+from cxrlens.collections.readers.published import known_source, youngest
+from cxrlens.evaluation.card import Figure, ModelCard, Place, abstained, write_card
 from cxrlens.export.bundle import export
 from cxrlens.files import file_digest, refuse_filled, write_text
 from cxrlens.prediction.predictor import Predictor
@@ -289,7 +283,10 @@ def tell(bundle: Path, run: Path) -> None:
     trust = read_trust(bundle, card.digest, card.classes)
     told = np.log(pd.read_csv(run / "predictions-validation.csv")[card.classes].to_numpy())
     scores = histogram(card.classes, trust.scores(told[:, 1:] - told[:, :1]))
-    fit = json.loads((bundle / TRUST).read_text("utf-8")) | {"histogram": scores}
+    films = Run(run).films()
+    ages = youngest(films[films["split"] == "train"], card.classes)
+    fit = json.loads((bundle / TRUST).read_text("utf-8"))
+    fit |= {"histogram": scores, "youngest_of": ages}
     write_text(bundle / TRUST, json.dumps(fit, indent=1) + "\n")
     lungs = RESULTS / "explanations.json"
     heat = json.loads(lungs.read_text("utf-8"))["card"] if lungs.is_file() else []
@@ -318,7 +315,7 @@ def tell(bundle: Path, run: Path) -> None:
                 for one in abstained(of["abstention"], f" at {place} (trained without it)")
             ],
             "lungs": [Figure.model_validate(of) for of in heat],
-            "youngest": min(known_source(name).youngest or 99 for name in sources),
+            "youngest_of": ages,
             "sources": {name: known_source(name) for name in sorted(sources)},
             "scores": scores,
             "parts": ", ".join(f"{n:,} {of}" for of, n in results["model/box"]["films"].items())

@@ -287,6 +287,7 @@ def evaluate_on(
         cached.pixels,
         cached.rows[read],
         cached.findings[read].reset_index(drop=True),
+        ages=collection.films.loc[read].get("age"),
     )
     known = [name for name in collection.films if name not in table]
     table = pd.concat([table, collection.films.loc[read, known].reset_index(drop=True)], axis=1)

@@ -1,6 +1,7 @@
 """The command line as a user types it, in processes of its own."""
 
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -18,10 +19,11 @@ from cxrlens.collections.pairs import RULES
 from cxrlens.collections.readers import LAYOUTS
 from cxrlens.collections.tables import LABELS
 from cxrlens.errors import RecipeError
-from cxrlens.evaluation.card import card_of
 from cxrlens.explanation import METHODS
 from cxrlens.explanation.heatmap import PALETTES
 from cxrlens.phantoms import write_phantoms
+from cxrlens.prediction.calibration import Numbers
+from cxrlens.prediction.trust import Trust, write_trust
 from cxrlens.quality.chain import CHAINS
 from cxrlens.recipes.recipe import read_recipe, shipped_recipes
 from cxrlens.runs import Run
@@ -178,12 +180,16 @@ def test_a_table_is_printed_alone_and_what_else_is_said_goes_to_stderr(
     assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
 
 
-def test_the_card_speaks_of_a_patient_younger_than_any_that_taught_the_model(
-    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_patient_younger_than_those_who_taught_the_model_is_unsure(
+    small_run: Run, tmp_path: Path
 ) -> None:
-    known = card_of(small_run).model_copy(update={"youngest": 12.0})
-    monkeypatch.setattr("cxrlens.evaluation.card.card_of", lambda saved: known)
+    run = shutil.copytree(small_run.path, tmp_path / "run")
+    numbers = Numbers(offsets=[0, 0], thresholds=[0, 0], temperature=1, margin=0, margins=[0, 1])
+    told = Trust(small_run.classes, numbers, youngest_of=dict.fromkeys(LABELS, 12.0))
+    write_trust(run, small_run.digest, small_run.classes, told)
     grey = np.tile(np.linspace(0, 4000, 64).astype(np.uint16), (64, 1))
+    films = tmp_path / "films"
+    films.mkdir()
     for name, tags in (
         ("two", {"PatientAge": "002Y"}),
         ("born", {"PatientBirthDate": "20200101", "StudyDate": "20221231"}),
@@ -193,12 +199,17 @@ def test_the_card_speaks_of_a_patient_younger_than_any_that_taught_the_model(
         film = pydicom.dcmread(io.BytesIO(native(grey, 12)))
         for tag, text in tags.items():
             setattr(film, tag, text)
-        film.save_as(tmp_path / f"{name}.dcm")
-    told = CliRunner().invoke(app, ["predict", str(tmp_path), "--model", str(small_run.path)])
-    assert told.exit_code == 0
-    warned = [line for line in told.stderr.splitlines() if "do not go by its answer" in line]
-    assert [Path(line.partition(":")[0]).stem for line in warned] == ["born", "two"]
-    assert "the patient is 2 years old, and the youngest that taught the model was 12" in warned[1]
+        film.save_as(films / f"{name}.dcm")
+    asked = CliRunner().invoke(
+        app, ["predict", str(films), "--model", str(run), "--csv", str(tmp_path / "p.csv")]
+    )
+    assert asked.exit_code == 0, asked.output
+    assert "2 unsure (age)" in asked.stdout.replace("\n", " ")
+    table = pd.read_csv(tmp_path / "p.csv")
+    young = table.loc[table["reason"] == "age", "image"]
+    assert [Path(film).stem for film in young] == ["born", "two"]
+    shown = CliRunner().invoke(app, ["predict", str(films), "--model", str(run)])
+    assert "unsure (age): the model has learnt its answer from older patients only" in shown.stdout
 
 
 def test_predict_explain_and_evaluate_a_run(

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cxrlens.collections.readers import LAYOUTS, collect, collect_and_count
 from cxrlens.collections.readers.folders import years
-from cxrlens.collections.readers.published import reading_of
+from cxrlens.collections.readers.published import ADULT, reading_of, youngest
 from cxrlens.errors import CollectionError
 from cxrlens.phantoms import draw_phantom
 from cxrlens.radiographs.read import read_radiograph
@@ -530,3 +530,18 @@ def test_an_empty_class(layout: str, names: tuple[str, ...], empty: str, lay) ->
 )
 def test_ages(text: str, expected: float) -> None:
     assert years(text) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_youngest_of_a_class_is_told_by_ages_and_by_what_is_known_of_the_source() -> None:
+    films = pd.DataFrame(
+        {
+            "label": ["normal", "normal", "pneumonia", "tuberculosis"],
+            "source": ["nih", "ours", "kermany", "mendeley"],
+            "age": [30.0, 4.0, math.nan, math.nan],
+        }
+    )
+    told = youngest(films, ["normal", "pneumonia", "tuberculosis"])
+    assert told == {"normal": 4, "pneumonia": 1, "tuberculosis": ADULT}
+    films.loc[3, "age"] = 2.0
+    assert youngest(films, ["tuberculosis"]) == {"tuberculosis": 2}
+    assert youngest(films[["label"]], ["normal"]) == {}

@@ -9,6 +9,7 @@ from cxrlens.errors import CxrlensError, RunError
 from cxrlens.prediction.calibration import (
     RANKS,
     Array,
+    Curve,
     Familiarity,
     Measures,
     Numbers,
@@ -19,6 +20,7 @@ from cxrlens.prediction.calibration import (
 )
 from cxrlens.prediction.decision import Outputs, Shares, Single, Voting
 from cxrlens.prediction.trust import (
+    AGE,
     ARRAYS,
     DRIFTED,
     ENOUGH,
@@ -99,6 +101,25 @@ def test_near_the_threshold_is_the_share_that_was_asked() -> None:
     forced = Trust(CLASSES, found).answer(Measures(z), [""] * 1000, force=True)
     assert forced.predicted == forced.suggests == answers.suggests
     assert forced.reasons == answers.reasons
+
+
+def test_a_patient_younger_than_those_who_taught_the_answer_or_the_next_is_unsure() -> None:
+    trust = Trust(CLASSES, numbers(), youngest_of={"normal": 1, "pneumonia": 1, "tuberculosis": 15})
+    named = {"tuberculosis": [0, 9], "pneumonia": [9, 5], "normal": [-5, -9]}
+    z = np.array([*named.values(), [9, -5], [0, 9], [0, 9], [0, 9]], float)
+    films = Measures(z)
+    ages = [2, 2, 2, 2, 15, None, 2]
+    told = trust.answer(films, ["", "", "", "", "", "", QUALITY], ages)
+    # Of the second, tuberculosis comes next; of the third and fourth, pneumonia and normal.
+    assert told.reasons == [AGE, AGE, "", "", "", "", QUALITY]
+    assert told.suggests[:3] == [*named]
+    assert trust.answer(films, [""] * 7, ages, force=True).predicted[0] == "tuberculosis"
+    assert AGE not in trust.answer(films, [""] * 7).reasons
+    curve = Curve.of(np.array([-2.0, 1, 3]), np.array([False, True, True]), np.arange(3), 0.0)
+    moved = replace(trust, numbers=numbers(curves=[None, curve]))
+    scores = {"pneumonia": 10.0, "tuberculosis": 99.0}
+    assert set(moved.what_if(scores, "", age=30.0)["tuberculosis"]) == {"tuberculosis"}
+    assert set(moved.what_if(scores, AGE, age=2.0)["tuberculosis"]) == {UNSURE}
 
 
 def test_a_curve_counts_films_and_patients_at_every_threshold() -> None:
@@ -291,10 +312,11 @@ def test_trust_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert fit is not None
     kept = Trust(CLASSES, fit, learnt, films=600)
     kept = replace(kept, histogram=histogram(CLASSES, kept.cautious().scores(z)))
+    kept = replace(kept, youngest_of={"normal": 4.0})
     write_trust(tmp_path, "0123456789ab", CLASSES, kept)
     back = read_trust(tmp_path, "0123456789ab", CLASSES)
     assert back.calibrated
-    assert back.films == 600
+    assert (back.films, back.youngest_of) == (600, {"normal": 4.0})
     assert [sum(of) for of in back.histogram.values()] == pytest.approx([1, 1])
     assert len(back.digest) == 12
     assert back.numbers is not None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection
 from cxrlens.evaluation.card import ModelCard, card_of
 from cxrlens.prediction import Predictor
+from cxrlens.prediction.trust import REASONS
 from cxrlens.runs import Run, open_model
 from cxrlens.serving.api import create_app
 from cxrlens.serving.limits import Limits
@@ -334,18 +336,19 @@ def test_a_bundle_brings_its_card_and_its_run_s_digest(
     assert brought.digest == open_model(small_bundle).digest == open_model(small_run.path).digest
 
 
-def test_the_age_is_told_where_the_card_knows_its_youngest(
-    predictor: Predictor, card: ModelCard
+def test_the_age_is_told_and_one_that_is_too_young_is_unsure(
+    counted: Predictor, card: ModelCard
 ) -> None:
     tagged = pydicom.dcmread(io.BytesIO(native(np.full((64, 64), 900, np.uint16), 12)))
     tagged.PatientAge = "002Y"
     file = io.BytesIO()
     tagged.save_as(file)
-    for youngest, age in ((12.0, 2.0), (None, None)):
-        known = card.model_copy(update={"youngest": youngest})
-        with live(create_app(predictor, known)) as address, httpx.Client(base_url=address) as own:
-            (answer,) = own.post("/predict", files={"film": file.getvalue()}).json()["films"]
-        assert answer["age"] == age
+    ages = dict.fromkeys(counted.classes, 12.0)
+    model = replace(counted, trust=replace(counted.trust, youngest_of=ages))
+    with live(create_app(model, card)) as address, httpx.Client(base_url=address) as own:
+        (answer,) = own.post("/predict", files={"film": file.getvalue()}).json()["films"]
+    assert (answer["age"], answer["predicted"]) == (2.0, "unsure")
+    assert answer["reason"] == "age"
 
 
 def test_thresholds_are_those_of_the_curve_and_what_if_has_an_answer_for_each(
@@ -400,7 +403,7 @@ def test_metrics_count_films_and_never_name_them(
     assert 'cxrlens_requests_total{route="other",status="404"} 1.0' in text
     assert "cxrlens_films_unread_total 3.0" in text
     shares = [line for line in text.splitlines() if line.startswith("cxrlens_unsure_share{")]
-    assert len(shares) == 4
+    assert len(shares) == len(REASONS)
     assert "cxrlens_score_drift_alarm 0.0" in text
     assert "Doe" not in text
     assert "secret" not in text

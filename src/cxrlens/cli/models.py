@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +11,6 @@ import typer
 
 from cxrlens.cli.evaluate import say_metrics
 from cxrlens.cli.terminal import (
-    LISTED,
     NOTICE,
     STDOUT,
     Cache,
@@ -323,11 +322,10 @@ def predict(
     force: Force = False,
 ) -> None:
     """Predict films: a class or `unsure` with the reason, scores, and what is wrong with their pixels."""
-    from cxrlens.evaluation.card import card_of
     from cxrlens.prediction import Predictor
     from cxrlens.prediction.table import as_text, predict_films
+    from cxrlens.prediction.trust import REASONS
     from cxrlens.quality.step import DEFECTS
-    from cxrlens.runs import open_model
 
     if csv and json:
         raise typer.BadParameter("one of --csv and --json at a time")
@@ -344,8 +342,7 @@ def predict(
         raise typer.BadParameter("a certificate has its key: --tls-certificate and --tls-key")
     found = films_in(films) if films else []
     model = the_model(model)
-    saved = open_model(model)
-    predictor = Predictor.of(saved, device, site=site, force_answer=force_answer)
+    predictor = Predictor.load(model, device, site=site, force_answer=force_answer)
     elsewhere = None
     if engine == "ray":
         from cxrlens.prediction.cluster import on_ray
@@ -381,8 +378,8 @@ def predict(
             ", ".join(name for name in named if row[name]) for _, row in result.table.iterrows()
         ]
         out.print(escape(shown.to_string(index=False)) if len(shown) else "no film")
-    if found:
-        _warn_of_the_young(result.table["image"], card_of(saved).youngest)
+        for reason in filter(None, result.table["reason"].unique()):
+            out.print(f"unsure ({reason}): {REASONS[reason]}", highlight=False)
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
     over = ", ".join(f"{count} {what}" for what, count in result.passed_over.items())
     passed = f"; passed over by their headers: {over}" if over else ""
@@ -392,23 +389,6 @@ def predict(
         path,
     )
     end_with(result.failures)
-
-
-def _warn_of_the_young(films: Iterable[str], youngest: float | None) -> None:
-    """Say which films are of patients younger than any that taught the model, as far as its card knows."""
-    if youngest is None:
-        return
-    from cxrlens.collections.readers.folders import age_of
-
-    ages = {film: age for film in films if (age := age_of(Path(film))) is not None}
-    young = {film: age for film, age in ages.items() if age < youngest}
-    for film, age in list(young.items())[:LISTED]:
-        err.print(
-            f"[yellow]{escape(film)}[/]: the patient is {age:.3g} years old, and the youngest that taught "
-            f"the model was {youngest:.3g}: do not go by its answer"
-        )
-    if len(young) > LISTED:
-        err.print(f"and {len(young) - LISTED} more of patients younger than {youngest:.3g}")
 
 
 def recipes(

@@ -7,8 +7,6 @@ has no table of films. The room of reports makes a page and Markdown of it.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlens import __version__
 from cxrlens.collections.collection import OUTSIDE
+from cxrlens.collections.readers.published import KnownSource, known_source, sources_of, youngest
 from cxrlens.errors import RunError
 from cxrlens.evaluation.tables import by_class, known, listed, percent
 from cxrlens.files import write_text
@@ -159,34 +158,6 @@ def _in_words(origin: Origin) -> str:
     return text + (", which has films of no other class." if origin.alone else ".")
 
 
-class KnownSource(BaseModel):
-    """What is known of a public source beyond its own table; empty is what nobody told us.
-
-    Attributes
-    ----------
-    who, terms, reference
-        Whose films, on which terms, and what their labels rest on.
-    youngest
-        Age in years of its youngest patients, where it is theirs alone.
-    """
-
-    who: str = ""
-    terms: str = ""
-    reference: str = ""
-    youngest: float | None = None
-
-
-@cache
-def _known_sources() -> dict[str, KnownSource]:
-    text = files("cxrlens.evaluation").joinpath("sources.json").read_text("utf-8")
-    return {name: KnownSource.model_validate(of) for name, of in json.loads(text).items()}
-
-
-def known_source(name: str) -> KnownSource:
-    """Look up a source by its name in ``source``; of others nothing is known."""
-    return _known_sources().get(name, KnownSource())
-
-
 SCOPE = (
     "The model knows {classes} and nothing else: it has no answer for other diseases, nor for two "
     "at once, and names one of these for any picture that it is given."
@@ -206,7 +177,7 @@ def describe(films: pd.DataFrame, classes: Sequence[str]) -> str:
     parts = [f"{len(films):,} films"]
     if known(films, "patient"):
         parts[0] += f" of {films['patient'].nunique():,} patients"
-    names = _sources(films)
+    names = sources_of(films)
     if names:
         parts[0] += f", from {listed(names)}"
     parts[0] += "."
@@ -234,10 +205,6 @@ def describe(films: pd.DataFrame, classes: Sequence[str]) -> str:
         parts.append("The films from kermany are of children of 1 to 5 years.")
     parts.append(SCOPE.format(classes=listed(classes)))
     return " ".join(parts)
-
-
-def _sources(films: pd.DataFrame) -> list[str]:
-    return sorted(films["source"].dropna().astype(str).unique()) if "source" in films else []
 
 
 def _age_gap(films: pd.DataFrame, classes: Sequence[str]) -> str:
@@ -360,7 +327,7 @@ class ModelCard(BaseModel):
     calibration: list[Figure] = []
     abstention: list[Figure] = []
     lungs: list[Figure] = []
-    youngest: float | None = None
+    youngest_of: dict[str, float] = {}
     sources: dict[str, KnownSource] = {}
     parts: str = ""
     scores: dict[str, list[float]] = {}
@@ -410,8 +377,8 @@ def card_of(model: SavedModel) -> ModelCard:
         shortcut=list(_shortcut(films)),
         calibration=list(_estimates(tested.get("calibration"), _CALIBRATION)),
         abstention=list(abstained(tested.get("abstention"))),
-        youngest=_youngest(films),
-        sources={name: known_source(name) for name in _sources(films)},
+        youngest_of=youngest(_learnt(films), run.classes),
+        sources={name: known_source(name) for name in sources_of(films)},
         parts=_parts(films),
         scores=read_trust(run.path, run.digest, run.classes).histogram,
     )
@@ -503,12 +470,6 @@ def _shortcut(films: pd.DataFrame) -> Iterable[Figure]:
         yield Figure(name="The same by always naming the commonest class", value=guess[1])
 
 
-def _youngest(films: pd.DataFrame) -> float | None:
-    ages = [float(films["age"].min())] if known(films, "age") else []
-    told = [known_source(name).youngest for name in _sources(films)]
-    return min([*ages, *(age for age in told if age is not None)], default=None)
-
-
 def _parts(films: pd.DataFrame) -> str:
     """Say how films were dealt to training, validation and test."""
     if not known(films, "split"):
@@ -522,10 +483,14 @@ def _parts(films: pd.DataFrame) -> str:
     return f"{shares}; {whole}"
 
 
+def _learnt(films: pd.DataFrame) -> pd.DataFrame:
+    return films[films["split"] == "train"] if "split" in films else films
+
+
 def _population(run: Run) -> tuple[str, list[TrainedOn], list[str]]:
     """Describe the films of training."""
     films = run.films()
-    learnt = films[films["split"] == "train"] if "split" in films else films
+    learnt = _learnt(films)
     rows: list[dict[str, Any]] = []
     if "label" in learnt:
         rows = [

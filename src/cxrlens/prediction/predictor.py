@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.collections.readers.folders import age_of
 from cxrlens.collections.tables import as_html
 from cxrlens.errors import CxrlensError, FilmError, ModelError, need, visible
 from cxrlens.explanation import method_named, methods_for
@@ -33,11 +34,24 @@ from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, 
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS, Examination
-from cxrlens.radiographs.read import Film, grey_of, name_of
+from cxrlens.radiographs.read import Film, grey_of, name_of, read_bytes
 from cxrlens.runs import Bundle, Run, SavedModel, open_model
 
 _NEEDS = {"slopes": "feature maps", "map": "a map of its own"}
 _BATCH = 32
+
+
+class AgedFilm(NamedTuple):
+    """A film that is read already: (H, W) uint8, and the patient's age in years where it is known."""
+
+    pixels: NDArray[np.uint8]
+    age: float | None
+
+
+class _Examined(NamedTuple):
+    name: str
+    film: AgedFilm
+    examination: Examination
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,8 @@ class Prediction:
         The film as the model saw it, its quality findings and repairs.
     film
         (H, W) uint8 as it was read.
+    age
+        Of the patient in years, where the film's tags tell.
     evidence
         The networks' own map (D, h, w) float32 before the sigmoid, a disease a layer; None without one.
     """
@@ -83,6 +99,7 @@ class Prediction:
     votes: dict[str, int] = field(default_factory=dict)
     calibrated: bool = False
     film: NDArray[np.uint8] | None = field(default=None, repr=False)
+    age: float | None = None
     evidence: NDArray[np.float32] | None = field(default=None, repr=False)
     predictor: "Predictor | None" = field(default=None, repr=False)
 
@@ -121,7 +138,7 @@ class Prediction:
         if self.predictor is None:
             return {}
         force = self.predictor.force_answer
-        return self.predictor.trust.what_if(self.scores, self.reason, force=force)
+        return self.predictor.trust.what_if(self.scores, self.reason, age=self.age, force=force)
 
     def row(self) -> dict[str, Any]:
         """Return a row of the predictions table."""
@@ -217,7 +234,7 @@ class Predictor:
     digest
         Tells this model from others; see `cxrlens.runs.run.Run.digest`.
     reader
-        Reads a film to grey; what takes films from strangers puts a bounded one in its place.
+        Reads a film of a name to grey; what takes films from strangers puts a bounded one in its place.
     trust
         How scores become answers; by default the network's own probabilities do.
     force_answer
@@ -229,7 +246,7 @@ class Predictor:
     chain: Chain
     classes: Sequence[str]
     digest: str = ""
-    reader: Callable[[Film], NDArray[np.uint8]] = grey_of
+    reader: Callable[[Film, str], NDArray[np.uint8]] = grey_of
     trust: Trust = field(default_factory=lambda: Trust(()))
     force_answer: bool = False
 
@@ -341,7 +358,7 @@ class Predictor:
             raise outcome
         return outcome
 
-    def predict_many(self, films: Iterable[Film]) -> Iterator[Prediction | FilmError]:
+    def predict_many(self, films: Iterable[Film | AgedFilm]) -> Iterator[Prediction | FilmError]:
         """Predict films in batches, reading the next ones meanwhile.
 
         Yields
@@ -357,28 +374,33 @@ class Predictor:
                 yield from self._predict_batch([task.result() for task in ahead])
                 ahead = coming
 
-    def _examine(self, film: Film) -> tuple[str, NDArray[np.uint8], Examination] | FilmError:
+    def _examine(self, film: Film | AgedFilm) -> _Examined | FilmError:
+        if isinstance(film, AgedFilm):
+            return _Examined("", film, self.chain.examine(film.pixels))
+        name = name_of(film)
         try:
-            pixels = self.reader(film)
+            data = read_bytes(film) if isinstance(film, str | Path) else film
+            pixels = self.reader(data, name)
         except FilmError as error:
             return error
-        return name_of(film), pixels, self.chain.examine(pixels)
+        age = age_of(data) if isinstance(data, bytes) else None
+        return _Examined(name, AgedFilm(pixels, age), self.chain.examine(pixels))
 
     def _predict_batch(
-        self, batch: list[tuple[str, NDArray[np.uint8], Examination] | FilmError]
+        self, batch: list[_Examined | FilmError]
     ) -> Iterator[Prediction | FilmError]:
         read = iter(self._predict_read([one for one in batch if not isinstance(one, FilmError)]))
         for one in batch:
             yield one if isinstance(one, FilmError) else next(read)
 
-    def _predict_read(
-        self, films: list[tuple[str, NDArray[np.uint8], Examination]]
-    ) -> Iterator[Prediction]:
+    def _predict_read(self, films: list[_Examined]) -> Iterator[Prediction]:
         if not films:
             return
-        outputs = self._outputs(np.stack([examination.pixels for _, _, examination in films]))
-        found = [{name: of.present for name, of in one.findings.items()} for _, _, one in films]
-        rows = self._answers(outputs, found).to_dict("records")
+        outputs = self._outputs(np.stack([one.examination.pixels for one in films]))
+        found = [
+            {name: of.present for name, of in one.examination.findings.items()} for one in films
+        ]
+        rows = self._answers(outputs, found, [one.film.age for one in films]).to_dict("records")
         for place, ((name, film, examination), row) in enumerate(zip(films, rows, strict=True)):
             votes = {label: row.get(f"votes_{label}") for label in self.classes}
             yield Prediction(
@@ -392,15 +414,21 @@ class Predictor:
                 votes={label: count for label, count in votes.items() if count is not None},
                 calibrated=row["calibrated"],
                 examination=examination,
-                film=film,
+                film=film.pixels,
+                age=film.age,
                 # A copy: a film that is kept must not keep its whole batch's maps.
                 evidence=None if outputs.map is None else outputs.map[place].copy(),
                 predictor=self,
             )
 
-    def _answers(self, outputs: Outputs, findings: Sequence[Mapping[str, bool]]) -> pd.DataFrame:
+    def _answers(
+        self,
+        outputs: Outputs,
+        findings: Sequence[Mapping[str, bool]],
+        ages: Sequence[float | None],
+    ) -> pd.DataFrame:
         refused = [refusal(of, self._spoiling) for of in findings]
-        return answers(self.trust, self.decision, outputs, refused, force=self.force_answer)
+        return answers(self.trust, self.decision, outputs, refused, ages, force=self.force_answer)
 
     @property
     def _spoiling(self) -> frozenset[str]:
@@ -430,6 +458,8 @@ class Predictor:
         rows: NDArray[np.int64],
         findings: pd.DataFrame,
         progress: Progress | None = None,
+        *,
+        ages: pd.Series | None = None,
     ) -> pd.DataFrame:
         """Predict films whose examined pixels lie in a cache.
 
@@ -443,6 +473,8 @@ class Predictor:
             One row a film, carried into the table.
         progress
             Called with films done and films in all.
+        ages
+            Of the patients in years, missing where not known; None where none is.
 
         Returns
         -------
@@ -451,8 +483,10 @@ class Predictor:
         """
         parts = []
         found = _present(findings)
+        years = [] if ages is None else ages.tolist()
         for part in in_batches(len(rows), _BATCH, progress):
-            parts.append(self._answers(self._outputs(pixels[rows[part]]), found[part]))
+            outputs = self._outputs(pixels[rows[part]])
+            parts.append(self._answers(outputs, found[part], years[part]))
         columns = ["predicted", "reason", *self.classes, "calibrated"]
         table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
         table.insert(0, "image", list(images))

@@ -1,10 +1,10 @@
 """How far an answer is to be trusted: probabilities that were fitted, and when none is given but `unsure`.
 
 The one place where a film's scores become what is said of it. A film is answered `unsure` where it is no
-frontal chest, its quality spoils it, it is unlike what the model has learnt, or its scores lie near the
-threshold; in this order, so that the first reason is the one that is told. What this needs is fitted on the
-validation films when training ends (``trust.json``, ``trust.safetensors``), and may be moved to another
-place by a site file, which `cxrlens calibrate` makes.
+frontal chest, its quality spoils it, its patient is younger than who taught the answer, it is unlike what
+the model has learnt, or its scores lie near the threshold; in this order, so that the first reason is the one
+that is told. What this needs is fitted on the validation films when training ends (``trust.json``,
+``trust.safetensors``), and may be moved to another place by a site file, which `cxrlens calibrate` makes.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ from cxrlens.prediction.calibration import (
     lead,
     odds,
     ranks,
+    rivals,
     softmax,
 )
 from cxrlens.prediction.decision import Decision, Outputs, Shares, sigmoid
@@ -42,10 +43,11 @@ UNSURE = "unsure"
 """What stands in place of a class where none is named."""
 
 NO_CHEST, QUALITY = "no frontal chest", "film quality"
-UNLIKE, NEAR = "unlike", "near the threshold"
+AGE, UNLIKE, NEAR = "age", "unlike", "near the threshold"
 REASONS = {
     NO_CHEST: "it does not look like a frontal chest radiograph",
     QUALITY: "a defect of the film that no repair mends",
+    AGE: "the model has learnt its answer from older patients only",
     UNLIKE: "it is unlike the films that the model has learnt from",
     NEAR: "its scores lie near the threshold between two answers",
 }
@@ -85,6 +87,7 @@ class _Kept(BaseModel):
     distances: list[Literal["features", "map"]]
     numbers: Numbers
     histogram: Histogram = {}
+    youngest_of: dict[str, float] = {}
 
 
 class SiteNumbers(BaseModel):
@@ -158,6 +161,9 @@ class Trust:
         That it was fitted on.
     histogram
         How the scores of those films lie: what the scores of other films are held against.
+    youngest_of
+        Age in years of the youngest patient who is known to have taught each class; see
+        `cxrlens.collections.readers.published.youngest`.
     """
 
     classes: tuple[str, ...]
@@ -167,6 +173,7 @@ class Trust:
     site: str = ""
     films: int = 0
     histogram: Histogram = field(default_factory=dict)
+    youngest_of: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def calibrated(self) -> bool:
@@ -194,7 +201,12 @@ class Trust:
         return [float(score) for score in scores]
 
     def what_if(
-        self, scores: Mapping[str, float], reason: str, *, force: bool = False
+        self,
+        scores: Mapping[str, float],
+        reason: str,
+        *,
+        age: float | None = None,
+        force: bool = False,
     ) -> dict[str, list[str]]:
         """Say what a film's answer would become at each threshold of a disease's curve, the others staying.
 
@@ -203,7 +215,9 @@ class Trust:
         scores
             Of the film, by disease.
         reason
-            Why it is unsure; one that is not near the threshold is unsure at every other.
+            Why it is unsure; what lies in the film itself stays so at every threshold.
+        age
+            Of the patient in years, where it is known.
         force
             Name a class all the same.
 
@@ -220,8 +234,9 @@ class Trust:
         found = {}
         for disease in self.curves:
             moved = self._moved(disease)
-            chosen, near = _chosen(Measures(np.tile(z, (len(moved), 1))), moved, self.numbers)
-            unsure = near | (reason not in ("", NEAR)) & (not force)
+            tiled = Measures(np.tile(z, (len(moved), 1)))
+            chosen, near, young = self._chosen(tiled, moved, self.numbers, [age] * len(moved))
+            unsure = near | young | (reason not in ("", AGE, NEAR)) & (not force)
             found[disease] = [
                 UNSURE if doubted and not force else self.classes[one]
                 for one, doubted in zip(chosen, unsure, strict=True)
@@ -253,7 +268,14 @@ class Trust:
             self.familiarity.relative(outputs.map),
         )
 
-    def answer(self, films: Measures, refused: Sequence[str], *, force: bool = False) -> Answers:
+    def answer(
+        self,
+        films: Measures,
+        refused: Sequence[str],
+        ages: Sequence[float | None] = (),
+        *,
+        force: bool = False,
+    ) -> Answers:
         """Say what films are, or why not.
 
         Parameters
@@ -262,13 +284,15 @@ class Trust:
             N films.
         refused
             For each what `refusal` says of it.
+        ages
+            Of the patients in years, None where one is not known; empty where none is.
         force
             Name a class all the same; the reasons are still given.
         """
         if self.numbers is None:
             return self._plain(films, refused, force)
         told = self.numbers
-        chosen, near = _chosen(films, np.array(told.thresholds), told)
+        chosen, near, young = self._chosen(films, np.array(told.thresholds), told, ages)
         unlike = np.zeros(len(chosen), bool)
         for values, most in (
             (films.residual, told.most_residual),
@@ -283,11 +307,22 @@ class Trust:
         if told.prevalence is not None:
             logits = logits + np.log(told.prevalence)
         reasons = [
-            reason or (UNLIKE if odd else NEAR if close else "")
-            for reason, odd, close in zip(refused, unlike, near, strict=True)
+            reason or (AGE if early else UNLIKE if odd else NEAR if close else "")
+            for reason, early, odd, close in zip(refused, young, unlike, near, strict=True)
         ]
         doubt = 100 * np.mean(ranked, axis=0)
         return self._said(chosen, reasons, softmax(logits), self.scores(films.z), doubt, force)
+
+    def _chosen(
+        self, films: Measures, thresholds: Array, told: Numbers, ages: Sequence[float | None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Choose a class for each film; say if it is near the threshold, or too young for it or the next."""
+        ahead = odds(films.z, thresholds)
+        chosen = ahead.argmax(1) if films.voted is None else films.voted
+        least = np.array([self.youngest_of.get(name, 0.0) for name in self.classes])
+        years = np.array(list(ages) or [None] * len(chosen), float)
+        young = years < np.maximum(least[chosen], least[rivals(ahead, chosen)])
+        return chosen, lead(ahead, chosen) < told.margin, young
 
     def _plain(self, films: Measures, refused: Sequence[str], force: bool) -> Answers:
         own = odds(films.z, np.zeros(films.z.shape[1]))
@@ -400,20 +435,12 @@ class Watch:
         }
 
 
-def _chosen(
-    films: Measures, thresholds: Array, told: Numbers
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Choose a class for each film, and say whether it is near the threshold."""
-    ahead = odds(films.z, thresholds)
-    chosen = ahead.argmax(1) if films.voted is None else films.voted
-    return chosen, lead(ahead, chosen) < told.margin
-
-
 def answers(
     trust: Trust,
     decision: Decision,
     outputs: Outputs,
     refused: Sequence[str],
+    ages: Sequence[float | None] = (),
     *,
     force: bool = False,
 ) -> pd.DataFrame:
@@ -425,7 +452,7 @@ def answers(
         How scores become answers, and the leaves' scores one.
     outputs
         Of N films.
-    refused, force
+    refused, ages, force
         See `Trust.answer`.
 
     Returns
@@ -436,7 +463,7 @@ def answers(
         ``calibrated``.
     """
     shares = decision.decide(outputs.scores)
-    said = trust.answer(trust.measure(shares, outputs), refused, force=force)
+    said = trust.answer(trust.measure(shares, outputs), refused, ages, force=force)
     table = pd.DataFrame(
         {"predicted": said.predicted, "reason": said.reasons, "suggests": said.suggests}
     )
@@ -483,6 +510,7 @@ def write_trust(folder: Path, model: str, classes: Sequence[str], fit: Trust) ->
         distances=[name for name in ("features", "map") if f"{name}_mean" in arrays],
         numbers=numbers,
         histogram=fit.histogram,
+        youngest_of=dict(fit.youngest_of),
     )
     if arrays:
         write_weights(folder / ARRAYS, arrays)
@@ -524,7 +552,13 @@ def read_trust(folder: Path, model: str, classes: Sequence[str]) -> Trust:
         raise RunError(f"{folder / ARRAYS} lacks {error}: {_AGAIN}") from error
     files = [path, *([folder / ARRAYS] if kept.distances else [])]
     return Trust(
-        tuple(classes), kept.numbers, familiarity, digest_of(files), "", kept.films, kept.histogram
+        tuple(classes),
+        kept.numbers,
+        familiarity,
+        digest_of(files),
+        films=kept.films,
+        histogram=kept.histogram,
+        youngest_of=kept.youngest_of,
     )
 
 

@@ -472,17 +472,15 @@ def decode_film_apart(
         raise FilmError(str(error)) from error
 
 
-def read_film_apart(film: Film) -> NDArray[np.uint8]:
-    """Read any film; one that lies in a file is decoded under bounds.
+def read_film_apart(film: Film, name: str = "") -> NDArray[np.uint8]:
+    """Read any film; a file's bytes are decoded under bounds.
 
     Raises
     ------
     FilmError
         See `decode_film_apart` and `grey_of`.
     """
-    if isinstance(film, str | Path):
-        return decode_film_apart(read_bytes(film), str(film))
-    return grey_of(film)
+    return decode_film_apart(film, name) if isinstance(film, bytes) else grey_of(film, name)
 
 
 Name = TypeVar("Name", str, Path)

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from cxrlens.collections.collection import OUTSIDE
+from cxrlens.collections.readers.published import known_source
 from cxrlens.errors import FilmError, RunError
 from cxrlens.evaluation.assess import assess_run
-from cxrlens.evaluation.card import NO_OUTSIDE, describe, known_source, source_warning
+from cxrlens.evaluation.card import NO_OUTSIDE, describe, source_warning
 from cxrlens.evaluation.measured import NORMAL, Judged, Metrics
 from cxrlens.evaluation.metrics import certainty, forced
 from cxrlens.evaluation.scores import Scores

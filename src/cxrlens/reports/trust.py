@@ -397,10 +397,8 @@ def told(card: ModelCard) -> dict[str, str]:
 
     outside = lines(map(place_text, card.outside))
     inside = lines(filter(None, [score, *map(place_text, card.inside)]))
-    youngest = (
-        f"{card.youngest:.0f} year{'s' * (card.youngest != 1)}"
-        if card.youngest is not None
-        else "those it learnt from"
+    youngest = lines(
+        f"{age:.0f} year{'s' * (age != 1)} for {name}" for name, age in card.youngest_of.items()
     )
     return {
         "summary": lines(filter(None, [card.about, f"inside: {score}" if score else ""])),
@@ -409,7 +407,9 @@ def told(card: ModelCard) -> dict[str, str]:
         "output": f"{listed(card.classes)}, or unsure with a reason; for each disease a score, 0 to 100",
         "poor_input": "a film that is no frontal chest, spoilt, or unlike those learnt from is left unsure",
         "intended": INTENDED,
-        "out_of_scope": OUT_OF_SCOPE.format(classes=listed(card.classes[1:]), youngest=youngest),
+        "out_of_scope": OUT_OF_SCOPE.format(
+            classes=listed(card.classes[1:]), youngest=youngest or "those it learnt from"
+        ),
         "inside": inside,
         "outside": outside,
         "accuracy": named(tested.figures if tested else ()),
@@ -418,7 +418,7 @@ def told(card: ModelCard) -> dict[str, str]:
         "abstention": named(card.abstention),
         "lungs": named(card.lungs),
         "population": card.population,
-        "youngest": youngest if card.youngest is not None else "",
+        "youngest": youngest,
         "sources": each("who"),
         "terms": each("terms"),
         "reference": each("reference"),

@@ -80,10 +80,7 @@ class FilmAnswer(BaseModel):
     doubt: float | None = Field(
         None, description="0 to 100: of two films the one with more is the likelier error."
     )
-    age: float | None = Field(
-        None,
-        description="Of the patient in years, if the tags say so and the model's card knows its youngest.",
-    )
+    age: float | None = Field(None, description="Of the patient in years, if the tags say so.")
     votes: dict[str, int] | None = Field(None, description="Members' votes, if the model votes.")
     findings: list[FindingAnswer] = []
     repairs: list[str] = []
@@ -317,11 +314,7 @@ def curves_answer(trust: Trust, digest: str) -> Thresholds:
 
 
 def film_answer(
-    name: str,
-    prediction: Prediction,
-    with_pixels: bool,
-    what_if: bool = False,
-    age: float | None = None,
+    name: str, prediction: Prediction, with_pixels: bool, what_if: bool = False
 ) -> FilmAnswer:
     """Return the answer for one predicted film.
 
@@ -331,8 +324,6 @@ def film_answer(
         The film's name as sent, and what was said of it.
     with_pixels, what_if
         Whether to add the pixels that the network saw, and the answers at other thresholds.
-    age
-        Of the patient, in years.
     """
     examination = prediction.examination
     assert prediction.film is not None
@@ -347,7 +338,7 @@ def film_answer(
         thresholds=prediction.thresholds,
         what_if=prediction.what_if() if what_if else {},
         doubt=prediction.doubt,
-        age=age,
+        age=prediction.age,
         votes=prediction.votes or None,
         findings=[
             FindingAnswer(defect=defect, present=found.present, score=found.score)

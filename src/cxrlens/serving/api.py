@@ -16,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from cxrlens import __version__
-from cxrlens.collections.readers.folders import age_of
 from cxrlens.errors import CxrlensError, FilmError, ModelError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation import method_named
@@ -154,9 +153,7 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
         async def one(number: int, name: str, data: bytes) -> FilmAnswer:
             try:
                 async with engine.predict(data, f"film {number}") as prediction:
-                    known = engine.card.youngest is not None
-                    age = await asyncio.to_thread(age_of, data) if known else None
-                    return film_answer(name, prediction, seen, what_if, age)
+                    return film_answer(name, prediction, seen, what_if)
             except FilmError as error:
                 return FilmAnswer(name=name, error=str(error))
 

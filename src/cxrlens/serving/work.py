@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from cxrlens.collections.readers.folders import age_of
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.prediction.predictor import AgedFilm, Prediction, Predictor
 from cxrlens.radiographs.decoding import decoders
 from cxrlens.radiographs.read import decode_film_apart
 from cxrlens.serving.answers import Status, verdict, within
@@ -189,8 +190,7 @@ class Jobs:
                 job.error = "its map made room for newer ones: explain the film again"
 
 
-Film = NDArray[np.uint8]
-PredictMany = Callable[[list[Film]], Iterable[Prediction | FilmError]]
+PredictMany = Callable[[list[AgedFilm]], Iterable[Prediction | FilmError]]
 T = TypeVar("T")
 
 _DECODERS = 4
@@ -233,7 +233,7 @@ class Batcher:
         observe: Callable[[int], object] = lambda films: None,
     ) -> None:
         self._predict_many, self._batch, self._observe = predict_many, batch, observe
-        self._films: dict[asyncio.Future[Prediction], Film] = {}
+        self._films: dict[asyncio.Future[Prediction], AgedFilm] = {}
         self._thread = ThreadPoolExecutor(1, "cxrlens-network")
         self._calls: asyncio.Task[None] | None = None
 
@@ -242,7 +242,7 @@ class Batcher:
         """Films that wait for their call."""
         return len(self._films)
 
-    async def predict(self, film: Film) -> Prediction:
+    async def predict(self, film: AgedFilm) -> Prediction:
         """Predict a film; cancelled before its turn, it is let go and never reaches the network.
 
         Raises
@@ -280,7 +280,7 @@ class Batcher:
                     future.set_result(outcome)
             del futures, films, outcomes
 
-    def _outcomes(self, films: list[Film]) -> list[Prediction | Exception]:
+    def _outcomes(self, films: list[AgedFilm]) -> list[Prediction | Exception]:
         return list(self._predict_many(films))
 
     def close(self) -> None:
@@ -412,14 +412,14 @@ class Engine:
             await asyncio.gather(task, watch, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def decode(self, data: bytes, name: str) -> AsyncIterator[Film]:
+    async def decode(self, data: bytes, name: str) -> AsyncIterator[NDArray[np.uint8]]:
         """Decode a film in a process apart when there is room for it; see `decode_film_apart`.
 
         Its pixels count as held until the block ends. One that cannot be read is counted, whichever route
         it came by.
         """
 
-        def when_there_is_room() -> Film:
+        def when_there_is_room() -> NDArray[np.uint8]:
             # In the decoder's thread: so no more films than decoders pass the check before they count.
             while self.decoded.taken >= self.decoded.count:
                 time.sleep(_ROOM_SECONDS)
@@ -446,7 +446,9 @@ class Engine:
             If it cannot be read; the sentence calls it `name`.
         """
         async with contextlib.AsyncExitStack() as held:
-            coming = self.batcher.predict(await held.enter_async_context(self.decode(data, name)))
+            age = await asyncio.to_thread(age_of, data)
+            pixels = held.enter_async_context(self.decode(data, name))
+            coming = self.batcher.predict(AgedFilm(await pixels, age))
             try:
                 prediction = await coming
             except FilmError:

@@ -398,6 +398,7 @@ class Training:
             cached.rows[chosen],
             cached.findings[chosen].reset_index(drop=True),
             stage(self.progress, f"predict {name}"),
+            ages=films.loc[chosen].get("age"),
         )
         carried = [name for name in films if name not in {*table, "split", "fold", "acquisition"}]
         known = films.loc[chosen, carried].reset_index(drop=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cxrlens.collections.cache import CachedFilms
 from cxrlens.collections.collection import patient_codes
+from cxrlens.collections.readers.published import youngest
 from cxrlens.prediction.calibration import Familiarity, fit_numbers, map_statistics
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.prediction.trust import ARRAYS, TRUST, Trust, histogram, write_trust
@@ -68,8 +69,8 @@ def learn_trust(
     predictor
         The model.
     films
-        ``label``, ``split`` and, where known, ``source`` and ``patient``, numbered from 0: those of ``train``
-        tell what is familiar, those of ``validation`` fit the numbers.
+        ``label``, ``split`` and, where known, ``source``, ``age`` and ``patient``, numbered from 0: those of
+        ``train`` tell what is familiar and who is young, those of ``validation`` fit the numbers.
     cached
         Their pixels, row by row; a film that could not be read is left out.
     progress
@@ -110,7 +111,12 @@ def learn_trust(
         moves="map" in predictor.network.gives,
         patients=patient_codes(films.iloc[held]),
     )
-    fit = replace(predictor.trust, numbers=numbers, films=len(held))
+    fit = replace(
+        predictor.trust,
+        numbers=numbers,
+        films=len(held),
+        youngest_of=youngest(films[films["split"] == "train"], predictor.classes),
+    )
     return replace(fit, histogram=histogram(fit.classes, fit.cautious().scores(films_held.z)))
 
 

@@ -1,13 +1,20 @@
-"""Public sets with tables of their own: NIH ChestX-ray14 and RSNA's films of it, NLM's two, TBX11K."""
+"""Public sets with tables of their own: NIH ChestX-ray14 and RSNA's films of it, NLM's two, TBX11K.
 
+And what is known of these and other sources beyond their tables.
+"""
+
+import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 from pydantic_core import from_json
 
 from cxrlens.collections.readers.folders import (
@@ -359,3 +366,67 @@ def _drawn(folder: Path) -> list[_Box]:
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise CollectionError(f"{path} is no COCO file of boxes, as TBX11K has it") from error
     return boxes
+
+
+class KnownSource(BaseModel):
+    """What is known of a public source beyond its own table; empty is what nobody told us.
+
+    Attributes
+    ----------
+    who, terms, reference
+        Whose films, on which terms, and what their labels rest on.
+    youngest
+        Age in years of its youngest patients, where its table does not tell.
+    """
+
+    who: str = ""
+    terms: str = ""
+    reference: str = ""
+    youngest: float | None = None
+
+
+@cache
+def _known_sources() -> dict[str, KnownSource]:
+    text = files("cxrlens.collections").joinpath("sources.json").read_text("utf-8")
+    return {name: KnownSource.model_validate(of) for name, of in json.loads(text).items()}
+
+
+def known_source(name: str) -> KnownSource:
+    """Look up a source by its name in ``source``; of others nothing is known."""
+    return _known_sources().get(name, KnownSource())
+
+
+def sources_of(films: pd.DataFrame) -> list[str]:
+    """List the sources of a table of films; none where it does not tell."""
+    return sorted(films["source"].dropna().astype(str).unique()) if "source" in films else []
+
+
+ADULT = 15.0
+"""Years from which WHO recommends computer-aided detection of tuberculosis (consolidated guidelines on
+tuberculosis, module 2, 2021, recommendation 10)."""
+
+
+def youngest(films: pd.DataFrame, classes: Iterable[str]) -> dict[str, float]:
+    """Return the age in years of the youngest patient of each class, as far as it is known.
+
+    Parameters
+    ----------
+    films
+        ``label``, and ``age`` and ``source`` where they are known.
+    classes
+        The classes.
+
+    Returns
+    -------
+    dict of str to float
+        By class. Tuberculosis of which no age is known counts as adults', from `ADULT` on; other classes of
+        which none is known are missing.
+    """
+    found: dict[str, float] = {}
+    for name in classes:
+        of = films[films["label"] == name]
+        told = [age for one in sources_of(of) if (age := known_source(one).youngest) is not None]
+        told += of["age"].dropna().tolist() if "age" in of else []
+        if told or name == "tuberculosis":
+            found[name] = float(min(told, default=ADULT))
+    return found

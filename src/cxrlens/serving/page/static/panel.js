@@ -29,19 +29,12 @@ function answerOf(entry, card, open) {
 /** The answer: a sentence, then its scores; nothing but the sentence where it is withheld. */
 export function spokenAnswer(answer, card, open) {
   const head = make("p", { class: unsure(answer) ? "headline withheld" : `headline ${hue(answer.predicted)}` }, sentence(answer, card?.site));
-  if (unsure(answer)) return [head, young(answer, card), make("p", { class: "small quiet" }, say("answer.withheld"))].filter(Boolean);
+  if (unsure(answer)) return [head, make("p", { class: "small quiet" }, say("answer.withheld"))];
   const told = Object.keys(scores(answer)).length > 0;
   const about = make("p", { class: "small quiet" }, [votes(answer), calibration(answer, card), say("answer.knows", { classes: listed((card?.classes ?? KNOWN).map(className)) })].filter(Boolean).join(" "));
-  if (!told) return [head, young(answer, card), doubt(answer), bars(answer), about].filter(Boolean);
+  if (!told) return [head, doubt(answer), bars(answer), about].filter(Boolean);
   const more = make("details", { open: Boolean(open) }, make("summary", { "data-keep": "shares" }, say("probabilities")), bars(answer), about);
-  return [head, young(answer, card), doubt(answer), scoreBars(answer), make("p", { class: "small quiet" }, say("answer.both")), more].filter(Boolean);
-}
-
-/** Warn where the patient is younger than any that taught the model; null where not, or it is not known. */
-function young({ age }, card) {
-  if (age == null || card?.youngest == null || age >= card.youngest) return null;
-  const years = (value) => figure(value, value < 2 && value % 1 ? 1 : 0);
-  return make("p", { class: "caution red" }, say("answer.young", { age: years(age), youngest: years(card.youngest) }));
+  return [head, doubt(answer), scoreBars(answer), make("p", { class: "small quiet" }, say("answer.both")), more].filter(Boolean);
 }
 
 /** Warn where the film is perhaps no chest; null where it is one. */
