@@ -1,25 +1,33 @@
 """Damaged films, tables, forms and PDUs: whether any ends the program, ends in a traceback, or takes long.
 
-    python benchmarks/fuzz.py [--inputs 20000] [--workers 2] [--minutes M] [--seed 0] [--only KIND ...]
+    python benchmarks/fuzz.py [--inputs 20000] [--workers 2] [--minutes M] [--seed 0] [--add]
+                              [--only KIND ...] [--from NUMBER]
 
 Seeds are drawn films in every format and transfer syntax, tables in every dialect, multipart forms and
 associations. One input in ten is left whole and must be accepted; of the rest one in three is damaged anywhere,
 one behind its header, and one keeps its form (lengths, tags and numbers become others). Workers are processes
 that may take 4 GB and are started anew where one ends; what ended it is counted and named by kind and number, so
-that `--only KIND --from NUMBER --inputs 1` shows it again. Our own files have a script of their own,
-damage_own_files.py. Writes results/fuzz.json and .md.
+that `--only KIND --from NUMBER --inputs 1 --dry` shows it again. Time is processor time, of the worker and of the
+decoders it started, so that a busy machine is not taken for a slow program; an input that ends in no five minutes
+of the clock is an abort. SIGTERM or Ctrl-C lets the parts at work end and writes what there is; `--add` adds to
+the kept result under a seed of its own. Our own files have a script of their own, damage_own_files.py. Writes
+results/fuzz.json and .md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
+import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -37,8 +45,11 @@ from cxrlens.errors import CxrlensError
 
 SECONDS, BYTES = 10.0, 1 << 30
 LIMIT = 4 << 30
-PART = 250
-"""Inputs of one worker process."""
+PART = 1000
+"""Inputs of one worker process, whose start costs as much as some hundred of them."""
+
+CLOCK = 300
+"""Seconds of the clock after which an input is given up."""
 
 
 def films() -> list[bytes]:
@@ -105,11 +116,39 @@ def forms() -> list[bytes]:
 
 
 def pdus() -> list[bytes]:
-    """Write what callers of a node begin with: an association request, an echo, an abort."""
+    """Write what callers of a node begin with: an association, an echo, a film, a release."""
+    from pydicom import uid
+    from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ
+    from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+    from pynetdicom.dsutils import encode
+    from pynetdicom.pdu import P_DATA_TF
     from tests.pacs.dicom_peers import association_request
+    from tests.radiographs.dicom_films import CR, dataset_of
 
-    request = association_request()
-    return [request, request + b"\x04\x00" + (20).to_bytes(4, "big") + bytes(20)]
+    def data(message: Any, primitive: Any, context: int) -> bytes:
+        message.primitive_to_message(primitive)
+        parts = []
+        for fragment in message.encode_msg(context, 16382):
+            part = P_DATA_TF()
+            part.from_primitive(fragment)
+            parts.append(part.encode())
+        return b"".join(parts)
+
+    pixels = np.arange(4096, dtype=np.uint8).reshape(64, 64)
+    film = dataset_of(pixels, 8, SOPInstanceUID="1.2.3.4")
+    film.PixelData = pixels.tobytes()
+    echo, store = C_ECHO(), C_STORE()
+    echo.MessageID = store.MessageID = 1
+    echo.AffectedSOPClassUID, store.AffectedSOPClassUID = uid.UID("1.2.840.10008.1.1"), CR
+    store.AffectedSOPInstanceUID, store.Priority = "1.2.3.4", 2
+    store.DataSet = io.BytesIO(encode(film, False, True))
+    request = association_request(CR)
+    return [
+        request,
+        request + data(C_ECHO_RQ(), echo, 1),
+        request + data(C_STORE_RQ(), store, 3),
+        request + b"\x05\x00" + (4).to_bytes(4, "big") + bytes(4),
+    ]
 
 
 def damaged(whole: bytes, random_: random.Random) -> tuple[bytes, str]:
@@ -188,21 +227,20 @@ def read_form(data: bytes, folder: Path) -> None:
 
 
 def call_node(data: bytes, folder: Path) -> None:
-    """Send bytes to a node, and see that it still answers an echo."""
+    """Send bytes to a node that accepts them or not, and see that it still answers an echo."""
     import socket
 
     from pynetdicom import AE
 
-    port = _node(folder)
+    port, answer = _node(folder), b""
     with socket.create_connection(("127.0.0.1", port), 5) as caller:
-        caller.sendall(data)
-        caller.settimeout(0.05)
-        try:
-            caller.recv(4096)
-        except TimeoutError:
-            pass
-        except ConnectionError:
-            pass
+        # What comes before the association is answered is no dialogue.
+        request = 6 + int.from_bytes(data[2:6], "big")
+        for begins, ends in ((0, request), (request, len(data))):
+            caller.settimeout(5 if data in _whole and not begins else 0.05)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                caller.sendall(data[begins:ends])
+                answer += caller.recv(4096)
     ae = AE(ae_title="TESTER")
     ae.add_requested_context("1.2.840.10008.1.1")
     association = ae.associate("127.0.0.1", port, ae_title="CXRLENS")
@@ -210,9 +248,14 @@ def call_node(data: bytes, folder: Path) -> None:
         raise RuntimeError("the node answers nobody any more")
     association.send_c_echo()
     association.release()
+    if answer[:1] != b"\x02":
+        raise CxrlensError("no association was accepted")
 
 
 _port: list[int] = []
+_whole: list[bytes] = []
+_faults: list[BaseException] = []
+"""Of the node's threads."""
 
 
 def _node(folder: Path) -> int:
@@ -223,8 +266,10 @@ def _node(folder: Path) -> int:
         from cxrlens.pacs.spool import Spool
 
         open_log()
+        threading.excepthook = lambda fault: _faults.append(fault.exc_value or SystemExit())
         receiver = Receiver(Spool(folder / "spool", 0), "CXRLENS", ["TESTER"], lambda: None)
         _port.append(receiver.start("127.0.0.1", 0))
+        _whole.extend(pdus())
     return _port[0]
 
 
@@ -237,9 +282,29 @@ KINDS: dict[str, tuple[Callable[[], list[bytes]], Callable[[bytes, Path], None],
 """Seeds, what is done with an input, and the kind's share of all inputs in percent."""
 
 
+def spent() -> tuple[float, int]:
+    """Return processor seconds and the most memory of this process and of those it started."""
+    times = os.times()
+    seconds = times.user + times.system + times.children_user + times.children_system
+    most = max(
+        resource.getrusage(who).ru_maxrss * 1024
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    for child in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        # A thread or a process may have just ended.
+        with contextlib.suppress(OSError, IndexError):
+            for process in map(Path("/proc").joinpath, child.read_text().split()):
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
+                seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+                status = (process / "status").read_text()
+                most = max(most, int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+    return seconds, most
+
+
 def work(kind: str, first: int, count: int, seed: int) -> None:
     """Be a worker: a JSON line an input."""
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
     seeds, do, _ = KINDS[kind]
     whole = seeds()
     with tempfile.TemporaryDirectory() as folder:
@@ -247,7 +312,8 @@ def work(kind: str, first: int, count: int, seed: int) -> None:
             random_ = random.Random(f"{seed} {kind} {number}")
             data, way = damaged(random_.choice(whole), random_)
             print(json.dumps({"begin": number}), flush=True)
-            began = time.process_time()
+            began, _ = spent()
+            signal.alarm(CLOCK)
             try:
                 do(data, Path(folder))
                 end = "accepted"
@@ -256,18 +322,18 @@ def work(kind: str, first: int, count: int, seed: int) -> None:
             except Exception:  # noqa: BLE001 - this is what is looked for
                 end = "traceback"
                 print(traceback.format_exc(), file=sys.stderr)
-            told = {
-                "number": number,
-                "way": way,
-                "end": end,
-                "seconds": round(time.process_time() - began, 3),
-                "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-            print(json.dumps(told), flush=True)
+            signal.alarm(0)
+            while _faults:
+                end = "traceback"
+                traceback.print_exception(_faults.pop())
+            seconds, most = spent()
+            told = {"way": way, "end": end, "seconds": round(seconds - began, 3), "bytes": most}
+            print(json.dumps({"number": number, **told}), flush=True)
     sys.stdout.flush()
     # The node's threads would hold the process up.
-    import os
+    from cxrlens.radiographs.decoding import decoders
 
+    decoders.end()
     os._exit(0)
 
 
@@ -276,6 +342,7 @@ class Tally:
     """How the inputs of one kind ended."""
 
     kind: str
+    seeds: list[int] = field(default_factory=list)
     inputs: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     ways: Counter[str] = field(default_factory=Counter)
@@ -298,21 +365,35 @@ class Tally:
                 self.ends[name] += 1
                 self.named.append(f"{self.kind} {told['number']}: {name}")
 
+    def join(self, kept: dict[str, Any]) -> None:
+        """Add what an earlier run kept."""
+        self.seeds = [*kept["seeds"], *self.seeds]
+        self.inputs += kept["inputs"]
+        self.ends.update(kept["ends"])
+        self.ways.update(kept["ways"])
+        self.named = [*kept["named"], *self.named]
+        self.worst = {key: max(kept[key], worst) for key, worst in self.worst.items()}
+
     def content(self) -> dict[str, Any]:
         """Give what the result file keeps."""
         ways = Counter[str]()
         for way, count in self.ways.items():
             ways[way.partition(",")[0]] += count
         shares = {way: round(count / self.inputs, 3) for way, count in ways.items()}
-        told = {"inputs": self.inputs, "ends": dict(self.ends), "ways": dict(self.ways)}
-        return {**told, "share of each way": shares, **self.worst, "named": self.named[:50]}
+        told = {
+            "seeds": self.seeds,
+            "inputs": self.inputs,
+            "ends": dict(self.ends),
+            "ways": dict(self.ways),
+        }
+        return {**told, "share of each way": shares, **self.worst, "named": self.named[:99]}
 
 
 def fuzz(
     counts: dict[str, int], seed: int, workers: int, first: int, until: float
 ) -> dict[str, Tally]:
     """Run inputs of each kind in workers, the kinds by turns, as many as the time allows."""
-    tallies = {kind: Tally(kind) for kind in counts}
+    tallies = {kind: Tally(kind, [seed]) for kind in counts}
     parts = sorted(
         (
             ((at - first) / count, kind, at, min(PART, first + count - at))
@@ -322,12 +403,17 @@ def fuzz(
         reverse=True,
     )
     running: list[tuple[subprocess.Popen[str], str, int, int]] = []
+    stopped = threading.Event()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: stopped.set())
     while parts or running:
-        while parts and len(running) < workers and time.monotonic() < until:
+        has_time = time.monotonic() < until and not stopped.is_set()
+        while parts and len(running) < workers and has_time:
             _, kind, at, many = parts.pop()
             command = [sys.executable, __file__, "--worker", kind, str(at), str(many), str(seed)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            running.append((subprocess.Popen(command, text=True, **pipes), kind, at, many))
+            worker = subprocess.Popen(command, text=True, **pipes)
+            running.append((worker, kind, at, many))
         if not running:
             break
         process, kind, at, many = running.pop(0)
@@ -345,12 +431,13 @@ def fuzz(
             tallies[kind].named.append(f"{kind} {last}: it ended with {process.returncode}")
             if last + 1 < at + many:
                 parts.append((0.0, kind, last + 1, at + many - last - 1))
-        sys.stderr.write(err[-2000:])
+        sys.stderr.write("".join(err[-2000:] for _ in range("Traceback" in err)))
+        print(kind, at, dict(tallies[kind].ends), file=sys.stderr, flush=True)
     return tallies
 
 
 def main() -> None:
-    from record import RESULTS, keep, machine, markdown, stamp
+    from record import RESULTS, keep, kept, machine, markdown, stamp
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=20_000)
@@ -358,38 +445,46 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=float("inf"))
-    parser.add_argument("--only", nargs="*", choices=list(KINDS))
+    parser.add_argument("--add", action="store_true")
+    parser.add_argument("--dry", action="store_true", help="write no result")
+    parser.add_argument("--only", nargs="*", choices=list(KINDS), default=list(KINDS))
     given = parser.parse_args()
     began = time.monotonic()
-    counts = {kind: given.inputs * share // 100 for kind, (_, _, share) in KINDS.items()}
-    if given.only:
-        counts = dict.fromkeys(given.only, given.inputs)
-    until = began + 60 * given.minutes
-    found = fuzz(counts, given.seed, given.workers, given.first, until)
-    seconds = round(time.monotonic() - began)
+    shares = {kind: KINDS[kind][2] for kind in given.only}
+    counts = {kind: given.inputs * one // sum(shares.values()) for kind, one in shares.items()}
+    before = kept("fuzz") if given.add else {"kinds": {}, "seconds": 0}
+    if any(given.seed in before["kinds"].get(kind, {"seeds": []})["seeds"] for kind in counts):
+        parser.error(f"seed {given.seed} is in the kept result: choose another")
+    found = fuzz(counts, given.seed, given.workers, given.first, began + 60 * given.minutes)
     for kind, tally in found.items():
         print(kind, tally.content(), flush=True)
-    if given.only:
+        if kind in before["kinds"]:
+            tally.join(before["kinds"][kind])
+    if given.dry:
         return
-    asked = {"seed": given.seed, "workers": given.workers, "asked for": given.inputs}
-    kinds = {kind: tally.content() for kind, tally in found.items()}
-    run = sum(tally.inputs for tally in found.values())
-    keep("fuzz", {**asked, "inputs": run, "seconds": seconds, "kinds": kinds})
+    results = {**before["kinds"], **{kind: tally.content() for kind, tally in found.items()}}
+    kinds = {kind: results[kind] for kind in KINDS if kind in results}
+    seconds = round(before["seconds"] + time.monotonic() - began)
+    measure = "processor seconds of the worker and its decoders; the machine was shared"
+    run = sum(one["inputs"] for one in kinds.values())
+    told = {"workers": given.workers, "seconds of an input": measure}
+    keep("fuzz", {**told, "inputs": run, "seconds": seconds, "kinds": kinds})
     counted = ("accepted", "refused", "traceback", "abort", "over 10 s", "over 1 GB")
     table = pd.DataFrame(
         [
             {
                 "input": kind,
-                "inputs": f"{tally.inputs:,}",
-                **{end: f"{tally.ends.get(end, 0):,}" for end in counted},
-                "longest, s": tally.worst["seconds"],
-                "most memory, MB": round(tally.worst["bytes"] / 1e6),
+                "inputs": f"{one['inputs']:,}",
+                **{end: f"{one['ends'].get(end, 0):,}" for end in counted},
+                "longest, processor s": one["seconds"],
+                "most memory, MB": round(one["bytes"] / 1e6),
+                "seeds": ", ".join(map(str, one["seeds"])),
             }
-            for kind, tally in found.items()
+            for kind, one in kinds.items()
         ]
     )
     text = (
-        f"{markdown(table)}\n\n{run:,} inputs, seed {given.seed}, {seconds:,} s, "
+        f"{markdown(table)}\n\n{run:,} inputs in {seconds:,} s by the clock of a shared machine, "
         f"workers: {given.workers}. {stamp(machine())}\n"
     )
     (RESULTS / "fuzz.md").write_text(text)

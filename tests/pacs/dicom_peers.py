@@ -43,8 +43,8 @@ def calling(port: int, own: str = "TESTER", theirs: str = "CXRLENS", tls=None):
             line.close()
 
 
-def association_request() -> bytes:
-    """Write what a caller that will ask for an echo begins with."""
+def association_request(*films: str) -> bytes:
+    """Write what a caller begins with that will ask for an echo, or send films of these classes."""
     primitive = A_ASSOCIATE()
     primitive.application_context_name = "1.2.840.10008.3.1.1.1"
     primitive.calling_ae_title, primitive.called_ae_title = "TESTER", "CXRLENS"
@@ -52,7 +52,8 @@ def association_request() -> bytes:
     length.maximum_length_received, name.implementation_class_uid = 16382, "1.2.3"
     primitive.user_information = [length, name]
     node = AE()
-    node.add_requested_context(ECHO)
+    for kind in (ECHO, *films):
+        node.add_requested_context(kind, [uid.ExplicitVRLittleEndian])
     primitive.presentation_context_definition_list = node.requested_contexts
     for number, context in enumerate(primitive.presentation_context_definition_list):
         context.context_id = 2 * number + 1

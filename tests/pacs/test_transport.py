@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydicom import uid
 from typer.testing import CliRunner
 
 from cxrlens.cli import app
@@ -116,6 +117,32 @@ def test_a_pdu_larger_than_agreed_is_not_taken_in(
             assert not association.is_established
         assert "a PDU of 70,000 bytes, where 16,382 were agreed" in caplog.text
         assert send(port, film_dataset(1)) == [SUCCESS]
+
+
+def test_what_pynetdicom_cannot_follow_ends_one_connection(
+    spool: Spool, silent: Callable[[int], socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of it ends in an exception of a thread, which pytest would make an error."""
+    request, syntax = association_request(), uid.ExplicitVRLittleEndian.encode()
+    bare = bytes([0, 0, 0, 12, 1, 3]) + b"\x00\x00\x02\x01\x02\x00\x00\x00\x30\x00"
+    command = b"\x04\x00" + len(bare).to_bytes(4, "big") + bare  # without its command field
+    item = b"\x40\x00" + len(syntax).to_bytes(2, "big") + syntax
+    context = request.index(b"\x20\x00", 74) + 2
+    untold = bytearray(request.replace(item, b""))  # a context without a transfer syntax
+    for at, size in ((2, 4), (context, 2)):
+        length = int.from_bytes(untold[at : at + size], "big") - len(item)
+        untold[at : at + size] = length.to_bytes(size, "big")
+    with receiving(spool) as port:
+        for opening, rest in ((request, command), (request + command, b""), (untold, b"")):
+            caller = silent(port)
+            caller.sendall(opening)
+            if rest:
+                assert caller.recv(6)[:1] == b"\x02"
+                caller.sendall(rest)
+            assert is_closed(caller, 5)
+        assert echo(port) == SUCCESS
+    assert "what it says makes no sense (AttributeError)" in caplog.text
+    assert "what it says makes no sense (IndexError)" in caplog.text
 
 
 def test_a_film_without_end_is_cut_off(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

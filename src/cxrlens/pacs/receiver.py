@@ -14,6 +14,7 @@ from typing import Any
 from pydicom import uid
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from cxrlens.errors import CxrlensError, OutputError, visible
@@ -294,9 +295,13 @@ class _Socket(AssociationSocket):
                 self._refuse("more bytes than a film has, or than there is room for at once")
 
     def _refuse(self, why: str) -> None:
+        self.give_up(why)
+        raise ConnectionAbortedError(why)
+
+    def give_up(self, why: str) -> None:
+        """End the connection, and log that."""
         _log.warning("refused a caller at %s: %s", self.assoc.requestor.address, why)
         self.hang_up()
-        raise ConnectionAbortedError(why)
 
     def _read(self, count: int) -> bytearray:
         line, data = self.socket, bytearray()
@@ -338,14 +343,39 @@ class _Socket(AssociationSocket):
             waiting.put(None)
 
 
+class _Bounded(threading.Thread):
+    """A caller's thread, in which what pynetdicom cannot follow ends this caller's connection."""
+
+    def run(self) -> None:
+        """Do what pynetdicom does."""
+        try:
+            super().run()
+        except Exception as fault:  # noqa: BLE001 - its parsers raise anything, at whatever bytes
+            association: Any = getattr(self, "assoc", self)
+            association.dul.kill_dul()
+            association._kill = True
+            line = association.dul.socket
+            line.give_up(f"what it says makes no sense ({type(fault).__name__})")
+            line._shutdown_socket()
+
+
+class _Association(_Bounded, Association):
+    pass
+
+
+class _Provider(_Bounded, DULServiceProvider):
+    pass
+
+
 class _Handler(RequestHandler):
     server: "Server"
 
     def _create_association(self) -> Association:
         association = super()._create_association()
         line = association.dul.socket
-        # pynetdicom names its class of socket in the midst of a method; this is where ours comes in.
+        # pynetdicom names its classes in the midst of its methods; this is where ours come in.
         line.__class__ = _Socket
+        association.__class__, association.dul.__class__ = _Association, _Provider
         assert isinstance(line, _Socket)
         line.begin(self.server)
         self.server.add(line)
