@@ -133,6 +133,15 @@ def audit(
     ------
     CollectionError
         If no film can be read.
+
+    Examples
+    --------
+    >>> from cxrlens import read_collection
+    >>> films = read_collection("films.csv")
+    >>> first = films.of(films.films.head(18))
+    >>> for finding in audit(first).findings:
+    ...     print(finding.kind, finding.sentence[:35])
+    source The source gives the label away: kn
     """
     films = read_films(collection, stage(progress, "read films"))
     leaks = find_leaks(films.table, find_copies(films, stage(progress, "look for copies")))

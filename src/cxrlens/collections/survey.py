@@ -112,6 +112,16 @@ def survey(
         Films of each sample.
     progress
         Called with films done and films in all.
+
+    Examples
+    --------
+    >>> from cxrlens import read_collection
+    >>> from cxrlens.quality.chain import Chain
+    >>> seen = survey(read_collection("films.csv"), Chain.named("report"))
+    >>> seen.films["width"].max(), seen.failures
+    (np.int64(96), {})
+    >>> len(seen.shelves["class tuberculosis"].films())
+    8
     """
     table = collection.films
     images = table["image"].tolist()

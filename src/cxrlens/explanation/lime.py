@@ -117,6 +117,19 @@ def lime(
     ------
     CxrlensError
         For fewer than 10 samples.
+
+    Examples
+    --------
+    A model that sees stripes, and a film with some:
+
+    >>> def striped(films):
+    ...     share = (films[:, 40:56, 8:24] > 200).mean(axis=(1, 2))
+    ...     return np.stack([1 - share, share], axis=1)
+    >>> film = np.zeros((64, 64), np.uint8)
+    >>> film[40:56:2, 8:24] = 255
+    >>> found = lime(striped, film, 1, samples=100)
+    >>> found.map()[48, 16] > 0.4, abs(found.map()[10, 50]) < 0.01, found.r_squared > 0.99
+    (np.True_, np.True_, True)
     """
     if samples < 10:
         raise CxrlensError(f"LIME needs 10 samples or more, not {samples}; {SAMPLES} are usual")

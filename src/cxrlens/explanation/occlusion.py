@@ -78,6 +78,19 @@ def occlusion(
     ------
     CxrlensError
         If the patch does not fit into the film or the stride is below 1.
+
+    Examples
+    --------
+    A model that sees stripes, and a film with some:
+
+    >>> def striped(films):
+    ...     share = (films[:, 40:56, 8:24] > 200).mean(axis=(1, 2))
+    ...     return np.stack([1 - share, share], axis=1)
+    >>> film = np.zeros((64, 64), np.uint8)
+    >>> film[40:56:2, 8:24] = 255
+    >>> found = occlusion(striped, film, 1)
+    >>> found.values.shape, found.reference, found.values[48, 16] > 0.1, found.values[:30].any()
+    ((64, 64), 0.5, np.True_, np.False_)
     """
     side = film.shape[0]
     patch = max(1, round(side / PATCHES)) if patch is None else patch

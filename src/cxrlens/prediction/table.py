@@ -114,6 +114,14 @@ def predict_films(
     OutputError
         If the file, or an interrupted call's, exists and neither `force` nor `resume` is set; if the rows
         to keep are another model's; or if it cannot be written.
+
+    Examples
+    --------
+    >>> from cxrlens import load
+    >>> films = [Path("images/P00001_1.png"), Path("images/P00002_1.jpg")]
+    >>> predicted = predict_films(load("bundles/first"), films, Path("predictions.csv"))
+    >>> predicted.table["predicted"].tolist(), predicted.failures
+    (['pneumonia', 'pneumonia'], {})
     """
     before = pd.DataFrame()
     file: AbstractContextManager[TextIO | None] = nullcontext()

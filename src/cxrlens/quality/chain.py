@@ -348,6 +348,13 @@ def repair_films(
     OutputError
         If a copy exists and `force` is false, if it would take the place of one of the films, or if the
         folder cannot be written.
+
+    Examples
+    --------
+    >>> films = [Path("images/P00001_1.png"), Path("images/P00002_1.jpg")]
+    >>> findings, failures = repair_films(films, Chain.named("report"), Path("repaired"))
+    >>> findings["repaired"].tolist(), failures
+    (['repaired/P00001_1.png', 'repaired/P00002_1.png'], {})
     """
     copies = {film: folder / name for film, name in zip(films, _names(films), strict=True)}
     originals = {film.resolve() for film in films}

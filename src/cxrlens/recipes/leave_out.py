@@ -41,6 +41,18 @@ def leave_out(
     ------
     CollectionError
         If there are no sources, one is unknown, or leaving one out leaves no film of a class.
+
+    Examples
+    --------
+    As if the last digit of a patient's number were a place:
+
+    >>> from cxrlens import read_collection, split
+    >>> from cxrlens.recipes.recipe import read_recipe
+    >>> films = split(read_collection("films.csv"), seed=1)
+    >>> films = films.of(films.films.assign(source=films.films["patient"].str[-1]))
+    >>> recipe, left = leave_out(read_recipe("resnet-focal", ["leave_out.sources=['4']"]), films)
+    >>> left.films.loc[left.films["split"] == "outside", "source"].unique().tolist()
+    ['4']
     """
     asked = recipe.leave_out
     if not asked.sources and not asked.in_turn:

@@ -31,6 +31,11 @@ def open_model(named: str | Path | None = None) -> SavedModel:
         If it is neither, or a run that is not finished.
     BundleError
         If it is a bundle of which a file is missing or changed, or of a later version.
+
+    Examples
+    --------
+    >>> open_model("bundles/first").classes == open_model("runs/first").classes
+    True
     """
     path = model_at(named)
     if is_bundle(path):
