@@ -127,7 +127,7 @@ def _shelter(folder: Path) -> tuple[Path, Held]:
     while True:
         shelter = Path(tempfile.mkdtemp(prefix=_SHELTER, dir=folder))
         try:
-            held = _at_once(shelter / _LOCK)
+            held = _lock_at_once(shelter / _LOCK)
         except FileNotFoundError:
             continue  # another process swept it before it was locked
         except OSError:
@@ -148,7 +148,7 @@ def _sweep(folder: Path) -> None:
         left = [Path(entry) for entry in entries if entry.name.startswith(_SHELTER)]
     for shelter in left:
         with contextlib.suppress(OSError):
-            held = _at_once(shelter / _LOCK)
+            held = _lock_at_once(shelter / _LOCK)
             if held is None:
                 continue
             with held:
@@ -184,10 +184,10 @@ def try_lock(path: Path) -> Held | None:
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _at_once(path)
+        return _lock_at_once(path)
 
 
-def _at_once(path: Path) -> Held | None:
+def _lock_at_once(path: Path) -> Held | None:
     with contextlib.suppress(Timeout):
         return FileLock(path, thread_local=False).acquire(timeout=0)
     return None

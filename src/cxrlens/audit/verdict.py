@@ -163,7 +163,7 @@ def _of_shortcuts(probed: Sequence[Probed], maps: Sequence[PlaceMap]) -> Iterato
             yield Finding(
                 kind,
                 _bound(one) >= SERIOUS,
-                f"{aim} can be told from {_shown(view)} alone {_where(place)}: {one.told.words()}"
+                f"{aim} can be told from {_in_words(view)} alone {_where(place)}: {one.told.words()}"
                 f"{_elsewhere(one, asked)}.",
             )
         thumbnail = here.get("thumbnail")
@@ -176,7 +176,7 @@ def _of_shortcuts(probed: Sequence[Probed], maps: Sequence[PlaceMap]) -> Iterato
             )
 
 
-def _shown(view: str) -> str:
+def _in_words(view: str) -> str:
     return _SHOWN.get(view, f"the {view}")
 
 
@@ -224,7 +224,7 @@ def _of_sources_told(probed: Sequence[Probed]) -> Iterator[Finding]:
             yield Finding(
                 "source",
                 False,
-                f"Among {among}, {_shown(best.view)} alone tells the sources apart: "
+                f"Among {among}, {_in_words(best.view)} alone tells the sources apart: "
                 f"{best.told.words()} (mean over sources).",
             )
 

@@ -254,10 +254,10 @@ class Copy:
         whole = resize(film, SIDE)
         self.negative = negative
         self.square, self.whole = (invert(square), invert(whole)) if negative else (square, whole)
-        self.noise = _beyond("noisy", grain_statistics(film))
-        self.noise_shrunk = _beyond("noisy", grain_statistics(self.square))
-        self.blur = _beyond("blurred", band_statistics(self.square))
-        self.dark = _beyond("underexposed", tone_statistics(self.square))
+        self.noise = _odds_beyond_threshold("noisy", grain_statistics(film))
+        self.noise_shrunk = _odds_beyond_threshold("noisy", grain_statistics(self.square))
+        self.blur = _odds_beyond_threshold("blurred", band_statistics(self.square))
+        self.dark = _odds_beyond_threshold("underexposed", tone_statistics(self.square))
         self.entropy = _entropy(self.square)
         self.padded = 1 - inner.size / film.size
         self.blocky = _blockiness(film)
@@ -283,7 +283,7 @@ def measure_copies(films: Sequence[Film]) -> list[Copy]:
     return [Copy(*one) for one in zip(films, inner, squares, negatives, strict=True)]
 
 
-def _beyond(defect: str, statistics: Floats) -> float:
+def _odds_beyond_threshold(defect: str, statistics: Floats) -> float:
     regression: Regression = _steps()[defect].regression
     return regression.logit(statistics) - regression.threshold
 

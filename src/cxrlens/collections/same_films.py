@@ -46,7 +46,7 @@ def same_bytes(images: Sequence[str]) -> Same:
         sizes = [*pool.map(_size, images)]
         shared = pd.Series(sizes).duplicated(keep=False).to_numpy(bool)
         asked = [place for place, size in enumerate(sizes) if shared[place] and size]
-        digests = pool.map(lambda place: _digest(images[place]), asked)
+        digests = pool.map(lambda place: _digest_if_there(images[place]), asked)
         return _numbered(len(images), zip(asked, digests, strict=True))
 
 
@@ -63,7 +63,7 @@ def same_pixels(images: Sequence[str], progress: Progress | None = None) -> Same
         Called with films done and films in all.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        keys = counted(pool.map(_look, images), len(images), progress)
+        keys = counted(pool.map(_pixels_key, images), len(images), progress)
         return _numbered(len(images), enumerate(keys))
 
 
@@ -181,19 +181,19 @@ def _size(image: str) -> int:
         return 0
 
 
-def _digest(image: str) -> str:
+def _digest_if_there(image: str) -> str:
     try:
         return file_digest(image)
     except OSError:
         return ""
 
 
-def _look(image: str) -> str:
+def _pixels_key(image: str) -> str:
     try:
         key = pixel_key(read_radiograph(image))
     except FilmError:
         key = ""
-    return key or _digest(image)
+    return key or _digest_if_there(image)
 
 
 def _numbered(count: int, keys: Iterable[tuple[int, Hashable]]) -> Same:

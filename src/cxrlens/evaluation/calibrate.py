@@ -408,7 +408,7 @@ def _shares(
 
 
 def _threshold(ill: Array, well: Array, wish: Wish, pi: float, rest: float) -> float:
-    """Choose where z of a disease begins: of rising z with and without it."""
+    """Choose the threshold on z for one's own place, from rising z of films with and without the disease."""
     if wish.kind == "sensitivity":
         return _below(ill[_missed(len(ill), wish.at_least)])
     if wish.kind == "specificity":

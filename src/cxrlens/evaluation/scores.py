@@ -245,7 +245,7 @@ def _named(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _near(wanted: str, table: pd.DataFrame) -> str:
-    """Ask whether a column of another name is the one that is missed."""
+    """Ask whether a column of another name holds the scores that are missed."""
     if wanted in LABELS:
         found = [
             str(name)

@@ -266,7 +266,7 @@ class Courier:
         key = parcel.name
         try:
             for path in self._spool.unsent(parcel):
-                deliver(_read(path))
+                deliver(_read_result(path))
                 self._spool.sent(path)
         except UnreachableError:
             self._backoff.failed(key)  # perhaps it is this one that the destination cannot bear
@@ -289,7 +289,7 @@ class Courier:
         return True
 
 
-def _read(path: Path) -> pydicom.Dataset:
+def _read_result(path: Path) -> pydicom.Dataset:
     try:
         return pydicom.dcmread(path)
     except Exception as error:  # a parser on a damaged file can raise anything

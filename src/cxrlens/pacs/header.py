@@ -111,7 +111,7 @@ def read_header(path: Path) -> FilmHeader:
         try:
             with path.open("rb") as file:
                 film = read_dataset(file, "the film", _TAGS)
-                return _read(film, _digest_of_rest(file))
+                return _read_header(film, _digest_of_rest(file))
         except FilmError:
             raise
         except Exception as error:  # a parser on arbitrary bytes can raise anything
@@ -165,7 +165,7 @@ def instance_of(dataset: bytes, syntax: UID) -> tuple[str, str]:
             return "", ""
 
 
-def _read(film: Dataset, pixels: str) -> FilmHeader:
+def _read_header(film: Dataset, pixels: str) -> FilmHeader:
     repeated = Dataset()
     repeated.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _UIDS:
@@ -192,11 +192,11 @@ def _read(film: Dataset, pixels: str) -> FilmHeader:
         annotation if annotation in ("YES", "NO") else None,
         f"Not predicted: by its header this is {other}." if other else "",
         pixels,
-        _shown(film),
+        _shown_tags(film),
     )
 
 
-def _shown(film: Dataset) -> Dataset:
+def _shown_tags(film: Dataset) -> Dataset:
     shown = Dataset()
     for keyword in _SHOWN:
         # A value that cannot be read is as good as none; it is no reason to refuse the film.

@@ -261,9 +261,11 @@ def captioned(picture: NDArray[np.uint8], headline: str, lines: Sequence[str]) -
     """
     width = max(picture.shape[1], _NARROWEST)
     size = max(18, width // 64)
-    rows = [(text, _font(size * 4 // 3)) for text in _broken(headline, _font(size * 4 // 3), width)]
+    rows = [
+        (text, _font(size * 4 // 3)) for text in _wrapped(headline, _font(size * 4 // 3), width)
+    ]
     for line in lines:
-        rows += [(text, _font(size)) for text in _broken(line, _font(size), width)]
+        rows += [(text, _font(size)) for text in _wrapped(line, _font(size), width)]
     heights = [round(font.size * 1.4) for _, font in rows]
     top = sum(heights) + 2 * _MARGIN
     canvas = Image.new("RGB", (width, top + picture.shape[0]))
@@ -281,7 +283,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
-def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     rows: list[str] = []
     for word in text.split():
         longer = f"{rows[-1]} {word}" if rows else word

@@ -181,7 +181,7 @@ class Chain:
         told: list[object] = [_REVISION, LOOKING_SIDE, self.side, settings]
         if self.lungs != "none":
             told += [self.lungs, network_digest()]
-        return f"{self.name}-{_digest(told)}"
+        return f"{self.name}-{_settings_digest(told)}"
 
     @property
     def findings_version(self) -> str:
@@ -191,7 +191,7 @@ class Chain:
         noted = [asdict(step) for step in self.native if step.defect in _ONLY_NOTED]  # type: ignore[call-overload]
         if self.gate:
             noted += [network_digest(), *map(asdict, self.gate)]  # type: ignore[arg-type]
-        return f"{self.version}+{_digest(noted)}" if noted else self.version
+        return f"{self.version}+{_settings_digest(noted)}" if noted else self.version
 
     def examine(self, film: Film) -> Examination:
         """Find and repair the defects of one film.
@@ -280,7 +280,7 @@ class Chain:
         return Examination(plain, examination.findings, lungs=examination.lungs)
 
 
-def _digest(content: object) -> str:
+def _settings_digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 

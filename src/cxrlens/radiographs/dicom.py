@@ -299,7 +299,7 @@ def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
             stream = _checked(stream, form, tags, syntax, name)
         options = _options(tags)
         pixels = decode_apart(syntax, plugin, options, encapsulate([stream]), name)
-    return _shown(pixels, tags, film, name)
+    return _displayed(pixels, tags, film, name)
 
 
 def _options(tags: PixelTags) -> dict[str, Any]:
@@ -377,7 +377,7 @@ def _checked(stream: bytes, form: CodedForm, tags: PixelTags, syntax: uid.UID, n
     return bare
 
 
-def _shown(
+def _displayed(
     pixels: NDArray[Any], tags: PixelTags, film: FileDataset, name: str
 ) -> NDArray[np.uint8]:
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

@@ -257,7 +257,7 @@ def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArra
         try:
             image = _FORMATS[kind](io.BytesIO(data), name)
         except Exception as error:  # a decoder on arbitrary bytes can raise anything
-            raise FilmError(_broken(name, kind, error)) from error
+            raise FilmError(_broken_file(name, kind, error)) from error
         refuse_size(*image.size, name, max_pixels)
         if kind == "JPEG" and not ends_well(data, image.fp.tell() if image.fp else 0):
             raise FilmError(f"{name} is a broken JPEG file (it is cut short): copy it again")
@@ -278,11 +278,11 @@ def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArra
         except FilmError:
             raise
         except Exception as error:
-            raise FilmError(_broken(name, kind, error)) from error
+            raise FilmError(_broken_file(name, kind, error)) from error
     return _upright(grey, orientation)
 
 
-def _broken(name: str, kind: str, error: Exception) -> str:
+def _broken_file(name: str, kind: str, error: Exception) -> str:
     if "runcated" in str(error) or isinstance(error, EOFError):
         return f"{name} is a broken {kind} file (it is cut short): copy it again"
     return (

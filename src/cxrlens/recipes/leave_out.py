@@ -65,7 +65,7 @@ def leave_out(
         films.assign(split=films["split"].mask(films["source"].isin(sources), OUTSIDE))
     )
     if lost := _lost(recipe, collection, sources):
-        raise CollectionError(_refusal(sources, lost))
+        raise CollectionError(_why_not_left_out(sources, lost))
     in_turn = _in_turn(recipe, left, [name for name in known if name not in sources], bound)
     return _leaving(recipe, sources, in_turn), left
 
@@ -146,7 +146,7 @@ def _in_turn(
     possible = tuple(group for group in lost if not lost[group])
     impossible = [group for group in lost if lost[group]]
     if impossible and not (each and possible):
-        sentence = _refusal(impossible[0], lost[impossible[0]])
+        sentence = _why_not_left_out(impossible[0], lost[impossible[0]])
         raise CollectionError(f"no source can be left out: {sentence}" if each else sentence)
     return possible
 
@@ -212,7 +212,7 @@ def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> str
     return ""
 
 
-def _refusal(sources: Sequence[str], lost: str) -> str:
+def _why_not_left_out(sources: Sequence[str], lost: str) -> str:
     return (
         f"leaving out {' and '.join(sources)} leaves {lost}: leave another source out, or add films of that "
         "class from elsewhere"

@@ -482,7 +482,7 @@ def read_recipe(name: str | Path, settings: Iterable[str] = ()) -> Recipe:
             )
     content = recipe_content(path)
     for setting in settings:
-        _set(content, setting)
+        _apply_setting(content, setting)
     return parse_recipe(content, str(name))
 
 
@@ -513,7 +513,7 @@ def parse_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
         raise RecipeError(f"recipe {origin}: {'; '.join(sentences)}") from error
 
 
-def _set(content: dict[str, Any], setting: str) -> None:
+def _apply_setting(content: dict[str, Any], setting: str) -> None:
     key, equals, value = setting.partition("=")
     if not equals or not key:
         raise RecipeError(f"--set {setting}: write it as key=value, for example training.batch=16")

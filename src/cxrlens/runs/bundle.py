@@ -264,10 +264,10 @@ def names_other_files(path: Path) -> bool:
         if not path.stat().st_size:
             raise GraphFileError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _elsewhere(data, 0, len(data), "model", 0)
+            return _has_external_data(data, 0, len(data), "model", 0)
 
 
-def _elsewhere(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> bool:
+def _has_external_data(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> bool:
     if depth > _DEEPEST:
         raise GraphFileError(f"its graphs are nested more than {_DEEPEST} deep")
     for field, start, stop in _fields(data, at, end):
@@ -276,7 +276,7 @@ def _elsewhere(data: mmap.mmap, at: int, end: int, message: str, depth: int) -> 
                 return True
             continue
         inner = _LEADS[message].get(field)
-        if inner and _elsewhere(data, start, stop, inner, depth + 1):
+        if inner and _has_external_data(data, start, stop, inner, depth + 1):
             return True
     return False
 

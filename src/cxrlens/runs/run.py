@@ -119,7 +119,7 @@ class Run(SavedModel):
         RunError
             If training has not come to a member yet.
         """
-        return self._open("members", self.recipe.members, "lacks its member {}")
+        return self._open_members("members", self.recipe.members, "lacks its member {}")
 
     def outside(self) -> dict[str, "Run"]:
         """Open the runs in ``outside/``, by name; each was trained like this one, without some sources.
@@ -129,9 +129,9 @@ class Run(SavedModel):
         RunError
             If training has not come to one of them yet.
         """
-        return self._open(OUTSIDE, self.recipe.outside, "was not trained without {} yet")
+        return self._open_members(OUTSIDE, self.recipe.outside, "was not trained without {} yet")
 
-    def _open(self, folder: str, names: Iterable[str], lacking: str) -> dict[str, "Run"]:
+    def _open_members(self, folder: str, names: Iterable[str], lacking: str) -> dict[str, "Run"]:
         places = {name: self.path / folder / name for name in names}
         for name, place in places.items():
             if not is_run(place):

@@ -117,7 +117,7 @@ def write_weights(path: Path, tensors: Tensors) -> None:
     # safetensors writes the memory as it lies: transposed arrays would be scrambled.
     held = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with moved_into_place(path) as draft:
-        draft.write_bytes(save(held, metadata={_SEAL: _digest(held)}))
+        draft.write_bytes(save(held, metadata={_SEAL: _weights_digest(held)}))
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
@@ -137,7 +137,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
         seal = (json.loads(data[8 : 8 + length]).get("__metadata__") or {}).get(_SEAL)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunError(f"{path} is broken: copy it again, or train again") from error
-    if seal is not None and seal != _digest(tensors):
+    if seal is not None and seal != _weights_digest(tensors):
         raise RunError(
             f"{path} was changed since it was written (its digest differs): copy it again, or train again"
         )
@@ -149,7 +149,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _digest(tensors: Tensors) -> str:
+def _weights_digest(tensors: Tensors) -> str:
     found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -237,7 +237,7 @@ def _add_explanations(app: FastAPI, engine: Engine) -> None:
             if not chosen.quick:
                 return _job_answer(engine.jobs.start(prediction, chosen.name, target), 202)
             heat = await engine.explain(prediction, chosen.name, target)
-            return await engine.draw(lambda: _shown(verdict(prediction), heat, form, palette))
+            return await engine.draw(lambda: _drawn(verdict(prediction), heat, form, palette))
 
         async with engine.read(request, most=1) as upload:
             return await engine.while_waited_for(request, work(upload.films[0][1], upload.fields))
@@ -272,7 +272,7 @@ def _add_explanations(app: FastAPI, engine: Engine) -> None:
         if heat is None:
             why = found.error or "there is no map"
             raise HTTPException(409, f"the explanation is {found.status}: {why}")
-        return await engine.draw(lambda: _shown(found.said, heat, form, palette))
+        return await engine.draw(lambda: _drawn(found.said, heat, form, palette))
 
 
 def _check(what: str, value: str, known: Iterable[str]) -> None:
@@ -292,7 +292,7 @@ def _job_answer(job: Job, status: int = 200) -> Response:
     return JSONResponse(content, status, headers)
 
 
-def _shown(said: dict[str, Any], heat: HeatMap, form: str, palette: str) -> Response:
+def _drawn(said: dict[str, Any], heat: HeatMap, form: str, palette: str) -> Response:
     if form == "json":
         return JSONResponse(heat_answer(said, heat).model_dump(mode="json"))
     picture = heat.overlay(palette) if form == "overlay" else map_pixels(heat)

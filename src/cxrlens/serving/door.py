@@ -114,21 +114,21 @@ class Guard:
     def __init__(
         self, token: str | None, hosts: Iterable[str] = (), origins: Collection[str] = ()
     ) -> None:
-        self._digest = _digest(token) if token is not None else None
+        self._token_digest = _token_digest(token) if token is not None else None
         self._hosts = LOCAL_NAMES | {host.lower() for host in hosts}
         self._origins = frozenset(origins)
 
     @property
     def asks_for_token(self) -> bool:
         """Whether requests must bear a token."""
-        return self._digest is not None
+        return self._token_digest is not None
 
     def knows(self, authorization: str) -> bool:
         """Compare the header ``Authorization: Bearer TOKEN`` in constant time."""
-        if self._digest is None:
+        if self._token_digest is None:
             return True
         scheme, _, token = authorization.partition(" ")
-        same = hmac.compare_digest(_digest(token.strip()), self._digest)
+        same = hmac.compare_digest(_token_digest(token.strip()), self._token_digest)
         return same and scheme.lower() == "bearer"
 
     def refusal(self, headers: Mapping[str, str]) -> tuple[int, str] | None:
@@ -143,7 +143,9 @@ class Guard:
         found = _HOST.fullmatch(host)
         # A page of another site can have its own name point at this machine (DNS rebinding): it comes
         # from a browser inside the walls, but it calls us by that name.
-        if self._digest is None and (found is None or found["name"].lower() not in self._hosts):
+        if self._token_digest is None and (
+            found is None or found["name"].lower() not in self._hosts
+        ):
             return 403 if origin else 421, (
                 "without a token the server answers only to names of this machine: "
                 "call it 127.0.0.1, or start it with --allow-host"
@@ -153,7 +155,7 @@ class Guard:
         return None
 
 
-def _digest(token: str) -> bytes:
+def _token_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 

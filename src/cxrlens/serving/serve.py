@@ -308,12 +308,12 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End, in a few seconds, whatever a thread is still decoding: nobody waits for it any more."""
         if not self.should_exit:
-            end = threading.Timer(_END_SECONDS, _end, (128 + sig,))
+            end = threading.Timer(_END_SECONDS, _exit_at_once, (128 + sig,))
             end.daemon = True
             end.start()
         super().handle_exit(sig, frame)
 
 
-def _end(status: int) -> None:
+def _exit_at_once(status: int) -> None:
     _log.warning("ended while a film was still worked on")
     os._exit(status)
