@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +17,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from cxrlens.errors import CxrlensError, OutputError
+
+STDOUT = Path("-")
+"""The name of a file that is printed."""
 
 Held = AbstractContextManager[object]
 """A lock that is held, until the end of a `with` block over it, or of the process."""
@@ -38,8 +42,10 @@ _SWEPT: set[Path] = set()
 def refuse_existing(path: Path, force: bool = False) -> None:
     """Raise `OutputError` if a file exists and the user did not say that it may be replaced.
 
-    A folder is never replaced by a file.
+    A folder is never replaced by a file; what is printed replaces nothing.
     """
+    if path == STDOUT:
+        return
     if path.is_dir():
         raise OutputError(f"{path} is a folder: name a file in it")
     if path.exists() and not force:
@@ -84,7 +90,7 @@ def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
     ----------
     path
         The file or folder to write. Its parent folders are made. What killed processes left of earlier
-        writing beside it is removed.
+        writing beside it is removed. `STDOUT`: a file of text, which is printed when the block ends well.
     private
         Whether only the owner may read the file.
 
@@ -99,6 +105,12 @@ def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
     OutputError
         If the place cannot be written.
     """
+    if path == STDOUT:
+        with tempfile.TemporaryDirectory() as folder:
+            draft = Path(folder, "printed")
+            yield draft
+            sys.stdout.write(draft.read_text("utf-8"))
+        return
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)

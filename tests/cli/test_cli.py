@@ -180,6 +180,22 @@ def test_a_table_is_printed_alone_and_what_else_is_said_goes_to_stderr(
     assert [path.name for path in tmp_path.iterdir()] == ["broken.png"]
 
 
+def test_a_collection_is_printed_alone_wherever_one_is_written(
+    phantom_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(phantom_table.parent)
+    before = sorted(Path().iterdir())
+    table = str(phantom_table)
+    for asked in (["collect", "csv", "."], ["pairs", table], ["split", table]):
+        told = CliRunner().invoke(app, [*asked, "-o", "-"])
+        assert told.exit_code == 0, (asked, told.output)
+        images = pd.read_csv(io.StringIO(told.stdout))["image"]
+        assert images.map(lambda path: Path(path).is_file()).all()
+        assert "films" in told.stderr or "train" in told.stderr
+    assert CliRunner().invoke(app, ["calibrate", table, "-o", "-"]).exit_code == 2
+    assert sorted(Path().iterdir()) == before
+
+
 def test_a_patient_younger_than_those_who_taught_the_model_is_unsure(
     small_run: Run, tmp_path: Path
 ) -> None:

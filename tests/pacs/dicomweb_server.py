@@ -2,6 +2,7 @@
 
 import io
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ class Server:
         return "application/dicom+json", json.dumps(page).encode() if page else b""
 
     @contextmanager
-    def open(self) -> Iterator["Server"]:
+    def open(self, tls: ssl.SSLContext | None = None) -> Iterator["Server"]:
         ours = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -92,9 +93,14 @@ class Server:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
+        server.handle_error = lambda *about: None  # type: ignore[method-assign]  # who hangs up says why
+        if tls:
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        self.url = f"http://127.0.0.1:{server.server_address[1]}{ROOT}"
+        self.url = f"http{'s' * bool(tls)}://127.0.0.1:{server.server_address[1]}{ROOT}"
         try:
             yield self
         finally:

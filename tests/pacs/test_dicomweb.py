@@ -1,17 +1,20 @@
 """A study list over DICOMweb, film by film into a table, whatever the PACS does meanwhile."""
 
 import datetime
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import requests
 from typer.testing import CliRunner, Result
 
 from cxrlens.cli import app
 from cxrlens.errors import CxrlensError
-from cxrlens.pacs.dicomweb import LOGIN, TOKEN, DicomWeb, StudyList, UnreachableError
+from cxrlens.pacs.dicomweb import LOGIN, TOKEN, DicomWeb, StudyList
 from cxrlens.prediction import Predictor
+from tests.serving.certificate import certificate
 from tests.test_house import loaded_by
 
 from .dicom_film import CR, CT, film_bytes, film_dataset
@@ -191,11 +194,43 @@ def test_the_dicom_extra_alone_is_enough() -> None:
     assert not loaded & {"starlette", "fastapi", "prometheus_client", "torch"}
 
 
+def test_a_pacs_of_a_private_authority_is_asked_over_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", requests.certs.where())
+    pem, key = certificate(tmp_path)
+    ours, our_key = certificate(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    table = tmp_path / "a.csv"
+    with Server(2).open(context) as server:
+        assert server.url.startswith("https://")
+        unknown = predict(server.url, table)
+        assert unknown.exit_code == 1
+        assert "its certificate is not vouched for" in unknown.output
+        assert not server.asked
+        other = predict(server.url, table, "--tls-ca", str(ours))
+        assert "name --tls-ca" in other.output
+        done = predict(server.url, table, "--tls-ca", str(pem))
+        assert done.exit_code == 0, done.output
+        assert len(pd.read_csv(table)) == 2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ours)
+    told = "--force", "--tls-ca", str(pem)
+    with Server(2).open(context) as server:
+        assert predict(server.url, table, *told).exit_code == 1
+        told += "--tls-certificate", str(ours), "--tls-key", str(our_key)
+        done = predict(server.url, table, *told)
+        assert done.exit_code == 0, done.output
+
+
 @pytest.mark.slow
-def test_a_list_of_ten_thousand_studies_is_found_page_by_page() -> None:
-    """No further than it is asked for; where the PACS stops, and again when it is back."""
+def test_a_list_of_ten_thousand_studies_is_gone_through_though_the_pacs_stops_half_way(
+    tmp_path: Path,
+) -> None:
     names = [f"1.2.{number}" for number in range(10_000)]
     server = Server(0, page=100)
+    answer, film = server.answer, film_bytes(1)
 
     def found(path: str, wanted: dict[str, list[str]]) -> list[dict]:
         level, listed = "0020000D", names
@@ -206,21 +241,30 @@ def test_a_list_of_ten_thousand_studies_is_found_page_by_page() -> None:
         modality = {"vr": "CS", "Value": ["CR"]}
         return [{level: {"vr": "UI", "Value": [name]}, "00080060": modality} for name in listed]
 
-    server.found = found  # type: ignore[method-assign]
+    def answered(target: str) -> tuple[str, bytes]:
+        return ("application/dicom", film) if target.endswith(".2") else answer(target)
+
+    server.found, server.answer = found, answered  # type: ignore[method-assign]
+    gone: list[str] = []
+
+    def stops(path: str) -> int:
+        if gone or path.endswith("/1.2.5000.2"):
+            gone.append(path)
+        return 0 if gone else 200
+
+    server.status = stops
     with server.open():
-        studies = StudyList(DicomWeb.at(server.url), datetime.date(2024, 1, 1))
-        totals: set[int] = set()
-        films = studies.films(lambda done, of: totals.add(of))
-        first = [next(films).name for _ in range(300)]
-        assert totals == {10_000}
-        assert len(server.asked) <= 10_000 / server.page + 1 + 4 * 300
-        server.status = lambda path: 0
-        with pytest.raises(UnreachableError, match="does not answer"):
-            next(films)
+        stopped = predict(server.url, tmp_path / "a.csv")
+        assert stopped.exit_code == 1
+        assert "--resume goes on" in stopped.output
         server.status = lambda path: 200
-        again = studies.films()
-        assert [next(again).name for _ in range(600)][:300] == first
-        studies.close()
+        server.asked.clear()
+        done = predict(server.url, tmp_path / "a.csv", "--resume")
+    assert done.exit_code == 0, done.output
+    images = pd.read_csv(tmp_path / "a.csv")["image"]
+    assert [image.split("/")[-1] for image in images] == [f"{name}.2" for name in names]
+    fetched = [path for path in server.asked if path.endswith(".2")]
+    assert len(fetched) == 5_000
 
 
 @pytest.mark.slow

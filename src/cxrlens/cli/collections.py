@@ -1,14 +1,12 @@
 """Verbs about films: collect, explore, merge, pairs, split, check, repair."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cxrlens.cli.terminal import (
-    STDOUT,
     ChainName,
     Films,
     FilmsTable,
@@ -95,7 +93,7 @@ def collect(
         if near := nearly("label", collection.films, maybe=True):
             then += f" (is it {near!r}? say --map {shlex.quote(f'label={near}')})"
     left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
-    done(f"{out}: {_counts(collection)}{left}{drawn}", then)
+    done(f"{out}: {_counts(collection)}{left}{drawn}", then, out)
     end_with(collection.missing)
 
 
@@ -120,17 +118,21 @@ def merge(
     merged = merge(films)
     drawn = _written(merged, out, force)
     notes = "".join(f"\nNote: {note}" for note in merged.notes)
-    done(f"{out}: {_counts(merged.collection)}{drawn}{notes}", f"cxrlens split {out} -o split.csv")
+    then = f"cxrlens split {out} -o split.csv"
+    done(f"{out}: {_counts(merged.collection)}{drawn}{notes}", then, out)
     end_with(merged.collection.missing)
 
 
 def _written(found: "Collected | Merged", out: Path, force: bool) -> str:
     """Write a collection and, beside it, what is drawn on its films; say of the latter what was written."""
     from cxrlens.collections.collection import beside
-    from cxrlens.files import refuse_existing
+    from cxrlens.files import STDOUT, refuse_existing
 
     drawn = {beside(out, "boxes"): found.boxes, beside(out, "lungs"): found.lungs}
     tables = {path: outlines for path, outlines in drawn.items() if outlines is not None}
+    if out == STDOUT and tables:
+        found.collection.write(out)
+        return "\nWhat is drawn on them goes beside a file: name one with -o"
     for path in (out, *tables):
         refuse_existing(path, force)
     found.collection.write(out, force)
@@ -163,7 +165,7 @@ def pairs(
     """
     from cxrlens.collections.collection import Collection, read_collection
     from cxrlens.collections.pairs import reduce_pairs
-    from cxrlens.files import refuse_existing
+    from cxrlens.files import STDOUT, refuse_existing
 
     left_out = out.with_name(f"{out.stem}-left{out.suffix}")
     for path in (out, left_out):
@@ -176,6 +178,7 @@ def pairs(
             f"{out}: all {len(collection)} films; the table has no column 'acquisition', so no film is known "
             "to be a copy and nothing changed",
             then,
+            out,
         )
         end_with(collection.missing)
         return
@@ -183,9 +186,9 @@ def pairs(
         reduced = reduce_pairs(collection, rule, bar)
     reduced.kept.write(out, force)
     see = ""
-    if len(reduced.left):
+    if len(reduced.left) and out != STDOUT:
         see = f", see {Collection(reduced.left).write(left_out, force)}"
-    done(f"{out}: {len(reduced.kept)} films; {len(reduced.left)} copies left{see}", then)
+    done(f"{out}: {len(reduced.kept)} films; {len(reduced.left)} copies left{see}", then, out)
     end_with(reduced.failures)
 
 
@@ -238,7 +241,7 @@ def split(
     if not pixels:
         notes += ["films were compared by their bytes; --pixels finds copies saved anew too"]
     lines = "".join(f"\nNote: {sentence}" for sentence in notes)
-    done(f"{out}: {shares}{lines}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn")
+    done(f"{out}: {shares}{lines}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn", out)
     end_with(collection.missing)
 
 
@@ -261,7 +264,7 @@ def explore(
     with stage("look at films") as bar:
         found = write_overview(collection, out, chain, seed, force, bar)
     twice = "".join(f"\nNote: {sentence}" for sentence in found.twice)
-    done(f"{out}: {len(collection)} films{twice}", f"open {out} in a browser")
+    done(f"{out}: {len(collection)} films{twice}", f"open {out} in a browser", out)
     end_with(found.failures)
 
 
@@ -277,8 +280,7 @@ def check(
     from cxrlens.files import refuse_existing
     from cxrlens.quality.chain import Chain, check_films
 
-    if csv != STDOUT:
-        refuse_existing(csv, force)
+    refuse_existing(csv, force)
     found = films_in(films)
     with stage("check") as bar:
         findings, failures = check_films(found, Chain.named(chain), bar)
@@ -314,11 +316,8 @@ def _written_findings(findings: "pd.DataFrame", path: Path) -> str:
     """Write a table of findings, or print it; say how many films have which."""
     from cxrlens.files import moved_into_place
 
-    if path == STDOUT:
-        findings.to_csv(sys.stdout, index=False)
-    else:
-        with moved_into_place(path) as draft:
-            findings.to_csv(draft, index=False)
+    with moved_into_place(path) as draft:
+        findings.to_csv(draft, index=False)
     defects = [name for name in findings if f"{name}_score" in findings]
     found = ", ".join(f"{int(findings[name].sum())} {name}" for name in defects)
     return f"{len(findings)} films ({found})" if len(findings) else "no film"

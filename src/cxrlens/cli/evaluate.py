@@ -349,7 +349,10 @@ def calibrate(
     The file goes to `predict`, `explain`, `serve` and `dicom-node` with `--site`.
     """
     from cxrlens.evaluation.calibrate import calibrate
+    from cxrlens.files import STDOUT
 
+    if path == STDOUT:
+        raise typer.BadParameter("a site file is called by its name: -o site.json")
     model = the_model(model)
     with stage("read films") as bar:
         made = calibrate(

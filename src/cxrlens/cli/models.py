@@ -12,7 +12,6 @@ import typer
 from cxrlens.cli.evaluate import say_metrics
 from cxrlens.cli.terminal import (
     NOTICE,
-    STDOUT,
     Cache,
     Device,
     Films,
@@ -322,6 +321,7 @@ def predict(
     force: Force = False,
 ) -> None:
     """Predict films: a class or `unsure` with the reason, scores, and what is wrong with their pixels."""
+    from cxrlens.files import STDOUT
     from cxrlens.prediction import Predictor
     from cxrlens.prediction.table import as_text, predict_films
     from cxrlens.prediction.trust import REASONS

@@ -66,7 +66,9 @@ Model = Annotated[
         help="A run folder, a bundle, or an installed model's name (default: the one installed).",
     ),
 ]
-OutFile = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write.")]
+OutFile = Annotated[
+    Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write; - prints it.")
+]
 OutFolder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
@@ -108,9 +110,6 @@ Palette = Annotated[
     Literal["ember", "report"],
     typer.Option(help="Of the map; report has the 2023 study's colours."),
 ]
-
-STDOUT = Path("-")
-"""The name of a table that is printed; all else that is said then goes to stderr."""
 
 
 def the_model(given: Path | None) -> Path:
@@ -221,10 +220,12 @@ def fault(sentence: str) -> None:
 
 
 def done(wrote: str, then: str = "", at: Path | None = None) -> None:
-    """Print what was written, `at` where, and what to do next."""
+    """Print what was written, `at` where, and what to do next; on stderr where that itself was printed."""
+    from cxrlens.files import STDOUT
+
     console = err if at == STDOUT else out
     console.print(escape(wrote))
-    if then:
+    if then and at != STDOUT:
         console.print(f"Next: {escape(then)}")
 
 

@@ -126,12 +126,12 @@ class DicomWeb:
     def session(self) -> requests.Session:
         """Open a session; close it after use."""
         session = requests.Session()
-        # Without a bound requests waits for ever.
-        session.request = partial(session.request, timeout=SECONDS)  # type: ignore[method-assign]
+        # Without a bound requests waits for ever; the variable REQUESTS_CA_BUNDLE beats session.verify.
+        verify = str(self.ca) if self.ca else None
+        session.request = partial(session.request, timeout=SECONDS, verify=verify)  # type: ignore[method-assign]
         session.auth = self.sign
         if self.certificate and self.key:
             session.cert = (str(self.certificate), str(self.key))
-        session.verify = str(self.ca) if self.ca else True
         return session
 
 
