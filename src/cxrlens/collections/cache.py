@@ -275,6 +275,8 @@ class _Store:
 
     def commit(self) -> None:
         """Let what was appended count: pixels reach the disk before the lines that name them."""
+        if not self._pending:
+            return
         self._pixels.flush()
         os.fsync(self._pixels.fileno())
         self._index.writelines(self._pending)

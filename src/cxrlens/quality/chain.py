@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ class Chain:
         """All its steps, in the order in which they run."""
         return (*self.native, *self.square, *self.gate)
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name and a short digest that changes with any setting, step or side on which pixels depend.
 
@@ -183,7 +183,7 @@ class Chain:
             told += [self.lungs, network_digest()]
         return f"{self.name}-{_settings_digest(told)}"
 
-    @property
+    @cached_property
     def findings_version(self) -> str:
         """The version, and that of the onlooker where its detectors look: what findings depend on."""
         if not self.steps:
