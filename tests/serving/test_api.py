@@ -386,6 +386,10 @@ def test_openapi_has_types_and_examples(client: httpx.Client) -> None:
         assert schemas[name]["example"]
     form = api["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert form["schema"]["required"] == ["film"]
+    assert form["schema"]["properties"]["film"]["minItems"] == 1
+    documented = {401, 403, 421, 400, 408, 413, 415, 422, 503, 504}
+    for route in ("/predict", "/film", "/explain"):
+        assert documented <= set(map(int, api["paths"][route]["post"]["responses"]))
     assert "http" not in client.get("/docs").text.replace("http-equiv", "")
 
 
@@ -476,6 +480,7 @@ def test_one_film_at_a_time(client: httpx.Client, film: bytes, route: str) -> No
 def test_an_address_that_is_none(client: httpx.Client) -> None:
     for answer, status in ((client.get("/nowhere"), 404), (client.get("/predict"), 405)):
         assert (answer.status_code, "/docs" in answer.json()["error"]) == (status, True)
+    assert client.put("/jobs/1").headers["allow"] == "DELETE, GET"
 
 
 def test_limits_of_bytes_and_films(predictor: Predictor, card: ModelCard, film: bytes) -> None:

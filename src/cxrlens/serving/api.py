@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError, ModelError
@@ -52,17 +53,30 @@ _DESCRIPTION = (
 )
 
 _FILM = {"type": "string", "format": "binary", "description": "PNG, JPEG, TIFF or DICOM."}
-_FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Fault, "description": description}
-    for status, description in (
-        (401, "The token is missing or wrong."),
-        (408, "The upload took too long."),
-        (413, "The request is larger than the limits."),
-        (422, "The film cannot be read, or a value is unknown."),
-        (503, "Busy: come again after the seconds of Retry-After."),
-        (504, "The answer took too long."),
-    )
-}
+
+
+def _documented(faults: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Fault, "description": why} for status, why in faults.items()}
+
+
+_REFUSED = _documented(
+    {
+        401: "The token is missing or wrong.",
+        403: "Another site's page asks.",
+        421: "The server does not answer to this host's name.",
+    }
+)
+_FAULTS = _documented(
+    {
+        400: "The form is broken, or holds no film.",
+        408: "The upload took too long.",
+        413: "The request is larger than the limits.",
+        415: "The request is no multipart/form-data.",
+        422: "The film cannot be read, or a value is unknown.",
+        503: "Busy: come again after the seconds of Retry-After.",
+        504: "The answer took too long.",
+    }
+)
 _PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -102,7 +116,7 @@ def create_app(
 
     app = FastAPI(
         title="cxrlens", version=__version__, description=_DESCRIPTION, docs_url=None,
-        redoc_url=None, lifespan=lifespan,
+        redoc_url=None, lifespan=lifespan, responses=_REFUSED,
     )  # fmt: skip
     app.state.engine = engine
     _add_faults(app)
@@ -134,7 +148,7 @@ def _choice(known: Iterable[str], about: str, **default: str) -> dict[str, Any]:
 
 
 def _add_predictions(app: FastAPI, engine: Engine) -> None:
-    many = {"type": "array", "items": _FILM, "maxItems": engine.limits.films}
+    many = {"type": "array", "items": _FILM, "minItems": 1, "maxItems": engine.limits.films}
 
     @app.post("/predict", responses=_FAULTS, openapi_extra=_form(film=many))
     async def predict(
@@ -406,7 +420,14 @@ def _add_faults(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         said = _PLAIN.get(error.detail, error.detail)
-        return JSONResponse({"error": said}, error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # Starlette names the methods of the first route of an address; others may have more.
+            fit = (r for r in app.routes if r.matches(request.scope)[0] is not Match.NONE)
+            headers["Allow"] = ", ".join(
+                sorted({m for r in fit for m in getattr(r, "methods", ())})
+            )
+        return JSONResponse({"error": said}, error.status_code, headers)
 
     @app.exception_handler(CxrlensError)
     async def own(request: Request, error: CxrlensError) -> Response:
