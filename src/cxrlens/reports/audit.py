@@ -18,7 +18,7 @@ from cxrlens.audit.verdict import SERIOUS, SLIGHT
 from cxrlens.audit.views import CORNERS, VIEWS
 from cxrlens.evaluation.tables import listed, spread
 from cxrlens.reports.figures import HUES, INK, REFERENCE, Plot, figure
-from cxrlens.reports.page import FilmCard, Page, Tile
+from cxrlens.reports.page import FilmCard, Page, Tile, short
 
 _PAIRS = 12  # shown
 _MAPS = 8
@@ -79,9 +79,8 @@ def _verdict(page: Page, audit: Audit) -> None:
             page.warning(sentence)
     else:
         page.text(
-            "Nothing was found that would make figures on this collection untrue, as far as it "
-            "can be "
-            "known from it."
+            "Nothing was found that would make figures on this collection untrue, as far as it can be known "
+            "from it."
         )
     if notes:
         page.subsection("Notes")
@@ -111,11 +110,9 @@ def _copies(page: Page, audit: Audit) -> None:
     )
     page.table(table.reset_index(), "Pairs of films that show one exposure, by how alike they are.")
     page.text(
-        f"{audit.leaks.groups:,} groups hold all pairs. All pairs are in audit.json and "
-        f"copies.csv. Below are those "
-        "that matter most: first pairs in different splits or with different labels, then the "
-        "least alike, which "
-        "are the ones to doubt."
+        f"{audit.leaks.groups:,} groups hold all pairs. All pairs are in audit.json and copies.csv. Below "
+        "are those that matter most: first pairs in different splits or with different labels, then the "
+        "least alike, which are the ones to doubt."
     )
     ranked = pairs.assign(matters=pairs["other_split"] | pairs["other_label"]).sort_values(
         ["matters", "agreement"], ascending=[False, True]
@@ -129,17 +126,13 @@ def _copies(page: Page, audit: Audit) -> None:
             if column in films.table:
                 values = films.table[column].iloc[[one, other]].fillna("not known").tolist()
                 facts.append(f"{column}: {' | '.join(dict.fromkeys(values))}")
-        names = [_short(films.table["image"].iloc[place]) for place in (one, other)]
+        names = [short(films.table["image"].iloc[place]) for place in (one, other)]
         gap = np.full((films.pixels.shape[1], 4), 255, np.uint8)
         both = np.hstack([films.pixels[one], gap, films.pixels[other]])
         cards.append(
             FilmCard(both, said, f"Films {names[0]} and {names[1]} side by side", [*names, *facts])
         )
     page.films(cards, "Pairs, side by side.", 256)
-
-
-def _short(image: object) -> str:
-    return "/".join(Path(str(image)).parts[-2:])
 
 
 def _counts(page: Page, audit: Audit) -> None:
@@ -182,13 +175,11 @@ def _probes(page: Page, audit: Audit) -> None:
         page.text("No label could be asked for: see what could not be known, above.")
         return
     page.text(
-        "A ridge classifier is given a part of each film that holds no disease of the lungs. "
-        "Within a source it learns "
-        "from some patients and is tested on others; across, it learns at all other sources. "
-        "0.5 is chance. What is told "
-        "within a source and not across is a habit of that place, not the disease. Thumbnail, "
-        "histogram and outline hold "
-        "something of the lungs: they show what a model must do better than."
+        "A ridge classifier is given a part of each film that holds no disease of the lungs. Within a source "
+        "it learns from some patients and is tested on others; across, it learns at all other sources. 0.5 "
+        "is chance. What is told within a source and not across is a habit of that place, not the disease. "
+        "Thumbnail, histogram and outline hold something of the lungs: they show what a model must do better "
+        "than."
     )
     places = dict.fromkeys((p.place, p.aim) for p in asked)
     _dots(page, asked, list(places))
@@ -277,10 +268,9 @@ def _places(page: Page, audit: Audit) -> None:
         return
     page.section("Where on the film", "places")
     page.text(
-        "Each of 16×16 patches alone tells the class as well as its shade says. In the lungs "
-        "this can be the disease; "
-        "a patch elsewhere, in a corner or along an edge, is a mark, a text, a device or the "
-        "way films are cut."
+        "Each of 16×16 patches alone tells the class as well as its shade says. In the lungs this can be the "
+        "disease; a patch elsewhere, in a corner or along an edge, is a mark, a text, a device or the way "
+        "films are cut."
     )
     corners = [
         p for p in audit.probed if p.target == "label" and p.view in CORNERS and p.how != "across"
@@ -318,8 +308,7 @@ def _map(audit: Audit, one: PlaceMap) -> Plot:
     return Plot(
         drawing,
         f"Mean {one.aim} film of {one.place}, and a map of how well each patch tells the class: "
-        f"{best:.2f} at the "
-        f"{one.name}, up to {middle.max():.2f} in the middle",
+        f"{best:.2f} at the {one.name}, up to {middle.max():.2f} in the middle",
         f"{one.aim}, {one.place}. Best outside the lungs: {one.name}, AUC {best:.2f}.",
     )
 
@@ -345,11 +334,10 @@ def _model(page: Page, audit: Audit) -> None:
     page.section("The model without lungs", "model")
     asked = f"films of the split {reliance.split}" if reliance.split else "films"
     page.text(
-        f"{reliance.films:,} {asked} went through the model's own quality chain; then the lungs "
-        f"were filled in four ways "
-        "that it has never seen, or everything but the lungs was. A model that reads the lungs "
-        "falls to 0.5 without them. "
-        f"{reliance.without_lungs:,} films on which no lungs were found are left out."
+        f"{reliance.films:,} {asked} went through the model's own quality chain; then the lungs were filled "
+        "in four ways that it has never seen, or everything but the lungs was. A model that reads the lungs "
+        f"falls to 0.5 without them. {reliance.without_lungs:,} films on which no lungs were found are left "
+        "out."
     )
     places = list(dict.fromkeys((r.place, r.aim) for r in reliance.rows))
     with figure(5.6, 1.5 + 0.62 * len(places)) as (drawing, (axes,)):
@@ -383,18 +371,14 @@ def _method(page: Page) -> None:
     page.section("How to read it", "method")
     page.points(
         [
-            f"Serious: copies or patients on both sides of a split, copies with different "
-            f"labels, a source that gives the "
-            f"label away, or an AUC without lungs whose 95 % interval lies above {SERIOUS} "
-            f"within a source. "
-            f"From {SLIGHT} it is noted.",
-            "Intervals are bootstrap intervals by patient. A ridge is a simple reader: a "
-            "network may find what it does not, "
-            "so a clean audit is no proof.",
-            "A disease can reach beyond the lungs (posture, devices, a portable film of the "
-            "very ill): such a hint is real "
-            "at one place and does not travel. Look at across.",
-            "Copies are told from other chests by fine detail after alignment; repeat films of "
-            "one patient can be as alike.",
+            "Serious: copies or patients on both sides of a split, copies with different labels, a source "
+            f"that gives the label away, or an AUC without lungs whose 95 % interval lies above {SERIOUS} "
+            f"within a source. From {SLIGHT} it is noted.",
+            "Intervals are bootstrap intervals by patient. A ridge is a simple reader: a network may find "
+            "what it does not, so a clean audit is no proof.",
+            "A disease can reach beyond the lungs (posture, devices, a portable film of the very ill): such "
+            "a hint is real at one place and does not travel. Look at across.",
+            "Copies are told from other chests by fine detail after alignment; repeat films of one patient "
+            "can be as alike.",
         ]
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from cxrlens.evaluation import comparison as tidy
 from cxrlens.evaluation.card import source_warning
@@ -321,18 +321,11 @@ def _courses(page: Page, comparison: Comparison) -> None:
         page.text(f"Fitted in one go, without epochs: {', '.join(fitted)}.")
     if not trained:
         return
-    page.figures(
-        [
-            _all_courses(
-                comparison, "accuracy", "Validation accuracy of all runs; members are thin lines."
-            ),
-            _all_courses(
-                comparison,
-                "loss",
-                "Validation loss of all runs. Each is the run's own loss: compare shapes, not heights.",
-            ),
-        ]
-    )
+    captions = {
+        "accuracy": "Validation accuracy of all runs; members are thin lines.",
+        "loss": "Validation loss of all runs. Each is the run's own loss: compare shapes, not heights.",
+    }
+    page.figures([_all_courses(comparison, *one) for one in captions.items()])
     for entry in trained:
         page.subsection(entry.name)
         for member, course in entry.trained.items():
@@ -507,12 +500,11 @@ def write_study_page(path: Path, found: Tuned) -> Path:
     else:
         page.text("No trial has come to its end yet.")
     page.section("How the trials went")
-    if complete:
-        page.figures(
-            [_history(complete), *([_study_courses(trials)] if _with_epochs(trials) else [])]
-        )
-    elif _with_epochs(trials):
-        page.figures([_study_courses(trials)])
+    plots = [_history(complete)] if complete else []
+    if with_epochs := [trial for trial in trials if trial.accuracies]:
+        plots.append(_study_courses(with_epochs))
+    if plots:
+        page.figures(plots)
     if importance:
         table = pd.DataFrame({"setting": list(importance), "share": list(importance.values())})
         page.table(table, "Share of each setting in the spread of the trials' values.")
@@ -530,10 +522,6 @@ def write_study_page(path: Path, found: Tuned) -> Path:
     page.section("The recipe that was begun with", "recipe")
     page.code(recipe.to_yaml())
     return page.write(path, force=True)
-
-
-def _with_epochs(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    return [trial for trial in trials if trial.accuracies]
 
 
 def _table(trials: Sequence[TrialRow]) -> pd.DataFrame:
@@ -581,8 +569,7 @@ def _history(complete: Sequence[TrialRow]) -> Plot:
     )
 
 
-def _study_courses(trials: Sequence[TrialRow]) -> Plot:
-    shown = _with_epochs(trials)
+def _study_courses(shown: Sequence[TrialRow]) -> Plot:
     with figure() as (drawing, (axes,)):
         for trial in shown:
             done = trial.value is not None
@@ -594,10 +581,7 @@ def _study_courses(trials: Sequence[TrialRow]) -> Plot:
                 linewidth=1.0,
                 marker="." if len(trial.accuracies) == 1 else "",
             )
-        axes.set_xlabel("epoch")
-        axes.set_title("Validation accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol="\u00a0%"))
+        history_axes(axes, "Validation accuracy", "accuracy")
     return Plot(
         drawing,
         f"Validation accuracy of {len(shown)} trials by epoch; the best reached "

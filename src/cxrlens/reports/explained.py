@@ -1,11 +1,14 @@
 """Explain films: a picture each, a sheet a class, and one page with all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -65,14 +68,7 @@ def sheet(
     three = rows[0].maps[0].regional
     heads = ["film", "for and against", "weights"] if three else ["film", "model"]
     heads += list(members)
-    with style():
-        drawing = Figure(
-            figsize=(2.3 * len(heads) + 0.4, 2.45 * len(rows) + 0.5),
-            dpi=110,
-            layout="constrained",
-            facecolor="white",
-        )
-        canvas = FigureCanvasAgg(drawing)
+    with _drawing(2.3 * len(heads) + 0.4, 2.45 * len(rows) + 0.5) as (drawing, pixels):
         drawing.suptitle(title, fontsize=11, fontweight="bold")
         grid = drawing.subplots(len(rows), len(heads), squeeze=False)
         for axes, row in zip(grid, rows, strict=True):
@@ -85,17 +81,29 @@ def sheet(
             )
             tiles += [heat.overlay(palette) for heat in row.maps[1:]]
             for place, tile in zip(axes, tiles, strict=True):
-                place.imshow(_small(tile))
-                place.set_xticks([])
-                place.set_yticks([])
-                place.grid(visible=False)
-                place.spines[:].set_visible(False)
+                _show(place, _small(tile))
             axes[0].set_ylabel(row.name, fontsize=8)
         for place, head in zip(grid[0], heads, strict=True):
             place.set_title(head, fontsize=9)
+    return pixels[0]
+
+
+@contextmanager
+def _drawing(width: float, height: float) -> Iterator[tuple[Figure, list[NDArray[np.uint8]]]]:
+    """Open a figure in inches; its pixels, (h, w, 3) RGB, lie in the list after the block."""
+    with style():
+        drawing = Figure((width, height), dpi=110, layout="constrained", facecolor="white")
+        canvas, pixels = FigureCanvasAgg(drawing), list[NDArray[np.uint8]]()
+        yield drawing, pixels
         canvas.draw()  # type: ignore[no-untyped-call]
-        drawn = np.asarray(canvas.buffer_rgba(), np.uint8)  # type: ignore[no-untyped-call]
-    return drawn[..., :3].copy()
+        pixels.append(np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy())  # type: ignore[no-untyped-call]
+
+
+def _show(axes: Axes, picture: NDArray[np.uint8], **options: Any) -> None:
+    axes.imshow(picture, **options)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
 
 
 def _small(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -243,19 +251,12 @@ def _colours(method: Method, palette: str) -> Plot:
     grey = np.full(strip.shape, 128, np.uint8)
     drawn = HeatMap(strip, grey, method.name, "", signed=method.signed).overlay(palette)
     ends = ["−1, against", "0", "1, for"] if method.signed else ["0", "0.5", "1"]
-    with style():
-        figure = Figure(figsize=(4.2, 0.7), dpi=110, layout="constrained", facecolor="white")
-        canvas = FigureCanvasAgg(figure)
+    with _drawing(4.2, 0.7) as (figure, pixels):
         place = figure.subplots()
-        place.imshow(drawn, aspect="auto")
+        _show(place, drawn, aspect="auto")
         place.set_xticks([0, 179.5, 359], ends)
-        place.set_yticks([])
-        place.grid(visible=False)
-        place.spines[:].set_visible(False)
-        canvas.draw()  # type: ignore[no-untyped-call]
-        picture = np.asarray(canvas.buffer_rgba(), np.uint8)[..., :3].copy()  # type: ignore[no-untyped-call]
     words = "Colours of a map's values. Most methods stretch each map so that its own strongest place is 1"
-    return Plot(picture, f"a scale of colours: {'; '.join(ends)}", words)
+    return Plot(pixels[0], f"a scale of colours: {'; '.join(ends)}", words)
 
 
 def _rounded(share: float) -> str:

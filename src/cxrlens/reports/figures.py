@@ -8,6 +8,7 @@ no plot is read by colour alone.
 """
 
 import base64
+import html
 import io
 import re
 from collections.abc import Iterator, Sequence
@@ -197,8 +198,7 @@ def svg(drawing: Figure, prefix: str, alt: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     head, rest = body.split(">", 1)
     box = re.search(r'viewBox="[\d.\s-]+"', head)
-    if box is None:  # pragma: no cover - matplotlib always writes one
-        raise RuntimeError("matplotlib wrote an SVG without a viewBox")
+    assert box is not None
     rest = rest.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', rest))
     rest = re.sub(
@@ -208,21 +208,13 @@ def svg(drawing: Figure, prefix: str, alt: str) -> str:
     rest = re.sub(r"""(font(?:-family)?: [^;"]*?)'DejaVu Sans'[^;"]*""", r"\1inherit", rest)
     rest = re.sub(r"\b(fill|stroke): (#[0-9a-f]{6})\b", _following, rest)
     width = drawing.get_figwidth() * 96
-    label = _attribute(alt)
-    return (
-        f'<svg role="img" aria-label="{label}" {box[0]} style="max-width: {width:.0f}px">{rest}'
-    ).rstrip()
+    attributes = f'aria-label="{html.escape(alt)}" {box[0]} style="max-width: {width:.0f}px"'
+    return f'<svg role="img" {attributes}>{rest}'.rstrip()
 
 
 def _following(match: re.Match[str]) -> str:
     name = _NAMES.get(match[2])
     return f"{match[1]}: var(--{name}, {match[2]})" if name else match[0]
-
-
-def _attribute(text: str) -> str:
-    return (
-        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-    )
 
 
 def picture_uri(picture: NDArray[np.uint8], longest: int = 512) -> str:
@@ -275,6 +267,10 @@ class Plot:
     caption: str
 
 
+PARTS = {"train": "training", "validation": "validation"}
+"""Beginnings of a history's columns, and their words."""
+
+
 def training_plots(history: pd.DataFrame, kept: pd.Series, name: str = "") -> list[Plot]:
     """Plot loss and accuracy of training and validation over the epochs; the epoch kept is marked.
 
@@ -291,31 +287,20 @@ def training_plots(history: pd.DataFrame, kept: pd.Series, name: str = "") -> li
     plots = []
     for quantity in ("loss", "accuracy"):
         with figure() as (drawing, (axes,)):
-            for part, words, line in (
-                ("train", "training", {"color": HUES[0], "marker": "o"}),
-                (
-                    "validation",
-                    "validation",
-                    {"color": HUES[1], "linestyle": DASHES[1], "marker": "s"},
-                ),
-            ):
-                line |= {} if len(history) < 40 else {"marker": ""}
+            for number, (part, words) in enumerate(PARTS.items()):
+                line = {"color": HUES[number], "linestyle": DASHES[number]}
+                line["marker"] = "os"[number] if len(history) < 40 else ""
                 axes.plot(epochs, history[f"{part}_{quantity}"], label=words, **line)
             axes.axvline(kept["epoch"] + 1, color=REFERENCE, linestyle=":", label="weights kept")
             history_axes(axes, quantity.capitalize(), quantity)
             axes.legend()
-        of = f" of {name}" if name else ""
-        plots.append(
-            Plot(
-                drawing,
-                f"{quantity.capitalize()}{of} over {len(history)} epochs; at the end "
-                f"{last[f'train_{quantity}']:.3f} in training and "
-                f"{last[f'validation_{quantity}']:.3f} in validation.",
-                f"{name}: {quantity} of training and validation by epoch."
-                if name
-                else f"{quantity.capitalize()} of training and validation by epoch.",
-            )
+        of, title = f" of {name}" if name else "", quantity.capitalize()
+        ends = " and ".join(
+            f"{last[f'{p}_{quantity}']:.3f} in {words}" for p, words in PARTS.items()
         )
+        alt = f"{title}{of} over {len(history)} epochs; at the end {ends}."
+        caption = f"{name}: {quantity}" if name else title
+        plots.append(Plot(drawing, alt, f"{caption} of training and validation by epoch."))
     return plots
 
 
@@ -324,9 +309,9 @@ def counted(history: pd.DataFrame) -> pd.Series:
     return history["epoch"] + 1
 
 
-def history_axes(axes: Axes, title: str, quantity: str, xlabel: str = "epoch") -> None:
-    """Set the axes of a plot over whole numbers, such as epochs: shares in percent, others from 0."""
-    axes.set_xlabel(xlabel)
+def history_axes(axes: Axes, title: str, quantity: str) -> None:
+    """Set the axes of a plot over epochs: accuracies in percent, others from 0."""
+    axes.set_xlabel("epoch")
     axes.set_title(title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if quantity == "accuracy":

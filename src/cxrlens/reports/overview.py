@@ -14,7 +14,7 @@ from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS
 from cxrlens.reports.figures import figure
-from cxrlens.reports.page import FilmCard, Page, Tile
+from cxrlens.reports.page import FilmCard, Page, Tile, short
 
 LISTED = 50
 """Rows of the lists of unreadable and contradictory films; the rest are counted."""
@@ -226,7 +226,7 @@ def _eye(page: Page, seen: Survey) -> None:
     odd = contradictions(seen.films) if len(seen.films) else pd.DataFrame()
     if len(odd):
         page.table(
-            odd.assign(image=odd["image"].map(_short)).head(LISTED),
+            odd.assign(image=odd["image"].map(short)).head(LISTED),
             f"Contradictions, {len(odd):,} in all.",
         )
     if "worst" in seen.shelves:
@@ -251,10 +251,6 @@ def _samples(page: Page, seen: Survey) -> None:
             page.films(_cards(seen, place), f"Drawn at random: {caption}.", 224)
 
 
-def _short(image: str) -> str:
-    return "/".join(Path(image).parts[-2:])
-
-
 def _cards(seen: Survey, place: str) -> list[FilmCard]:
     rows = seen.films.set_index("image")
     cards = []
@@ -262,7 +258,7 @@ def _cards(seen: Survey, place: str) -> list[FilmCard]:
         row = rows.loc[image]
         known = [str(row[c]) for c in ("label", "source") if c in row and pd.notna(row[c])]
         found = [f"{name} {row[f'{name}_score']:.2f}" for name in seen.defects if row[name]]
-        name = _short(image)
+        name = short(image)
         cards.append(FilmCard(film, name, f"Film {name}", [", ".join(known), *found]))
     return cards
 
@@ -285,5 +281,5 @@ def _steps(page: Page, seen: Survey) -> None:
             page.figure(
                 strip,
                 f"Pictures side by side of a film that is {kind}: {steps}",
-                f"{defect}, a film found {kind} ({_short(image)}). Left to right: {steps}. {words}.",
+                f"{defect}, a film found {kind} ({short(image)}). Left to right: {steps}. {words}.",
             )

@@ -33,6 +33,11 @@ Format = Callable[[Any], str]
 _FIGURE = re.compile(r"[<+−-]?\.?\d|–$")
 
 
+def short(image: str | Path) -> str:
+    """Name a film by its folder and file; the rest is of no use to whoever reads the page elsewhere."""
+    return "/".join(Path(image).parts[-2:])
+
+
 @dataclass(frozen=True)
 class FilmCard:
     """A film with its words, one of several side by side.

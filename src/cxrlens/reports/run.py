@@ -31,7 +31,7 @@ from cxrlens.progress import lasting
 from cxrlens.quality.step import DEFECTS
 from cxrlens.radiographs.read import read_radiograph
 from cxrlens.reports.figures import Plot, confusion_plot, reliability, roc_curves, training_plots
-from cxrlens.reports.page import FilmCard, Page, Tile
+from cxrlens.reports.page import FilmCard, Page, Tile, short
 from cxrlens.reports.trust import abstention_section, disease_section, outside_section
 from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
@@ -474,7 +474,7 @@ def _film_card(row: pd.Series, classes: Sequence[str], folder: Path) -> FilmCard
     found = [name for name in DEFECTS if pd.notna(row.get(name)) and bool(row.get(name))]
     if found:
         details.append(f"quality: {', '.join(found)}")
-    name = "/".join(path.parts[-2:])  # the rest is of no use to whoever reads the page elsewhere
+    name = short(path)
     try:
         film = read_radiograph(path)
     except FilmError as error:
@@ -519,7 +519,7 @@ def _skipped(page: Page, run: Run) -> None:
         f"{len(skipped):,} of the films below could not be read: they were neither learnt from "
         "nor tested."
     )
-    shown = ["/".join(Path(image).parts[-2:]) for image in list(skipped)[:SHOWN]]
+    shown = [short(image) for image in list(skipped)[:SHOWN]]
     more = len(skipped) - len(shown)
     page.text(f"They are {listed([*shown, f'{more:,} more'] if more else shown)}.")
 
