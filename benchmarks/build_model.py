@@ -277,7 +277,7 @@ def tell(bundle: Path, run: Path) -> None:
     ]
     gone = [of for of in results["lungs_alone"]["rows"] if of["part"] == "lungs gone"]
     worst = max(gone, key=lambda of: of["auc"])
-    left = results["trust"]["runs"][-1]
+    (*_, left) = (of for of in results["trust"]["runs"] if "shenzhen" in of["left_out"])
     there = {name: of for name, of in left["places"].items() if name in left["left_out"]}
     sources = {name for one in card.trained_on for name in one.sources}
     trust = read_trust(bundle, card.digest, card.classes)

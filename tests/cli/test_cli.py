@@ -1,6 +1,7 @@
 """The command line as a user types it, in processes of its own."""
 
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -264,6 +265,7 @@ def test_predict_explain_and_evaluate_a_run(
     )
     assert "Each disease against normal films" in said
     assert "PPV" in said
+    assert re.search(r"answered \d\.\d+ \(normal \d\.\d+, ", " ".join(said.split()))
     assert (tmp_path / "again" / "report.html").is_file()
     assert "exists already" in cxrlens(
         "evaluate", "--predictions", table, "-o", tmp_path / "again", code=2

@@ -180,10 +180,11 @@ def _say(name: str, metrics: "Metrics") -> None:
             for disease, of in left.diseases.items()
             if of.as_miss.value is not None and of.as_referral.value is not None
         ]
+        shares = ", ".join(f"{of} {share:.3f}" for of, share in left.by_class.items())
         out.print(
             escape(
-                f"{name}: answered {left.answered.value:.3f}, of these wrong {left.error.value:.3f}; unsure "
-                f"{reasons or 'none'}; {', '.join(found)}"
+                f"{name}: answered {left.answered.value:.3f} ({shares}), of these wrong "
+                f"{left.error.value:.3f}; unsure {reasons or 'none'}; {', '.join(found)}"
             )
         )
 
