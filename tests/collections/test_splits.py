@@ -40,6 +40,7 @@ def test_the_same_seed_gives_the_same_split_in_any_order() -> None:
     two = split(shuffled, 7).films.set_index("image")["split"]
     assert one.equals(two.reindex(one.index))
     assert not one.equals(split(collection, 8).films.set_index("image")["split"])
+    assert split(collection).films.equals(split(collection, 0).films)
 
 
 def test_a_patient_with_two_classes_is_kept_together() -> None:
@@ -70,3 +71,7 @@ def test_fewer_patients_than_folds_are_refused() -> None:
     kept = table.loc[sick, "patient"].unique()[:4]
     with pytest.raises(CollectionError, match="tuberculosis has 4 patients, fewer than the 5"):
         fold(Collection(table[~sick | table["patient"].isin(kept)]), 5)
+    few = Collection(table[~sick | table["patient"].isin(table.loc[sick, "patient"].unique()[:5])])
+    just = fold(few).films
+    assert just.equals(fold(few, 5, 0).films)
+    assert just.groupby("label")["fold"].nunique().eq(5).all()

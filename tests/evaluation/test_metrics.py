@@ -39,6 +39,8 @@ def test_metrics_are_what_one_counts_by_hand():
         )
         assert one.films == (table["label"] == name).sum()
         assert one.predicted == (table["predicted"] == name).sum()
+        others = table["label"] != name
+        assert one.specificity == pytest.approx((table["predicted"][others] != name).mean())
     means = np.mean(expected, axis=0)
     assert (
         found.macro_precision,
@@ -164,6 +166,15 @@ def test_films_without_a_patient_count_as_their_own():
 def test_a_table_that_cannot_be_measured_is_refused(change, sentence):
     with pytest.raises(CollectionError, match=sentence):
         measure(change(draw()), CLASSES)
+
+
+def test_probabilities_may_be_rounded_to_two_decimals():
+    table = draw(decimals=6)
+    table.loc[7, list(CLASSES)] = [0.209, 0.4, 0.4]
+    assert measure(table, CLASSES).films == 300
+    table.loc[7, "normal"] = 0.22
+    with pytest.raises(CollectionError, match=r"film-7\.png sum to 1\.020"):
+        measure(table, CLASSES)
 
 
 def test_metrics_come_back_from_their_file(tmp_path):

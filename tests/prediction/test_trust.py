@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 
 from cxrlens.errors import CxrlensError, RunError
 from cxrlens.prediction.calibration import (
     RANKS,
+    STEPS,
     Array,
     Curve,
     Familiarity,
@@ -81,6 +83,16 @@ def test_classes_without_an_error_give_a_finite_temperature() -> None:
     z = np.stack([np.where(labels == 1, 9.0, -9.0), np.where(labels == 2, 9.0, -9.0)], 1)
     _, temperature = fit_calibration(z, labels)
     assert 0.05 < temperature < 5
+    # What holds a slope that nothing else would is the pull towards 1.
+    small = z / 90
+
+    def loss(slope: float) -> float:
+        logits = np.concatenate([np.zeros((60, 1)), slope * small], 1)
+        likely = logits[np.arange(60), labels] - np.log(np.exp(logits).sum(1))
+        return float(-likely.mean() + 1e-3 * (slope - 1) ** 2 / 2)
+
+    best = minimize_scalar(loss, (1, 100), tol=1e-10).x
+    assert 1 / fit_calibration(small, labels)[1] == pytest.approx(best, rel=0.01)
 
 
 def test_few_films_or_a_class_without_any_fit_nothing() -> None:
@@ -88,7 +100,26 @@ def test_few_films_or_a_class_without_any_fit_nothing() -> None:
     assert fit_numbers(Measures(z), labels, True) is None
     z, labels = drawn(400)
     assert fit_numbers(Measures(z[labels < 2]), labels[labels < 2], True) is None
-    assert fit_numbers(Measures(z), labels, True) is not None
+    found = fit_numbers(Measures(z), labels, True)
+    assert found is not None
+    # Half of the offset carries to other places; without leave to move, none is taken.
+    offsets, temperature = fit_calibration(z, labels)
+    assert found.offsets == found.thresholds == pytest.approx(offsets / 2)
+    assert found.temperature == temperature
+    stays = fit_numbers(Measures(z), labels, False)
+    assert stays is not None
+    assert stays.offsets == stays.thresholds == pytest.approx([0, 0])
+
+
+def test_measures_are_taken_apart_and_put_together() -> None:
+    z, labels = drawn(30)
+    whole = Measures(z, labels, z[:, 0] + 1, z[:, 1] - 1)
+    for films in (whole, Measures(z)):
+        rows = np.arange(30)
+        parts = Measures.joined([films.of(rows < 7), films.of(rows[7:])])
+        for name in ("z", "voted", "residual", "relative"):
+            before, after = getattr(films, name), getattr(parts, name)
+            assert (before is None and after is None) or np.array_equal(before, after)
 
 
 def test_near_the_threshold_is_the_share_that_was_asked() -> None:
@@ -129,6 +160,7 @@ def test_a_curve_counts_films_and_patients_at_every_threshold() -> None:
     assert found is not None
     for disease, curve in enumerate(found.curves, 1):
         assert curve is not None
+        assert len(curve.thresholds) == 2 * (STEPS + 1) + 1
         of = z[:, disease - 1]
         assert found.thresholds[disease - 1] in curve.thresholds
         assert curve.thresholds == sorted(curve.thresholds)
@@ -140,11 +172,13 @@ def test_a_curve_counts_films_and_patients_at_every_threshold() -> None:
         sensitivity = curve.sensitivities[len(curve.thresholds) // 2]
         assert sensitivity == wilson(sensitivity.value, curve.patients)
         assert sensitivity.low < sensitivity.value < sensitivity.high
+        for alarms, rate in zip(curve.alarms, curve.specificities, strict=True):
+            assert rate == wilson(1 - alarms / curve.normals, curve.normal_patients)
     # Wilson's own: the bounds are where the rate is 1.96 standard errors away.
     rate, low, high = wilson(0.8, 40)
     for bound in (low, high):
         assert abs(rate - bound) == pytest.approx(1.96 * np.sqrt(bound * (1 - bound) / 40), 1e-4)
-    assert wilson(1.0, 20).high == 1.0
+    assert (wilson(0.0, 20).low, wilson(1.0, 20).high) == (0.0, 1.0)
     voted = Measures(z, labels)
     assert (told := fit_numbers(voted, labels, True))
     assert told.curves == []
@@ -278,9 +312,10 @@ def test_another_kind_of_film_is_far_and_the_same_kind_is_not() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 500)
     maps = random.normal(0, 1, (500, 2, 7, 7)) + 2 * (labels[:, None] == [1, 2])[:, :, None, None]
-    learnt = Familiarity.fit(features(random, 500), map_statistics(maps), labels)
+    films, others = features(random, 500), random.normal(0, 1.7, (200, 40)).astype(np.float32)
+    learnt = Familiarity.fit(films, map_statistics(maps), labels)
     residual = learnt.residual(features(random, 200))
-    strange = learnt.residual(random.normal(0, 1.7, (200, 40)).astype(np.float32))
+    strange = learnt.residual(others)
     assert residual is not None
     assert strange is not None
     assert np.mean(strange > np.quantile(residual, 0.99)) > 0.99
@@ -291,6 +326,16 @@ def test_another_kind_of_film_is_far_and_the_same_kind_is_not() -> None:
     assert usual is not None
     assert odd is not None
     assert np.mean(odd > np.quantile(usual, 0.99)) > 0.99
+    assert learnt.features is not None
+    assert len(learnt.features.components) == 40 // 4
+    # In whatever unit features are measured, what is left over is the same.
+    far = Familiarity.fit(films / 1000, None, labels).residual(others / 1000)
+    assert far == pytest.approx(strange, rel=0.05)
+    # Shrinking a covariance leaves its trace.
+    assert learnt.shape is not None
+    along = learnt.shape.along(map_statistics(maps))
+    trace = np.trace(np.linalg.inv(learnt.marginal))
+    assert trace == pytest.approx((along**2).sum(1).mean(), rel=1e-3)
 
 
 def test_the_map_is_described_by_five_figures_a_disease() -> None:
