@@ -55,7 +55,7 @@ from cxrlens.runs import Run
 from cxrlens.runs.bundle import CARD, MANIFEST, manifest_digest
 from cxrlens.training.fit import blend, resume, train
 from cxrlens.training.trust import fit_trust
-from left_out import contradicted, drawn, scores_of, within_sources
+from left_out import NONCOMMERCIAL, contradicted, drawn, free_masks, scores_of, within_sources
 from real_films import CXR
 from record import RESULTS, machine
 
@@ -70,20 +70,6 @@ def digest_of_films(images: list[str]) -> str:
     tables = [str(CXR / name) for name in ("collection.csv", "boxes.csv", "lungs.csv")]
     found = sorted(file_digest(Path(path)) for path in [*images, *tables])
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
-
-
-NONCOMMERCIAL = ("tbx11k",)
-"""Sources whose films and boxes come under a licence that forbids commercial use; masks say so row by row."""
-
-
-def free_masks(place: Path) -> Path:
-    """Write the table of lung masks without those whose licence forbids commercial use."""
-    masks = pd.read_csv(CXR / "lungs.csv")
-    masks = masks[~masks["licence"].str.contains("NC", regex=False)]
-    for column in ("image", "mask"):
-        masks[column] = [str(CXR / path) for path in masks[column]]
-    write_text(place, masks.to_csv(index=False))
-    return place
 
 
 def wheel(bundle: Path, name: str, left_out: tuple[str, ...], free: bool) -> Path:

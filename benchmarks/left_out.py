@@ -49,16 +49,25 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "lungs": ("evidence-lungs", "augmentation.transplant=0"),
     "lesions": ("evidence-lungs",),
     "mixed": ("evidence-lungs", "augmentation.mix=0.3"),
+    "free": ("evidence-lungs",),
     "plain": ("lite0-ffn",),
     "long": ("lite0-ffn", "training.max_epochs=12"),
 }
 """A recipe each, and what is set in it."""
 
-ALSO = {"lungs": ", no transplants", "mixed": ", mixed", "long": ", 12 epochs"}
+ALSO = {
+    "lungs": ", no transplants",
+    "mixed": ", mixed",
+    "free": ", no non-commercial sets",
+    "long": ", 12 epochs",
+}
 """What tells a kind from another of its recipe, in the table."""
 
-READ_AGAIN = ("lungs", "lesions", "mixed")
+READ_AGAIN = ("lungs", "lesions", "mixed", "free")
 """Kinds that are not trained on films whose label a second reading contradicts; the others came first."""
+
+NONCOMMERCIAL = ("tbx11k",)
+"""Sources whose films and boxes come under a licence that forbids commercial use; masks say so row by row."""
 
 LEFT_OUT = (("shenzhen",), ("sakha",), ("nih", "qatar"))
 LATER = (("mendeley",), ("kermany",))
@@ -94,6 +103,7 @@ class Row:
 QUEUE = [
     *(Row(kind, left_out, 0) for kind in ("lungs", "lesions", "mixed") for left_out in LEFT_OUT),
     *(Row("map", left_out, 0) for left_out in LEFT_OUT),
+    *(Row("free", (*left_out, *NONCOMMERCIAL), seed) for seed in (0, 1) for left_out in LEFT_OUT),
     Row("plain", (), 0),
     Row("long", (), 0),
     *(Row("plain", left_out, 0) for left_out in LEFT_OUT),
@@ -131,6 +141,16 @@ def contradicted(films: pd.DataFrame) -> pd.Series:
     read = films["rsna_class"].fillna("")
     expected = films["label"].map({"normal": "Normal", "pneumonia": "Lung Opacity"})
     return (films["source"] == "nih") & (read != "") & (read != expected)
+
+
+def free_masks(place: Path) -> Path:
+    """Write the table of lung masks without those whose licence forbids commercial use."""
+    masks = pd.read_csv(CXR / "lungs.csv")
+    masks = masks[~masks["licence"].str.contains("NC", regex=False)]
+    for column in ("image", "mask"):
+        masks[column] = [str(CXR / path) for path in masks[column]]
+    write_text(place, masks.to_csv(index=False))
+    return place
 
 
 def scores_of(run: Run, cached: CachedFilms, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -252,7 +272,9 @@ def measured(row: Row, runs: Path, cache: Path | None) -> None:
     else:
         tables = {}
         if recipe.map:
-            tables = {"boxes": CXR / "boxes.csv", "lungs": CXR / "lungs.csv"}
+            free = row.kind == "free"
+            masks = free_masks(runs / "free-masks.csv") if free else CXR / "lungs.csv"
+            tables = {"boxes": CXR / "boxes.csv", "lungs": masks}
         taught = films
         if row.kind in READ_AGAIN:
             taught = films[~contradicted(films) | (films["split"] != "train")]
