@@ -148,7 +148,7 @@ def free_masks(place: Path) -> Path:
     masks = pd.read_csv(CXR / "lungs.csv")
     masks = masks[~masks["licence"].str.contains("NC", regex=False)]
     for column in ("image", "mask"):
-        masks[column] = [str(CXR / path) for path in masks[column]]
+        masks[column] = [str((CXR / path).resolve()) for path in masks[column]]
     write_text(place, masks.to_csv(index=False))
     return place
 
