@@ -3,14 +3,19 @@
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from cxrlens.errors import CxrlensError
-from cxrlens.models.classifier import FilmClassifier, build_model, soft_maximum
+from cxrlens.lungs import find_lungs
+from cxrlens.models.classifier import FLAT, FilmClassifier, build_model, soft_maximum
+from cxrlens.models.lung_network import LungNetwork
+from cxrlens.phantoms import draw_phantom
 from cxrlens.recipes.recipe import Model
 
 FILMS = torch.randint(0, 256, (2, 64, 64), dtype=torch.uint8, generator=torch.Generator())
@@ -67,6 +72,38 @@ def test_a_soft_maximum_lies_between_mean_and_maximum() -> None:
     assert soft_maximum(torch.full((1, 1, 3, 3), 4.0), 8.0).item() == pytest.approx(4.0)
 
 
+def test_the_house_s_lung_network_is_the_same_in_pytorch() -> None:
+    film = draw_phantom(3, "normal", side=128).film
+    greys = (film - film.mean()) / (film.std() + 255 * FLAT)
+    with torch.inference_mode():
+        found = LungNetwork()(torch.from_numpy(greys).float()[None, None])
+    expected = find_lungs(film).likely / 255
+    assert found.shape == (1, 1, 128, 128)
+    assert np.abs(found.sigmoid()[0, 0].numpy() - expected).mean() < 0.01
+    assert expected.mean() > 0.1
+
+
+def test_a_map_can_count_in_the_lungs_alone() -> None:
+    everywhere = evidence("tf_efficientnet_lite0", counts="film")
+    inside = evidence("tf_efficientnet_lite0", counts="lungs")
+    film = torch.from_numpy(draw_phantom(3, "normal", side=128).film)[None]
+    with torch.inference_mode():
+        whole, own = everywhere(film), inside(film)
+        assert torch.equal(inside.scores(inside.maps(film)), own.scores)
+        # In training it counts everywhere; the norms stay as they are.
+        inside.training = True
+        assert torch.equal(inside(film).map, whole.map)
+    assert whole.map.shape == (1, 2, 8, 8)
+    assert own.map.shape == (1, 2, 32, 32)
+    lost = functional.interpolate(whole.map, scale_factor=4.0, mode="bilinear") - own.map
+    lungs = torch.from_numpy(find_lungs(film[0].numpy()).mask((32, 32)))
+    lungs = cv2.erode((lungs | lungs.flip(-1)).numpy().astype(np.uint8), np.ones((3, 3))) > 0
+    assert lost[0, 0].numpy()[lungs].max() < 0.7
+    # The corners are no lung, nor is their mirror image.
+    assert lost[0, :, :2, :2].min() > 2
+    assert (own.scores[:, 1:] < whole.scores[:, 1:]).all()
+
+
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "mixer_s32_224"])
 def test_a_backbone_of_one_grid_is_refused(backbone: str) -> None:
     with pytest.raises(CxrlensError, match=f"stages on two grids, and {backbone} has none"):
@@ -88,11 +125,12 @@ def test_nothing_is_kept_that_no_score_needs() -> None:
 
 
 @pytest.mark.slow
-def test_it_goes_to_a_graph_with_its_map(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counts", ["film", "lungs"])
+def test_it_goes_to_a_graph_with_its_map(tmp_path: Path, counts: str) -> None:
     pytest.importorskip("onnxscript")
     import warnings
 
-    model = evidence("tf_efficientnet_lite0")
+    model = evidence("tf_efficientnet_lite0", counts=counts)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.data.normal_(0, 0.1)

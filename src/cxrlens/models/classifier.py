@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from cxrlens.errors import CxrlensError
 from cxrlens.models.backbones import Backbone, Standardisation, build_backbone
+from cxrlens.models.lung_network import LungNetwork
 from cxrlens.recipes.recipe import Model
 
 
@@ -240,6 +241,10 @@ def two_depths(backbone: Backbone) -> tuple[int, int]:
     return finer[-1], len(stages) - 1
 
 
+FINER = 4
+"""Lungs are told apart on a grid so many times finer than that of the mixed features."""
+
+
 class EvidenceHead(nn.Module):
     """From features at two depths to maps of evidence and to scores.
 
@@ -258,6 +263,7 @@ class EvidenceHead(nn.Module):
     def __init__(self, fine: int, deep: int, width: int, diseases: int, sharpness: float) -> None:
         super().__init__()
         self.sharpness = sharpness
+        self.width = width
         self.fine = nn.Conv2d(fine, width, 1)
         self.deep = nn.Conv2d(deep, width, 1)
         self.mix = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
@@ -274,6 +280,17 @@ class EvidenceHead(nn.Module):
         y: Tensor = self.mix(sides + coarse.to(sides.dtype))
         return y
 
+    def evidence_of(self, mixed: Tensor) -> Tensor:
+        """Make maps (N, D, h, w) of mixed features; lungs may follow these, see `EvidenceClassifier`."""
+        evidence: Tensor = self.evidence(mixed[:, : self.width]).float()
+        if mixed.shape[1] == self.width:
+            return evidence
+        lungs = functional.pixel_shuffle(mixed[:, self.width :].float().detach(), FINER)
+        finer = functional.interpolate(
+            evidence, scale_factor=FINER, mode="bilinear", align_corners=False
+        )
+        return finer + functional.logsigmoid(lungs)
+
     def pooled(self, evidence: Tensor) -> Tensor:
         """Scores (N, 1 + D) of maps (N, D, h, w): the first class, normal, has a constant one."""
         scores = soft_maximum(evidence, self.sharpness)
@@ -283,7 +300,9 @@ class EvidenceHead(nn.Module):
 class EvidenceClassifier(FilmClassifier):
     """Films in, one score a class out, and the map of evidence that the scores were pooled from.
 
-    Its feature maps for Grad-CAM are the mixed ones.
+    Its feature maps for Grad-CAM are the mixed ones. Where it counts in the lungs alone, these are followed
+    by `FINER`² more, which hold the lungs on a finer grid, then the map's own. A place counts as lung if it
+    or its mirror image is: a lung may be white with disease.
 
     Parameters
     ----------
@@ -297,11 +316,15 @@ class EvidenceClassifier(FilmClassifier):
         Of the soft maximum.
     standardise
         See `FilmClassifier`.
+    counts
+        ``film``, or ``lungs`` for where it counts when it is asked; in training it counts everywhere.
 
     Raises
     ------
     CxrlensError
         See `two_depths`.
+    MissingExtraError
+        See `LungNetwork`.
     """
 
     head: EvidenceHead
@@ -314,6 +337,7 @@ class EvidenceClassifier(FilmClassifier):
         width: int,
         sharpness: float = 2.0,
         standardise: str = "weights",
+        counts: str = "film",
     ) -> None:
         self.depths = two_depths(backbone)
         network: Any = backbone.network
@@ -321,10 +345,21 @@ class EvidenceClassifier(FilmClassifier):
         network.prune_intermediate_layers(list(self.depths), prune_head=True)
         head = EvidenceHead(fine, deep, width, classes - 1, sharpness)
         super().__init__(backbone, head, standardise)
+        self.lungs = LungNetwork() if counts == "lungs" else None
 
     def features(self, x: Tensor) -> Tensor:
-        """Mixed features (N, width, h, w) of standardised films (N, channels, S, S)."""
-        return self.head.mixed(*self._stages(x))
+        """Mixed features (N, width, h, w), and lungs, of standardised films (N, channels, S, S)."""
+        return self._with_lungs(self.head.mixed(*self._stages(x)), x)
+
+    def _with_lungs(self, mixed: Tensor, x: Tensor) -> Tensor:
+        if self.lungs is None or self.training:
+            return mixed
+        size = [FINER * side for side in mixed.shape[2:]]
+        lungs = functional.interpolate(
+            self.lungs(x[:, :1]), size, mode="bilinear", align_corners=False
+        )
+        lungs = torch.maximum(lungs, lungs.flip(-1))
+        return torch.cat([mixed, functional.pixel_unshuffle(lungs, FINER).to(mixed.dtype)], dim=1)
 
     def _stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         network: Any = self.backbone.network
@@ -335,12 +370,12 @@ class EvidenceClassifier(FilmClassifier):
 
     def scores(self, maps: Tensor) -> Tensor:
         """Scores before softmax (N, classes) of mixed features."""
-        return self.head.pooled(self.head.evidence(maps).float())
+        return self.head.pooled(self.head.evidence_of(maps))
 
     def answer(self, x: Tensor) -> Outputs:
         """Answer standardised films (N, channels, S, S), with the map."""
         fine, deep = self._stages(x)
-        evidence = self.head.evidence(self.head.mixed(fine, deep)).float()
+        evidence = self.head.evidence_of(self._with_lungs(self.head.mixed(fine, deep), x))
         return Outputs(self.head.pooled(evidence), evidence, deep.mean((2, 3)))
 
 
@@ -367,7 +402,12 @@ def build_model(settings: Model, classes: int) -> FilmClassifier:
         freeze(backbone, settings.frozen)
     if settings.head == "evidence-map":
         return EvidenceClassifier(
-            backbone, classes, settings.width, settings.sharpness, settings.standardise
+            backbone,
+            classes,
+            settings.width,
+            settings.sharpness,
+            settings.standardise,
+            settings.counts,
         )
     if settings.head == "svm":
         head: nn.Module = linear_svm(backbone.channels, classes)

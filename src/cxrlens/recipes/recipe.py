@@ -113,6 +113,9 @@ class Model(Part):
     """Units of the feed-forward head's hidden layer; channels that the evidence map is made from."""
     sharpness: float = Field(2.0, gt=0, le=1000)
     """Of the soft maximum that pools an evidence map: from near 0, its mean, towards its strongest place."""
+    counts: Literal["film", "lungs"] = "film"
+    """Where an evidence map counts when a film is asked about: everywhere, or only where the network of
+    `cxrlens.lungs`, which then becomes a part of this one, sees lung. In training it counts everywhere."""
     standardise: Literal["weights", "film"] = "weights"
     """Scale films as the backbone's weights expect, or each by its own mean and deviation."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -358,6 +361,11 @@ class Recipe(Part):
         if self.map and not evidence:
             raise ValueError(
                 "the key map teaches an evidence map; set model.head=evidence-map or leave it out"
+            )
+        if self.model and self.model.counts == "lungs" and not evidence:
+            raise ValueError(
+                "model.counts: only an evidence map counts in the lungs; set model.head=evidence-map or say "
+                "film"
             )
         changed = self.augmentation
         if changed and changed.transplant and not self.map:
