@@ -9,8 +9,8 @@ one behind its header, and one keeps its form (lengths, tags and numbers become 
 that may take 4 GB and are started anew where one ends; what ended it is counted and named by kind and number, so
 that `--only KIND --from NUMBER --inputs 1 --dry` shows it again. Time is processor time, of the worker and of the
 decoders it started, so that a busy machine is not taken for a slow program; an input that ends in no five minutes
-of the clock is an abort. SIGTERM or Ctrl-C lets the parts at work end and writes what there is; `--add` adds to
-the kept result under a seed of its own. Our own files have a script of their own, damage_own_files.py. Writes
+of the clock is an abort. SIGTERM, Ctrl-C or the end of --minutes lets the inputs at work end and writes what there
+is; `--add` adds to the kept result under a seed of its own. Our own files have a script of their own, damage_own_files.py. Writes
 results/fuzz.json and .md.
 """
 
@@ -40,6 +40,8 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.record import RESULTS, keep, kept, machine, markdown, stamp
 
 from cxrlens.errors import CxrlensError
 
@@ -305,10 +307,14 @@ def work(kind: str, first: int, count: int, seed: int) -> None:
     """Be a worker: a JSON line an input."""
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     seeds, do, _ = KINDS[kind]
     whole = seeds()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, first + count):
+            if stopped.is_set():
+                break
             random_ = random.Random(f"{seed} {kind} {number}")
             data, way = damaged(random_.choice(whole), random_)
             print(json.dumps({"begin": number}), flush=True)
@@ -390,7 +396,7 @@ class Tally:
 
 
 def fuzz(
-    counts: dict[str, int], seed: int, workers: int, first: int, until: float
+    counts: dict[str, int], seed: int, workers: int, first: int, minutes: float
 ) -> dict[str, Tally]:
     """Run inputs of each kind in workers, the kinds by turns, as many as the time allows."""
     tallies = {kind: Tally(kind, [seed]) for kind in counts}
@@ -403,21 +409,26 @@ def fuzz(
         reverse=True,
     )
     running: list[tuple[subprocess.Popen[str], str, int, int]] = []
-    stopped = threading.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: stopped.set())
+
+    def stop(*_: object) -> None:
+        parts.clear()
+        for worker, *_ in running:
+            worker.terminate()
+
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        signal.signal(one, stop)
+    if np.isfinite(minutes):
+        signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
     while parts or running:
-        has_time = time.monotonic() < until and not stopped.is_set()
-        while parts and len(running) < workers and has_time:
+        while parts and len(running) < workers:
             _, kind, at, many = parts.pop()
             command = [sys.executable, __file__, "--worker", kind, str(at), str(many), str(seed)]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
             worker = subprocess.Popen(command, text=True, **pipes)
             running.append((worker, kind, at, many))
-        if not running:
-            break
-        process, kind, at, many = running.pop(0)
+        process, kind, at, many = running[0]
         out, err = process.communicate()
+        running.pop(0)
         last = at - 1
         for line in out.splitlines():
             told = json.loads(line)
@@ -425,7 +436,7 @@ def fuzz(
                 last = told["begin"]
             else:
                 tallies[kind].add(told)
-        if process.returncode != 0:
+        if process.returncode not in (0, -signal.SIGTERM):
             tallies[kind].inputs += 1
             tallies[kind].ends["abort"] += 1
             tallies[kind].named.append(f"{kind} {last}: it ended with {process.returncode}")
@@ -437,8 +448,6 @@ def fuzz(
 
 
 def main() -> None:
-    from record import RESULTS, keep, kept, machine, markdown, stamp
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2)
@@ -455,7 +464,7 @@ def main() -> None:
     before = kept("fuzz") if given.add else {"kinds": {}, "seconds": 0}
     if any(given.seed in before["kinds"].get(kind, {"seeds": []})["seeds"] for kind in counts):
         parser.error(f"seed {given.seed} is in the kept result: choose another")
-    found = fuzz(counts, given.seed, given.workers, given.first, began + 60 * given.minutes)
+    found = fuzz(counts, given.seed, given.workers, given.first, given.minutes)
     for kind, tally in found.items():
         print(kind, tally.content(), flush=True)
         if kind in before["kinds"]:
@@ -465,9 +474,14 @@ def main() -> None:
     results = {**before["kinds"], **{kind: tally.content() for kind, tally in found.items()}}
     kinds = {kind: results[kind] for kind in KINDS if kind in results}
     seconds = round(before["seconds"] + time.monotonic() - began)
+    write(kinds, seconds, given.workers)
+
+
+def write(kinds: dict[str, dict[str, Any]], seconds: int, workers: int) -> None:
+    """Write ``results/fuzz.json`` and ``.md`` from what `Tally.content` gave of each kind."""
     measure = "processor seconds of the worker and its decoders; the machine was shared"
     run = sum(one["inputs"] for one in kinds.values())
-    told = {"workers": given.workers, "seconds of an input": measure}
+    told = {"workers": workers, "seconds of an input": measure}
     keep("fuzz", {**told, "inputs": run, "seconds": seconds, "kinds": kinds})
     counted = ("accepted", "refused", "traceback", "abort", "over 10 s", "over 1 GB")
     table = pd.DataFrame(
@@ -485,7 +499,7 @@ def main() -> None:
     )
     text = (
         f"{markdown(table)}\n\n{run:,} inputs in {seconds:,} s by the clock of a shared machine, "
-        f"workers: {given.workers}. {stamp(machine())}\n"
+        f"workers: {workers}. {stamp(machine())}\n"
     )
     (RESULTS / "fuzz.md").write_text(text)
     print(text)
