@@ -33,6 +33,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ def wheel(bundle: Path, name: str, left_out: tuple[str, ...], free: bool) -> Pat
     package = f"cxrlens_model_{name.replace('-', '_')}"
     source = place / "src" / package
     shutil.copytree(bundle, source / name)
+    card = ModelCard.model_validate_json((bundle / CARD).read_text("utf-8"))
+    hold(source / name, card.model_copy(update={"name": name}))
     renamed = {"cxrlens_model_evidence_lungs": package, "evidence-lungs": name}
     about = (
         "without sets under non-commercial licences" if free else f"without {', '.join(left_out)}"
@@ -87,11 +90,8 @@ def wheel(bundle: Path, name: str, left_out: tuple[str, ...], free: bool) -> Pat
         ("pyproject.toml", "pyproject.toml"),
         ("src/cxrlens_model_evidence_lungs/__init__.py", f"src/{package}/__init__.py"),
     ):
-        text = (
-            (box / path)
-            .read_text("utf-8")
-            .replace("model in the box", f"model in the box trained {about}", 1)
-        )
+        text = (box / path).read_text("utf-8")
+        text = re.sub("model in the box( of cxrlens)?", rf"\g<0>, trained {about}", text, count=1)
         for old, new in renamed.items():
             text = text.replace(old, new)
         write_text(place / to, text)
@@ -214,6 +214,15 @@ def built(asked: argparse.Namespace) -> None:
         print(f"{of['source']} {of['disease']}: {of['auc']:.3f} ({of['low']}-{of['high']})")
 
 
+def hold(bundle: Path, card: ModelCard) -> None:
+    """Write a card into a bundle, and the digests of what changed there into its manifest."""
+    write_card(card, bundle / CARD)
+    manifest = json.loads((bundle / MANIFEST).read_text("utf-8"))
+    manifest["files"] |= {name: file_digest(bundle / name) for name in (CARD, TRUST)}
+    manifest["digest"] = manifest_digest(manifest)
+    write_text(bundle / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
 def places(rows: list[dict[str, Any]], network: str = "") -> list[Place]:
     """Take AUCs within sources as a card has them."""
     return [
@@ -308,11 +317,7 @@ def tell(bundle: Path, run: Path) -> None:
             + "; by a hash of the patient",
         }
     )
-    write_card(now, bundle / CARD)
-    manifest = json.loads((bundle / MANIFEST).read_text("utf-8"))
-    manifest["files"] |= {name: file_digest(bundle / name) for name in (CARD, TRUST)}
-    manifest["digest"] = manifest_digest(manifest)
-    write_text(bundle / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    hold(bundle, now)
 
 
 if __name__ == "__main__":

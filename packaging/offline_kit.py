@@ -15,20 +15,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MODELS = [path.parent for path in sorted(ROOT.glob("models/*/pyproject.toml"))]
+MODEL = "evidence-lungs"
 README = """cxrlens without a network, for {system} and Python {python} (made with extras: {extras}).
 
 In this folder:
 
     python3 -m venv cxrlens
-    cxrlens/bin/pip install --no-index --find-links . -c constraints.txt 'cxrlens[{extras}]' {models}
+    cxrlens/bin/pip install --no-index --find-links . -c constraints.txt 'cxrlens[{extras}]' {wheel}
     cxrlens/bin/cxrlens predict FILM
 
 Research use only: not a medical device, not a diagnosis. The weights have terms of their own: cxrlens models.
 """
 
 
-def make(kit: Path, extras: str) -> None:
+def make(kit: Path, extras: str, model: str) -> None:
     """Fill a new folder.
 
     Parameters
@@ -37,17 +37,19 @@ def make(kit: Path, extras: str) -> None:
         The folder; it must not exist, or be empty.
     extras
         Of cxrlens, as pip writes them, e.g. ``serve,dicom``.
+    model
+        The folder in ``models/`` of the one that comes along.
     """
     if kit.exists() and any(kit.iterdir()):
         sys.exit(f"{kit} holds something already: name a new folder")
-    wanted = [f"{ROOT}[{extras}]", *map(str, MODELS)]
-    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "-w", str(kit)]
-    subprocess.run([*wheel, "-c", str(ROOT / "constraints.txt"), *wanted], check=True)
+    wanted = [f"{ROOT}[{extras}]", str(ROOT / "models" / model)]
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "-w", str(kit)]
+    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), *wanted], check=True)
     shutil.copy(ROOT / "constraints.txt", kit)
-    models = " ".join(f"cxrlens-model-{model.name}" for model in MODELS)
     system = f"{platform.system()} {platform.machine()}"
     python = "{}.{}".format(*sys.version_info)
-    told = README.format(system=system, python=python, extras=extras, models=models)
+    wheel = f"cxrlens-model-{model}"
+    told = README.format(system=system, python=python, extras=extras, wheel=wheel)
     (kit / "README.txt").write_text(told, encoding="utf-8")
     wheels = list(kit.glob("*.whl"))
     megabytes = sum(path.stat().st_size for path in wheels) / 1e6
@@ -60,5 +62,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="KIT", help="a new folder")
     parser.add_argument("--extras", default="serve,dicom", help="of cxrlens (default: serve,dicom)")
+    parser.add_argument("--model", default=MODEL, help=f"a folder of models/ (default: {MODEL})")
     given = parser.parse_args()
-    make(given.out, given.extras)
+    make(given.out, given.extras, given.model)

@@ -3,13 +3,24 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
+import typer
 
-from cxrlens.phantoms import write_phantoms
+from cxrlens.cli import app
+from cxrlens.evaluation.card import card_of
+from cxrlens.explanation.method import Method, Question
+from cxrlens.phantoms import draw_phantom, write_phantoms
+from cxrlens.prediction import Predictor
+from cxrlens.runs import Run, open_model
+from cxrlens.serving.api import create_app
+from tests.pacs.dicom_film import film_bytes
+from tests.serving.live_server import live
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -77,6 +88,62 @@ def test_every_command_for_a_reader_runs(reader: str, tmp_path: Path) -> None:
     places = {**os.environ, "CXRLENS_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     (lines,) = blocks("console", page)
     run_lines(lines, tmp_path, places)
+
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    line.removeprefix("$ ")
+    for document in DOCUMENTS
+    for block in blocks(r"(?:|sh|console)", document.read_text(encoding="utf-8"))
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.removeprefix("$ ").startswith("cxrlens ")
+]
+
+
+def test_every_command_in_a_block_of_the_docs_has_such_options() -> None:
+    assert len(COMMANDS) > 40
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for line in COMMANDS:
+        bare = re.sub(r"[\[\]]|\|\S+", "", line.partition(" #")[0])
+        verb, *given = shlex.split(bare)[1:]
+        if verb.startswith("-") or "--help" in given:
+            continue
+        known[verb].make_context(verb, given)  # a usage error names the option
+
+
+_SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("compare", "serving")]
+
+
+@pytest.mark.parametrize("name", ["quality", "lungs", "pacs", *_SLOW])
+def test_every_python_block_of_the_docs_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    cv2.imwrite(str(tmp_path / "film.png"), draw_phantom(1, "tuberculosis", 256).film)
+    (tmp_path / "film.dcm").write_bytes(film_bytes(1))
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("python", (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    known: dict[str, object] = {}
+    if name == "compare":
+        run: Run = request.getfixturevalue("small_run")
+        known = {"first": run.path, "second": shutil.copytree(run.path, tmp_path / "second")}
+    if name != "serving":
+        exec(block, known)
+        return
+    model = request.getfixturevalue("small_bundle")
+    app = create_app(Predictor.load(model), card_of(open_model(model)))
+    with live(app) as address:
+        exec(block.replace("http://127.0.0.1:8000", address), known)
+
+
+def test_the_worked_example_of_a_method_is_one() -> None:
+    made: dict[str, object] = {}
+    (block,) = blocks("python", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    exec(block, made)
+    method = made["METHOD"]
+    assert isinstance(method, Method)
+    film = draw_phantom(1, "tuberculosis", 64).film
+    question = Question(film, 2, "tuberculosis", lambda films: films, list, None)
+    assert method.explain(question).values.shape == (64, 64)
 
 
 def test_the_site_is_built_with_one_command(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cxrlens.errors import ModelError
 from cxrlens.runs import open_model
-from cxrlens.runs.bundle import installed_models
+from cxrlens.runs.bundle import DEFAULT, installed_models
 
 BUNDLE = Path(__file__).parents[1] / "artefacts" / "first" / "bundle"
 
@@ -43,6 +43,7 @@ def install(tmp_path, monkeypatch):
         return [entry for entry in found if entry.group == group]
 
     monkeypatch.setattr("cxrlens.runs.bundle.entry_points", here)
+    monkeypatch.delenv(DEFAULT, raising=False)
     return put
 
 
@@ -54,12 +55,18 @@ def test_an_installed_model_is_found_by_name_and_without_one(install):
     assert open_model("chest-one").digest == open_model().digest == open_model(path).digest
 
 
-def test_of_two_models_one_must_be_named(install):
+def test_of_two_models_one_must_be_named_each_time_or_for_good(install, monkeypatch):
     install("chest-one", "wheel_one")
     install("chest-two", "wheel_two", site="other")
     with pytest.raises(ModelError, match="--model chest-one or chest-two"):
         open_model()
     assert open_model("chest-two").path.name == "chest-two"
+    monkeypatch.setenv(DEFAULT, "chest-one")
+    assert open_model().path.name == "chest-one"
+    assert open_model("chest-two").path.name == "chest-two"
+    monkeypatch.setenv(DEFAULT, "chest-9")
+    with pytest.raises(ModelError, match="chest-9 does not exist"):
+        open_model()
 
 
 def test_no_model_is_one_sentence_with_the_way_out(install):

@@ -1,6 +1,7 @@
 """Verbs about models: demo, recipes, train, tune, explain, predict, export."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -195,21 +196,30 @@ def models(
 
     `cxrlens models MODEL --card FILE.html`: who it was trained on and on which terms, how good it is at home
     and at places it never saw, what it is for and not for, CLAIM's and TRIPOD+AI's items, blanks included.
+    Of several models the one that the variable CXRLENS_MODEL names answers where --model is not said.
     """
     from cxrlens.evaluation.card import NO_OUTSIDE, card_of, in_short
     from cxrlens.runs import open_model
-    from cxrlens.runs.bundle import INSTALL, installed_models
+    from cxrlens.runs.bundle import DEFAULT, INSTALL, installed_models
 
     if card and not name:
         raise typer.BadParameter("name the model whose card is wanted: cxrlens models MODEL --card")
+    installed = installed_models()
+    found = {one: model.path for one, model in installed.items()}
     if name:
         found = {name: the_model(Path(name))}
-    else:
-        found = {one: model.path for one, model in installed_models().items()}
     for one, path in found.items():
         saved = open_model(path)
         its = card_of(saved)
-        out.print(f"[bold]{escape(one)}[/], digest {saved.digest}: {escape(saved.recipe.about)}")
+        of = installed.get(one)
+        wheel = f" {of.version} ({of.distribution})" if of else ""
+        said = ", answers where no model is named" if one == os.environ.get(DEFAULT) else ""
+        out.print(
+            f"[bold]{escape(one)}[/]{escape(wheel)}, digest {saved.digest}{said}: "
+            f"{escape(saved.recipe.about)}"
+        )
+        if of and of.terms:
+            out.print(f"  terms of its weights: {escape(str(of.terms))}", highlight=False)
         for line in in_short(its):
             out.print(f"  {escape(line)}", highlight=False)
         if not its.outside:

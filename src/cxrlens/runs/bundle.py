@@ -317,6 +317,9 @@ def _number(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
 GROUP = "cxrlens.models"
 """Group of entry points, name of the model to the folder of its bundle."""
 
+DEFAULT = "CXRLENS_MODEL"
+"""Environment variable: the model that answers where none is named and several are installed."""
+
 INSTALL = "python -m pip install ./models/evidence-lungs"
 """What installs ours, from a clone of the repository."""
 
@@ -333,12 +336,15 @@ class Installed:
         The folder of its bundle.
     distribution, version
         The wheel that brought it.
+    terms
+        The file with the terms of its weights, in the wheel; None where it has none.
     """
 
     name: str
     path: Path
     distribution: str
     version: str
+    terms: Path | None = None
 
 
 def installed_models() -> dict[str, Installed]:
@@ -362,18 +368,19 @@ def installed_models() -> dict[str, Installed]:
 
 
 def model_at(named: str | Path | None) -> Path:
-    """Find the folder of a model: a path, the name of an installed one, or the only installed one.
+    """Find the folder of a model: a path, the name of an installed one, or the one that answers unnamed.
 
     Parameters
     ----------
     named
-        A run folder, a bundle, or a name; None stands for the model in the box.
+        A run folder, a bundle, or a name; None stands for what `DEFAULT` names, else the only one installed.
 
     Raises
     ------
     ModelError
         If there is none, or nothing is named and several are installed.
     """
+    named = named or os.environ.get(DEFAULT) or None
     if named is not None and Path(named).exists():
         return Path(named)
     models = installed_models()
@@ -387,7 +394,10 @@ def model_at(named: str | Path | None) -> Path:
     if len(models) == 1:
         return next(iter(models.values())).path
     if models:
-        raise ModelError(f"several models are installed: choose one, --model {' or '.join(models)}")
+        raise ModelError(
+            f"several models are installed: choose one, --model {' or '.join(models)}, or name it in the "
+            f"variable {DEFAULT} for good"
+        )
     raise ModelError(
         f"no model is installed: {INSTALL}, or name a run or a bundle, --model runs/NAME"
     )
@@ -403,4 +413,8 @@ def _opened(entry: EntryPoint) -> Installed:
         ) from None
     if not path.is_dir():
         raise ModelError(f"the installed model {entry.name} lacks {path}: install {wheel} again")
-    return Installed(entry.name, path, wheel, entry.dist.version if entry.dist else "")
+    if not entry.dist:
+        return Installed(entry.name, path, wheel, "")
+    terms = [file for file in entry.dist.files or () if file.name == "TERMS.md"]
+    held = Path(str(terms[0].locate())) if terms else None
+    return Installed(entry.name, path, wheel, entry.dist.version, held)
