@@ -9,8 +9,7 @@ weights (`cxrlens.training.fit`); the trainings stay in OUT/members. Run and bun
 validation films: calibration, thresholds, and the curve of each disease's thresholds (`trust.json`). The model in the box is
 
     python benchmarks/build_model.py OUT --set augmentation.transplant=0 --also \
-        augmentation.transplant=0.2,training.max_epochs=5 augmentation.mix=0.5 \
-        augmentation.mix=0.3,augmentation.transplant=0.2
+        augmentation.transplant=0.2,training.max_epochs=5
 
 A hash of the patient keeps a twelfth of them for validation and another for the test. What
 went in (a digest over all films, boxes and masks; seed; recipe) and what came out is written to
@@ -19,8 +18,8 @@ results/model/NAME.json: whoever repeats it compares the digest and finds the sc
     python benchmarks/build_model.py OUT --without-noncommercial --wheel evidence-lungs-free --name free
 
 trains without TBX11K, its boxes and the lung masks whose licence forbids commercial use, and makes models/evidence-lungs-free, a
-wheel of its own, of the bundle; its TERMS.md names what is left. (Not trained yet. It is no licence to sell: other sets
-allow research alone or do not say.)
+wheel of its own, of the bundle; its TERMS.md names what is left. (It is no licence to sell: other sets allow research
+alone or do not say.)
 
     python benchmarks/build_model.py OUT --card BUNDLE
 
@@ -240,10 +239,10 @@ def places(rows: list[dict[str, Any]], network: str = "") -> list[Place]:
     ]
 
 
-def single(known: set[str]) -> list[Place]:
+def single(kind: str, known: set[str]) -> list[Place]:
     """Take places that only one training of the recipe was asked without, the first seed, at its last epoch."""
     found = []
-    for path in sorted((RESULTS / "left_out").glob("lesions-without-*-seed0.json")):
+    for path in sorted((RESULTS / "left_out").glob(f"{kind}-without-*-seed0.json")):
         row = json.loads(path.read_text("utf-8"))
         there = [of for of in row["epochs"][-1]["within"] if of["left_out"]]
         there = [of for of in there if of["source"] not in known]
@@ -258,6 +257,15 @@ def figure(name: str, of: dict[str, Any] | float) -> Figure:
     of = of if isinstance(of, dict) else {"value": of}
     interval = of.get("interval") or of
     return Figure(name=name, value=of["value"], low=interval.get("low"), high=interval.get("high"))
+
+
+def tell_free(bundle: Path) -> None:
+    """Write what was measured of the training without non-commercial sets into its bundle's card."""
+    card = ModelCard.model_validate_json((bundle / CARD).read_text("utf-8"))
+    inside = json.loads((PLACE / "free.json").read_text("utf-8"))
+    rows = inside["expected_on_patients_not_trained_on"]
+    measured = {"inside": places(rows), "outside": single("free", set())}
+    hold(bundle, card.model_copy(update=measured))
 
 
 def tell(bundle: Path, run: Path) -> None:
@@ -289,7 +297,7 @@ def tell(bundle: Path, run: Path) -> None:
         update={
             "inside": places(results["model/box"]["expected_on_patients_not_trained_on"]),
             "outside": places(blended, "a blend trained alike, without {source}")
-            + single({of["source"] for of in blended}),
+            + single("inside", {of["source"] for of in blended}),
             "shortcut": [
                 Figure(
                     name=f"AUC at {worst['source']} with the lungs filled ({worst['fill']}; a half of the "
@@ -336,7 +344,9 @@ if __name__ == "__main__":
     parser.add_argument("--card", type=Path, metavar="BUNDLE")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    if asked.card:
+    if asked.card and asked.without_noncommercial:
+        tell_free(asked.card)
+    elif asked.card:
         tell(asked.card, asked.out / "run")
     else:
         built(asked)

@@ -50,7 +50,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "lesions": ("evidence-lungs", "model.counts=film"),
     "inside": ("evidence-lungs",),
     "mixed": ("evidence-lungs", "model.counts=film", "augmentation.mix=0.3"),
-    "free": ("evidence-lungs", "model.counts=film"),
+    "free": ("evidence-lungs",),
     "plain": ("lite0-ffn",),
     "long": ("lite0-ffn", "training.max_epochs=12"),
 }
@@ -60,7 +60,7 @@ ALSO = {
     "lungs": ", no transplants, counted everywhere",
     "lesions": ", counted everywhere",
     "mixed": ", mixed, counted everywhere",
-    "free": ", no non-commercial sets, counted everywhere",
+    "free": ", no non-commercial sets",
     "long": ", 12 epochs",
 }
 """What tells a kind from another of its recipe, in the table."""
