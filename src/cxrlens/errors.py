@@ -88,7 +88,7 @@ class ModelError(CxrlensError):
 
 
 EXTRAS = {
-    "train": ("lightning", "skimage", "sklearn", "timm", "torch", "torchmetrics"),
+    "train": ("lightning", "onnx", "skimage", "sklearn", "timm", "torch", "torchmetrics"),
     "parquet": ("pyarrow",),
     "tune": ("optuna",),
     "export": ("onnx", "onnxscript"),

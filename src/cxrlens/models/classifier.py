@@ -323,8 +323,6 @@ class EvidenceClassifier(FilmClassifier):
     ------
     CxrlensError
         See `two_depths`.
-    MissingExtraError
-        See `LungNetwork`.
     """
 
     head: EvidenceHead

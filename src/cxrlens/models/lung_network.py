@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrlens.errors import need
 from cxrlens.lungs import NETWORK
 
 SIDE = 128
@@ -19,17 +18,11 @@ class LungNetwork(nn.Module):
 
     Its weights come out of the package's ``lungs.onnx`` and are kept with those of the network that it is
     a part of.
-
-    Raises
-    ------
-    MissingExtraError
-        If onnx is not installed.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        need("train", "export", what="a map that counts in the lungs alone")
-        import onnx
+        import onnx  # only such maps need it
 
         for weights in onnx.load(NETWORK).graph.initializer:
             part, _, leaf = weights.name.rpartition(".")
