@@ -301,8 +301,8 @@ class EvidenceClassifier(FilmClassifier):
     """Films in, one score a class out, and the map of evidence that the scores were pooled from.
 
     Its feature maps for Grad-CAM are the mixed ones. Where it counts in the lungs alone, these are followed
-    by `FINER`² more, which hold the lungs on a finer grid, then the map's own. A place counts as lung if it
-    or its mirror image is: a lung may be white with disease.
+    by `FINER`² more, which hold the lungs on a finer grid, then the map's own. A place whose
+    mirror image is lung counts by half at least: a lung may be white with disease.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ class EvidenceClassifier(FilmClassifier):
         lungs = functional.interpolate(
             self.lungs(x[:, :1]), size, mode="bilinear", align_corners=False
         )
-        lungs = torch.maximum(lungs, lungs.flip(-1))
+        lungs = torch.maximum(lungs, lungs.flip(-1).clamp(max=0.0))
         return torch.cat([mixed, functional.pixel_unshuffle(lungs, FINER).to(mixed.dtype)], dim=1)
 
     def _stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
