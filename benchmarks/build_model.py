@@ -300,8 +300,8 @@ def tell(bundle: Path, run: Path) -> None:
             + single("inside", {of["source"] for of in blended}),
             "shortcut": [
                 Figure(
-                    name=f"AUC at {worst['source']} with the lungs filled ({worst['fill']}; a half of the "
-                    "blend, trained without it)",
+                    name=f"AUC at {worst['source']} with the lungs filled ({worst['fill']}; a blend "
+                    "trained alike, without it)",
                     value=worst["auc"],
                     low=worst["low"],
                     high=worst["high"],
