@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from cxrlens.errors import OutputError
+from cxrlens.phantoms import draw_phantom
 from cxrlens.quality.chain import Chain, check_films, repair_films
+from cxrlens.radiographs.decoding import tint_apart
+from cxrlens.radiographs.integrity import TINTED, tint
 
 CHAIN = Chain.named("report", 64)
 
@@ -52,3 +55,20 @@ def test_without_a_film_that_can_be_read_the_columns_are_there(tmp_path: Path) -
     assert list(checked) == list(check_films([whole], CHAIN)[0])
     repaired, _ = repair_films([broken], CHAIN, tmp_path / "none")
     assert list(repaired) == list(repair_films([whole], CHAIN, tmp_path / "one")[0])
+
+
+def test_a_film_in_colours_was_photographed(tmp_path: Path) -> None:
+    grey = draw_phantom(1, "normal", 256).film
+    warm = np.clip(grey[..., None] * [0.85, 0.97, 1.05] + 12, 0, 255).astype(np.uint8)
+    for name, pixels in (("grey", np.dstack([grey] * 3)), ("warm", warm)):
+        for suffix in ("jpg", "png", "tif"):
+            cv2.imwrite(str(tmp_path / f"{name}.{suffix}"), pixels)
+    films = sorted(tmp_path.iterdir())
+    findings, _ = check_films(films, Chain.named("robust"))
+    assert findings["photographed"].tolist() == [False] * 3 + [True] * 3
+    assert (findings.loc[3:, "photographed_score"] == 1).all()
+    looked, _ = check_films(films, CHAIN)
+    assert "photographed" not in looked  # which this chain does not look for
+    data = films[3].read_bytes()
+    assert tint(data) == tint_apart(data) >= TINTED
+    assert tint(b"no film") == 0

@@ -22,6 +22,7 @@ from cxrlens.collections.collection import Collection
 from cxrlens.evaluation.card import ModelCard, card_of
 from cxrlens.prediction import Predictor
 from cxrlens.prediction.trust import REASONS
+from cxrlens.quality.chain import Chain
 from cxrlens.runs import Run, open_model
 from cxrlens.serving.api import create_app
 from cxrlens.serving.limits import Limits
@@ -349,6 +350,17 @@ def test_the_age_is_told_and_one_that_is_too_young_is_unsure(
         (answer,) = own.post("/predict", files={"film": file.getvalue()}).json()["films"]
     assert (answer["age"], answer["predicted"]) == (2.0, "unsure")
     assert answer["reason"] == "age"
+
+
+def test_a_film_in_colours_is_unsure(predictor: Predictor, card: ModelCard, film: bytes) -> None:
+    grey = cv2.imdecode(np.frombuffer(film, np.uint8), cv2.IMREAD_GRAYSCALE)
+    warm = np.clip(grey[..., None] * [0.8, 0.95, 1.1] + 20, 0, 255).astype(np.uint8)
+    picture = cv2.imencode(".png", warm)[1].tobytes()
+    model = replace(predictor, chain=Chain.named("none", predictor.chain.side))
+    with live(create_app(model, card)) as address, httpx.Client(base_url=address) as own:
+        (answer,) = own.post("/predict", files={"film": picture}).json()["films"]
+    assert "photographed" in {of["defect"] for of in answer["findings"] if of["present"]}
+    assert answer["predicted"] == "unsure"
 
 
 def test_thresholds_are_those_of_the_curve_and_what_if_has_an_answer_for_each(

@@ -19,6 +19,7 @@ from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_pic
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
 from cxrlens.quality.step import Step
 from cxrlens.radiographs.grey import Film, median, otsu_threshold, resize
+from cxrlens.radiographs.integrity import tint
 from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -168,7 +169,7 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     }
     for share in PERCENTILES:
         row[f"p{share}"] = int(np.searchsorted(upto, share / 100 * film.size))
-    findings = chain.check(film).row()
+    findings = chain.check(film).tinted(tint(data)).row()
     findings.pop("repairs", None)
     return row | findings, resize(film, LOOKING_SIDE)
 

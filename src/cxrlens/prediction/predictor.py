@@ -34,6 +34,7 @@ from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, 
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS, Examination
+from cxrlens.radiographs.integrity import tint
 from cxrlens.radiographs.read import Film, grey_of, name_of, read_bytes
 from cxrlens.runs import Bundle, Run, SavedModel, open_model
 
@@ -41,16 +42,17 @@ _NEEDS = {"slopes": "feature maps", "map": "a map of its own"}
 _BATCH = 32
 
 
-class AgedFilm(NamedTuple):
-    """A film that is read already: (H, W) uint8, and the patient's age in years where it is known."""
+class ReadFilm(NamedTuple):
+    """A film that is read already: (H, W) uint8, the patient's age in years if it is known, and its tint."""
 
     pixels: NDArray[np.uint8]
-    age: float | None
+    age: float | None = None
+    tint: float = 0.0
 
 
 class _Examined(NamedTuple):
     name: str
-    film: AgedFilm
+    film: ReadFilm
     examination: Examination
 
 
@@ -235,6 +237,8 @@ class Predictor:
         Tells this model from others; see `cxrlens.runs.run.Run.digest`.
     reader
         Reads a film of a name to grey; what takes films from strangers puts a bounded one in its place.
+    tint
+        Likewise, how far its file's colours lie from grey.
     trust
         How scores become answers; by default the network's own probabilities do.
     force_answer
@@ -247,6 +251,7 @@ class Predictor:
     classes: Sequence[str]
     digest: str = ""
     reader: Callable[[Film, str], NDArray[np.uint8]] = grey_of
+    tint: Callable[[bytes], float] = tint
     trust: Trust = field(default_factory=lambda: Trust(()))
     force_answer: bool = False
 
@@ -358,7 +363,7 @@ class Predictor:
             raise outcome
         return outcome
 
-    def predict_many(self, films: Iterable[Film | AgedFilm]) -> Iterator[Prediction | FilmError]:
+    def predict_many(self, films: Iterable[Film | ReadFilm]) -> Iterator[Prediction | FilmError]:
         """Predict films in batches, reading the next ones meanwhile.
 
         Yields
@@ -374,17 +379,19 @@ class Predictor:
                 yield from self._predict_batch([task.result() for task in ahead])
                 ahead = coming
 
-    def _examine(self, film: Film | AgedFilm) -> _Examined | FilmError:
-        if isinstance(film, AgedFilm):
-            return _Examined("", film, self.chain.examine(film.pixels))
+    def _examine(self, film: Film | ReadFilm) -> _Examined | FilmError:
+        if isinstance(film, ReadFilm):
+            return _Examined("", film, self.chain.examine(film.pixels).tinted(film.tint))
         name = name_of(film)
         try:
             data = read_bytes(film) if isinstance(film, str | Path) else film
             pixels = self.reader(data, name)
         except FilmError as error:
             return error
-        age = age_of(data) if isinstance(data, bytes) else None
-        return _Examined(name, AgedFilm(pixels, age), self.chain.examine(pixels))
+        read = ReadFilm(pixels)
+        if isinstance(data, bytes):
+            read = ReadFilm(pixels, age_of(data), self.tint(data))
+        return _Examined(name, read, self.chain.examine(pixels).tinted(read.tint))
 
     def _predict_batch(
         self, batch: list[_Examined | FilmError]

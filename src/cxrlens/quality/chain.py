@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -35,7 +35,8 @@ from cxrlens.quality.step import (
     thresholds,
 )
 from cxrlens.radiographs.grey import Film, resize
-from cxrlens.radiographs.read import look_at_films, read_radiograph
+from cxrlens.radiographs.integrity import tint
+from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 _STEPS: dict[str, tuple[tuple[type[Any], ...], ...]] = {
     "none": ((), (), ()),
@@ -318,11 +319,14 @@ def check_films(
         Film and sentence of each that could not.
     """
     failures: dict[str, str] = {}
-    examined = look_at_films(
-        films, lambda path: chain.check(read_radiograph(path)), failures, progress
-    )
+    examined = look_at_films(films, lambda path: _of_file(path, chain.check), failures, progress)
     rows = [{"image": str(path), **examination.row()} for path, examination in examined]
     return pd.DataFrame(rows, columns=["image", *_columns(chain)]), failures
+
+
+def _of_file(path: Path, look: Callable[[Film], Examination]) -> Examination:
+    data = read_bytes(path)
+    return look(decode_radiograph(data, str(path))).tinted(tint(data))
 
 
 def repair_films(
@@ -365,9 +369,7 @@ def repair_films(
             )
         refuse_existing(copy, force)
     rows, failures = [], dict[str, str]()
-    examined = look_at_films(
-        films, lambda path: chain.examine(read_radiograph(path)), failures, progress
-    )
+    examined = look_at_films(films, lambda path: _of_file(path, chain.examine), failures, progress)
     for path, examination in examined:
         with moved_into_place(copies[path]) as draft:
             _, data = cv2.imencode(".png", examination.pixels)

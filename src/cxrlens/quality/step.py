@@ -7,7 +7,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, ClassVar, Protocol
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cxrlens.lungs import Lungs
 from cxrlens.radiographs.grey import Film, Floats
+from cxrlens.radiographs.integrity import TINTED
 
 DEFECTS = (
     "negative",
@@ -88,6 +89,12 @@ class Examination:
     repairs: tuple[str, ...] = ()
     cropped: tuple[int, int, int, int] = (0, 0, 0, 0)
     lungs: Lungs | None = None
+
+    def tinted(self, tint: float) -> Examination:
+        """Find that a film was photographed where it has colours; see `radiographs.integrity.tint`."""
+        if tint < TINTED or "photographed" not in self.findings:
+            return self
+        return replace(self, findings=self.findings | {"photographed": Finding(True, 1.0)})
 
     def row(self) -> dict[str, bool | float | str]:
         """Return the columns of the findings table: ``NAME``, ``NAME_score``, ..., ``repairs``.

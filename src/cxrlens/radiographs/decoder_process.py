@@ -120,7 +120,11 @@ def _bound(seconds: float, more_bytes: int | None) -> None:
 
 
 def work(header: dict[str, Any], body: bytes) -> Any:
-    """Do a job: decode a frame or a film, or count the remarks on a film."""
+    """Do a job: decode a frame or a film, count the remarks on a film, or measure its tint."""
+    if "tint" in header:
+        from cxrlens.radiographs.integrity import tint
+
+        return [tint(body)]
     if kind := header.get("remarks"):
         return [remarks_on(kind, body)]
     if "max_pixels" in header:

@@ -284,3 +284,8 @@ def remarks_on(kind: str, data: bytes, name: str = "the film") -> int:
     """
     seconds = SECONDS + SECONDS_PER_MEGAPIXEL * 100
     return int(decoders.answer({"remarks": kind}, data, seconds, name)[0])
+
+
+def tint_apart(data: bytes, name: str = "the film") -> float:
+    """Measure `cxrlens.radiographs.integrity.tint` in a process apart; see `remarks_on`."""
+    return float(decoders.answer({"tint": True}, data, SECONDS, name)[0])

@@ -21,8 +21,8 @@ from cxrlens.collections.readers.folders import age_of
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.prediction.predictor import AgedFilm, Prediction, Predictor
-from cxrlens.radiographs.decoding import decoders
+from cxrlens.prediction.predictor import Prediction, Predictor, ReadFilm
+from cxrlens.radiographs.decoding import decoders, tint_apart
 from cxrlens.radiographs.read import decode_film_apart
 from cxrlens.serving.answers import Status, verdict, within
 from cxrlens.serving.door import HUNG_UP, Counters
@@ -190,7 +190,7 @@ class Jobs:
                 job.error = "its map made room for newer ones: explain the film again"
 
 
-PredictMany = Callable[[list[AgedFilm]], Iterable[Prediction | FilmError]]
+PredictMany = Callable[[list[ReadFilm]], Iterable[Prediction | FilmError]]
 T = TypeVar("T")
 
 _DECODERS = 4
@@ -233,7 +233,7 @@ class Batcher:
         observe: Callable[[int], object] = lambda films: None,
     ) -> None:
         self._predict_many, self._batch, self._observe = predict_many, batch, observe
-        self._films: dict[asyncio.Future[Prediction], AgedFilm] = {}
+        self._films: dict[asyncio.Future[Prediction], ReadFilm] = {}
         self._thread = ThreadPoolExecutor(1, "cxrlens-network")
         self._calls: asyncio.Task[None] | None = None
 
@@ -242,7 +242,7 @@ class Batcher:
         """Films that wait for their call."""
         return len(self._films)
 
-    async def predict(self, film: AgedFilm) -> Prediction:
+    async def predict(self, film: ReadFilm) -> Prediction:
         """Predict a film; cancelled before its turn, it is let go and never reaches the network.
 
         Raises
@@ -280,7 +280,7 @@ class Batcher:
                     future.set_result(outcome)
             del futures, films, outcomes
 
-    def _outcomes(self, films: list[AgedFilm]) -> list[Prediction | Exception]:
+    def _outcomes(self, films: list[ReadFilm]) -> list[Prediction | Exception]:
         return list(self._predict_many(films))
 
     def close(self) -> None:
@@ -448,7 +448,7 @@ class Engine:
         async with contextlib.AsyncExitStack() as held:
             age = await asyncio.to_thread(age_of, data)
             pixels = held.enter_async_context(self.decode(data, name))
-            coming = self.batcher.predict(AgedFilm(await pixels, age))
+            coming = self.batcher.predict(ReadFilm(await pixels, age, await self._tint(data, name)))
             try:
                 prediction = await coming
             except FilmError:
@@ -456,6 +456,10 @@ class Engine:
                 raise
             self.counters.count(prediction)
             yield prediction
+
+    async def _tint(self, data: bytes, name: str) -> float:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, tint_apart, data, name)
 
     async def explain(self, prediction: Prediction, method: str, target: str) -> HeatMap:
         """Explain by a quick method."""
