@@ -93,3 +93,43 @@ def test_a_recipe_cannot_be_changed_by_accident() -> None:
     recipe: Recipe = read_recipe("lite0-ffn")
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "sentence"),
+    [
+        ("thumbnail-ridge", "training.batch=8", "a baseline has no training"),
+        ("resnet-focal", "folds=1", "one fold leaves nothing to train on"),
+        ("effnet-one-vs-all", "target=normal", "say one of both"),
+        ("resnet-focal", "one_vs_all=true", "binary-focal goes with one_vs_all"),
+        ("resnet-focal", "loss.margin=0.5", "loss.margin is of the svm head"),
+        ("resnet-focal", "map.boxes=1", "the key map teaches an evidence map"),
+        ("resnet-focal", "model.counts=lungs", "only an evidence map counts in the lungs"),
+        ("resnet-focal", "augmentation.transplant=0.1", "transplant needs boxes"),
+        ("effnet-one-vs-all", "training.source_prior=true", "source_prior"),
+        ("effnet-svm", "training.source_prior=true", "source_prior"),
+        ("resnet-focal", "training.films_per_cell=4", "films_per_cell is of sampling=balanced"),
+        ("resnet-focal", "training.learning_rate_low=9", "learning_rate_low is above"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    name: str, setting: str, sentence: str
+) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipe(name, [setting])
+
+
+def test_a_baseline_has_no_network() -> None:
+    ridge = read_recipe("thumbnail-ridge")
+    assert ridge.backbone == "thumbnail-ridge"
+    with pytest.raises(RecipeError, match="thumbnail-ridge is a baseline"):
+        _ = ridge.network
+
+
+def test_recipes_say_what_they_need() -> None:
+    assert read_recipe("resnet-focal").needs == ()
+    assert read_recipe("lite0-ffn").needs == ("the extra offline",)
+    assert read_recipe("convnext-plain").needs == ("the model hub or --weights",)
+    assert read_recipe("evidence-lungs").needs[1:] == ("--boxes", "--lungs", "films with sources")
+    own = read_recipe("lite0-ffn", ["model.weights=mine.pth", "leave_out.in_turn=each"])
+    assert own.needs == ("the file mine.pth", "films with sources")

@@ -22,7 +22,7 @@ from cxrlens.files import refuse_existing, write_text
 from cxrlens.prediction import Predictor
 from cxrlens.progress import Stages, in_batches, stage
 
-__all__ = ["Audit", "Lungs", "audit", "label_counts"]
+__all__ = ["Audit", "Lungs", "audit"]
 
 _SMALL = 64
 """Pixels of a side below which copies and marks are hard to see."""
@@ -208,11 +208,3 @@ def _missing(films: Films) -> list[str]:
             f"{small:,} films are smaller than {_SMALL} pixels: copies and marks are hard to see on them."
         )
     return said
-
-
-def label_counts(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Count films by a column and class; what is not known is a row or column of its own."""
-    keys = table[column].astype("string").fillna("not known")
-    labels = table.get("label", pd.Series(pd.NA, index=table.index))
-    labels = labels.astype("string").fillna("no label")
-    return pd.crosstab(keys, labels).rename_axis(columns=None).reset_index(names=column)

@@ -472,24 +472,37 @@ def by_class(films: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def counts(films: pd.DataFrame, column: str, classes: Sequence[str]) -> pd.DataFrame:
-    """Count films by a column (``split``, ``source``) and class, with a total; unknown is a row.
+def counts(films: pd.DataFrame, column: str, classes: Sequence[str] = ()) -> pd.DataFrame:
+    """Count films by a column (``split``, ``source``) and class, with a total.
+
+    Parameters
+    ----------
+    films
+        A collection's table.
+    column
+        Its column; what is not known is a row of its own.
+    classes
+        Shown even where no film is of them; other labels and ``no label`` stand behind them.
 
     Returns
     -------
     DataFrame
         The column, a column for each class, ``all``.
+
+    Examples
+    --------
+    >>> films = pd.DataFrame({"split": ["test", None, "train"], "label": ["normal", "normal", None]})
+    >>> counts(films, "split").to_dict("tight")["data"]
+    [['train', 1, 0, 1], ['test', 0, 1, 1], ['not known', 0, 1, 1]]
     """
     keys = films[column].astype("string").fillna("not known")
-    order = [name for name in ("train", "validation", "test") if (keys == name).any()]
-    order += sorted(set(keys) - set(order))
-    rows = []
-    for key in order:
-        labels = films.loc[keys == key, "label"]
-        row: dict[str, object] = {column: key}
-        row |= {name: int((labels == name).sum()) for name in classes}
-        rows.append(row | {"all": len(labels)})
-    return pd.DataFrame(rows)
+    labels = films.get("label", pd.Series(pd.NA, index=films.index))
+    found = pd.crosstab(keys, labels.astype("string").fillna("no label"))
+    rows = list(dict.fromkeys(["train", "validation", "test", *found.index]))
+    names = list(dict.fromkeys([*classes, *found.columns]))
+    rows = [row for row in rows if row in found.index]
+    found = found.reindex(index=rows, columns=names, fill_value=0)
+    return found.assign(all=found.sum(axis=1)).rename_axis(columns=None).reset_index(names=column)
 
 
 def known(films: pd.DataFrame, column: str) -> bool:

@@ -21,13 +21,13 @@ from pydantic import RootModel
 from cxrlens import __version__
 from cxrlens.errors import CxrlensError, FilmError, ModelError, OutputError
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.files import explained, own_json
+from cxrlens.files import explained
 from cxrlens.pacs.courier import Backoff, Courier, Destination
 from cxrlens.pacs.header import FilmHeader, ModelIdentity, read_header
 from cxrlens.pacs.overlay import presentation_state, region_groups
 from cxrlens.pacs.receiver import Receiver
 from cxrlens.pacs.results import Result, secondary_capture, structured_report
-from cxrlens.pacs.spool import Spool, lay
+from cxrlens.pacs.spool import Spool, lay, noted
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.prediction.trust import REASONS, Trust, Watch
 from cxrlens.radiographs.decoding import quietly, tint_apart
@@ -42,7 +42,6 @@ BATCH = 16
 
 _DISK = "disk"
 _Made = TypeVar("_Made")
-_Content = TypeVar("_Content")
 
 _log = logging.getLogger("cxrlens.pacs")
 
@@ -261,8 +260,8 @@ class CrashCounts:
     def __init__(self, folder: Path) -> None:
         self._now, self._past = folder / "at-work.json", folder / "bad-ends.json"
         self._drafts = folder
-        self._ends = _read(self._past, RootModel[dict[str, int]]) or {}
-        left = _read(self._now, RootModel[list[str]]) or []
+        self._ends = noted(self._past, RootModel[dict[str, int]]) or {}
+        left = noted(self._now, RootModel[list[str]]) or []
         if left:
             # Of several at work, one is guilty: all are suspects, to be tried alone, and none is counted.
             for key in left:
@@ -295,14 +294,6 @@ class CrashCounts:
 
     def _write(self, path: Path, content: object) -> None:
         lay(path, json.dumps(content).encode(), self._drafts)
-
-
-def _read(path: Path, shape: type[RootModel[_Content]]) -> _Content | None:
-    """Read one of the two files; one that is damaged counts nothing."""
-    try:
-        return own_json(path, shape, OutputError, "").root
-    except OutputError:
-        return None
 
 
 _TALKATIVE = ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "urllib3", "retrying")

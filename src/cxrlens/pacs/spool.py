@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import RootModel
 
@@ -314,10 +314,18 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 def _content(path: Path) -> dict[str, Any]:
     """Read what a receipt says; a damaged one says nothing, and its film counts as new."""
+    return noted(path, RootModel[dict[str, Any]]) or {}
+
+
+Content = TypeVar("Content")
+
+
+def noted(path: Path, shape: type[RootModel[Content]]) -> Content | None:
+    """Read a small file of the node's own; None where it is damaged, or not there."""
     try:
-        return own_json(path, RootModel[dict[str, Any]], OutputError, "").root
+        return own_json(path, shape, OutputError, "").root
     except OutputError:
-        return {}
+        return None
 
 
 def _age(path: Path) -> float:

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cxrlens.audit import Audit, label_counts
+from cxrlens.audit import Audit
 from cxrlens.audit.probes import EVERYWHERE, GRID, PlaceMap, Probed
 from cxrlens.audit.reliance import VARIANTS, Relied
 from cxrlens.audit.verdict import SERIOUS, SLIGHT
 from cxrlens.audit.views import CORNERS, VIEWS
-from cxrlens.evaluation.tables import listed, spread
+from cxrlens.evaluation.tables import counts, listed, spread
 from cxrlens.reports.figures import HUES, INK, REFERENCE, Plot, figure
 from cxrlens.reports.page import FilmCard, Page, Tile, short
 
@@ -145,7 +145,7 @@ def _counts(page: Page, audit: Audit) -> None:
         shown = table.assign(age=bands.cat.rename_categories(names))
     for column in ("source", "view", "sex", "age", "split"):
         if column in table and table[column].notna().any():
-            page.table(label_counts(shown, column), f"Films by {column} and class.")
+            page.table(counts(shown, column), f"Films by {column} and class.")
     told = [p for p in audit.probed if p.target == "label" and p.view in _COLUMNS]
     if told:
         page.table(

@@ -9,6 +9,7 @@ import pandas as pd
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import same_keys, told
 from cxrlens.collections.survey import PERCENTILES, Survey, detection_steps, survey
+from cxrlens.evaluation.tables import counts
 from cxrlens.files import refuse_existing
 from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
@@ -100,8 +101,7 @@ def _contents(page: Page, films: pd.DataFrame, seen: Survey) -> None:
         if column in films:
             page.table(_shares(films[column], column), f"Films by {column}.", _SHARE)
     if "label" in films and "source" in films:
-        both = pd.crosstab(films["source"].fillna("not known"), films["label"].fillna("not known"))
-        page.table(both.reset_index(), "Films by source and class.")
+        page.table(counts(films, "source"), "Films by source and class.")
     for column in ("view", "sex", "split"):
         if column in films:
             page.table(_shares(films[column], column), f"Films by {column}.", _SHARE)
