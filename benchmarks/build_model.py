@@ -24,7 +24,7 @@ alone or do not say.)
     python benchmarks/build_model.py OUT --card BUNDLE
 
 puts into a bundle's trust card what other scripts measured of it, or of the same trainings without a place
-(results/model, blends, lungs_alone, trust, explanations), and how its scores lie on its validation films.
+(results/model, blends, lungs_alone, judge_model, trust), and how its scores lie on its validation films.
 """
 
 from __future__ import annotations
@@ -272,13 +272,14 @@ def tell(bundle: Path, run: Path) -> None:
     """Write what was measured into a bundle's card, and the card's digest into its manifest."""
     results = {
         name: json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-        for name in ("blends", "lungs_alone", "model/box", "trust")
+        for name in ("blends", "lungs_alone", "judge_model", "model/box", "trust")
     }
     card = ModelCard.model_validate_json((bundle / CARD).read_text("utf-8"))
     blended = [
         of for of in results["blends"]["rows"] if of["network"] == "blend" and of["left_out"]
     ]
     gone = [of for of in results["lungs_alone"]["rows"] if of["part"] == "lungs gone"]
+    looked_at = results["judge_model"]["runs"]["shenzhen"]["maps"]
     worst = max(gone, key=lambda of: of["auc"])
     (*_, left) = (of for of in results["trust"]["runs"] if "shenzhen" in of["left_out"])
     there = {name: of for name, of in left["places"].items() if name in left["left_out"]}
@@ -291,8 +292,6 @@ def tell(bundle: Path, run: Path) -> None:
     fit = json.loads((bundle / TRUST).read_text("utf-8"))
     fit |= {"histogram": scores, "youngest_of": ages}
     write_text(bundle / TRUST, json.dumps(fit, indent=1) + "\n")
-    lungs = RESULTS / "explanations.json"
-    heat = json.loads(lungs.read_text("utf-8"))["card"] if lungs.is_file() else []
     now = card.model_copy(
         update={
             "inside": places(results["model/box"]["expected_on_patients_not_trained_on"]),
@@ -317,7 +316,13 @@ def tell(bundle: Path, run: Path) -> None:
                 for place, of in there.items()
                 for one in abstained(of["abstention"], f" at {place} (trained without it)")
             ],
-            "lungs": [Figure.model_validate(of) for of in heat],
+            "lungs": [
+                figure(f"{words} (a blend trained alike, without shenzhen)", looked_at[part][key])
+                for part, key, words in (
+                    ("lungs", "heat", "Heat in the drawn lungs of shenzhen"),
+                    ("boxes", "hits", "Strongest place in a radiologist's box, of tbx11k"),
+                )
+            ],
             "youngest_of": ages,
             "sources": {name: known_source(name) for name in sorted(sources)},
             "scores": scores,
