@@ -1,15 +1,15 @@
 """Score every explaining method on films with lesions' boxes and on drawn films: the table decides the default.
 
-    python benchmarks/explanations.py --run RUN --work DIR [--films 100] [--phantoms 100] [--dear 100]
-        [--random 5] [--captum 5] [--samples 200]
+    python benchmarks/explanations.py --run RUN --work DIR [--films 100] [--phantoms 100] [--followed 100]
+        [--dear 100] [--random 5] [--captum 5] [--samples 200]
 
 Films are those of the shared set with radiologists' boxes that RUN did not train on, half of each disease where
 there are; phantoms bring the boxes of what was drawn. Each is asked about its own label, in the network's own
 geometry. Told are the heat in lungs and in boxes, pointing, IoU, deletion and insertion
 (`cxrlens.explanation.score`); of the first `--random` films how far a network of random weights gives the same
 map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree; of the first `--captum` how far
-captum, an independent library, gives it (correlation). LIME and occlusion ask hundreds of films each: they follow when the others
-are done, on the first `--dear`.
+captum, an independent library, gives it (correlation). Deletion and insertion ask 22 films for each map, and so are told of
+the first `--followed`; LIME and occlusion ask hundreds: they come when the others are done, on the first `--dear`.
 
 The run and one of random weights are exported to DIR once, since a graph answers several times faster than torch; what
 was scored stands in DIR/rows.jsonl, and a later call goes on from there. Writes results/explanations.json and
@@ -79,12 +79,13 @@ def question(model: Predictor, said: Prediction, label: str, samples: int) -> Qu
     index = list(model.classes).index(label)
     pixels = said.examination.pixels
     brings = model.network.run(pixels[None]).map
+    found = [model.network.slopes(pixels, *of) for of in model.decision.leaves_for(index)]
     return Question(
         pixels,
         index,
         label,
         model.probabilities,
-        lambda: [model.network.slopes(pixels, *of) for of in model.decision.leaves_for(index)],
+        lambda: found,
         None if brings is None else brings[0],
         samples,
     )
@@ -92,7 +93,9 @@ def question(model: Predictor, said: Prediction, label: str, samples: int) -> Qu
 
 def randomised(run: Run, place: Path) -> Run:
     """Copy a run, every layer with weights as they are before a training."""
-    shutil.copytree(run.path, place, ignore=shutil.ignore_patterns("trust*"))
+    shutil.copytree(
+        run.path, place, ignore=shutil.ignore_patterns("trust*", "weights*"), dirs_exist_ok=True
+    )
     torch.manual_seed(0)
     leaf = load_classifier(run)
     for part in leaf.modules():
@@ -107,8 +110,10 @@ def exported(run: Run, place: Path) -> Predictor:
     """Load a run that asks its exported graph, but for slopes, which an evidence map's bundle has not."""
     if not place.is_dir():
         export(run.path, place)
-    model = Predictor.of(run)
-    model.network.run = Predictor.load(place).network.run  # type: ignore[method-assign]
+    model, graph = Predictor.of(run), Predictor.load(place).network
+    model.network.run = graph.run  # type: ignore[method-assign]
+    if "slopes" in graph.gives:
+        model.network.slopes = graph.slopes  # type: ignore[method-assign]
     return model
 
 
@@ -122,6 +127,10 @@ def by_captum(leaf: FilmClassifier, name: str, ask: Question) -> NDArray[np.floa
         "hirescam": captum.LayerGradientXActivation,
     }
     if name in cams:
+        if (
+            getattr(leaf, "lungs", None) is not None
+        ):  # our maps hold the lungs, too, captum's layer does not
+            return None
         asked = cams[name](lambda films: leaf(films).scores, layer)
         found = asked.attribute(film, target=ask.target)[0].sum(0).clamp(min=0)
         return np.asarray(found.detach().numpy(), np.float32)
@@ -171,6 +180,7 @@ def scored(
     film: Any,
     boxes: NDArray[np.float64],
     samples: int,
+    follow: bool,
 ) -> list[dict[str, Any]]:
     """Score some methods on one film."""
     said = model.predict(film.image)
@@ -191,16 +201,16 @@ def scored(
         side = len(ask.pixels)
         values = METHODS[name].explain(ask).values
         over = to_film(values, (side, side), smooth=len(values) < side)
-        hidden, given = score.followed(ask.probabilities, ask.pixels, ask.target, over)
         row = common | {
             "method": name,
             "lungs": score.heat_in(over, lungs),
             "pointing": float(score.points_at(over, box)),
             "energy": score.heat_in(over, box),
             "iou": score.overlap(over, box),
-            "deletion": hidden,
-            "insertion": given,
         }
+        if follow:
+            followed = score.followed(ask.probabilities, ask.pixels, ask.target, over)
+            row |= dict(zip(("deletion", "insertion"), followed, strict=True))
         if unasked:
             row["random"] = score.agreement(values, METHODS[name].explain(unasked).values)
         if unasked and name == "lime":
@@ -240,10 +250,10 @@ def real(run: Run, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def drawn(folder: Path, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draw phantoms with lesions, once."""
+    """Draw phantoms with lesions, once: a hundred and some."""
     table = folder / "films.csv"
     if not table.is_file():
-        write_phantoms(folder, 2 * most, seed=5, side=224)
+        write_phantoms(folder, 200, seed=5, side=224)
     films = read_collection(table).films
     return films[films["label"] != "normal"].head(most), read_boxes(folder / "boxes.csv").table
 
@@ -279,8 +289,8 @@ def write(runs: dict[str, Any]) -> None:
             parts += [
                 f"## {name}, {kind}",
                 f"{shares}. By chance: heat in boxes {of['box']:.2f}, in lungs {of['lung']:.2f}. LIME asks "
-                f"{run['samples']} films, captum's {CAPTUM_SAMPLES}. Beside random weights and other seeds: "
-                f"{of['random']} films; beside captum: {of['captum']}.",
+                f"{run['samples']} films, captum's {CAPTUM_SAMPLES}. Deletion and insertion of {of['deletion']} films; "
+                f"beside random weights and other seeds: at most {of['random']}; beside captum: at most {of['captum']}.",
                 markdown(pd.DataFrame(rows).fillna("–")),
             ]
     write_text(RESULTS / "explanations.md", "\n\n".join([*parts, stamp(machine())]) + "\n")
@@ -293,8 +303,8 @@ def summed(table: pd.DataFrame) -> dict[str, Any]:
     """Sum the films of a kind up, method by method."""
     films = table.drop_duplicates("film")
     beside = {
-        key: int(table.groupby("film")[key].any().sum()) if key in table else 0
-        for key in ("random", "captum")
+        key: int(table.loc[table[key].notna(), "film"].nunique()) if key in table else 0
+        for key in ("random", "captum", "deletion")
     }
     return beside | {
         "films": len(films),
@@ -317,6 +327,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--films", type=int, default=100)
     parser.add_argument("--phantoms", type=int, default=100)
+    parser.add_argument("--followed", type=int, default=100)
     parser.add_argument("--dear", type=int, default=100)
     parser.add_argument("--random", type=int, default=5)
     parser.add_argument("--captum", type=int, default=5)
@@ -324,7 +335,7 @@ def main() -> None:
     given = parser.parse_args()
     run, work = Run(given.run), given.work
     model = exported(run, work / "bundle")
-    if not (work / "blind").is_dir():
+    if not (work / "blind-run" / "weights.safetensors").is_file():
         randomised(run, work / "blind-run")
     blind = exported(Run(work / "blind-run"), work / "blind")
     leaf: FilmClassifier = model.network.leaves[0]  # type: ignore[attr-defined]
@@ -344,10 +355,11 @@ def main() -> None:
                 of = boxes.loc[boxes["image"] == film.image, list(SIDES)].to_numpy(np.float64)
                 beside = blind if number < given.random else None
                 theirs = leaf if number < given.captum else None
-                new = scored(methods, model, beside, theirs, film, of, given.samples)
+                follow = number < given.followed
+                new = scored(methods, model, beside, theirs, film, of, given.samples, follow)
                 rows += [{"kind": kind, "film": number} | row for row in new]
                 write_text(ledger, "".join(json.dumps(row) + "\n" for row in rows))
-            print(methods, number + 1, flush=True)
+                print(kind, methods, number + 1, flush=True)
     table = pd.DataFrame(rows)
     sums = {kind: summed(part) for kind, part in table.groupby("kind")}
     others = kept("explanations").get("runs", {})
