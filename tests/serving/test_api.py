@@ -346,7 +346,10 @@ def test_the_age_is_told_and_one_that_is_too_young_is_unsure(
     tagged.save_as(file)
     ages = dict.fromkeys(counted.classes, 12.0)
     model = replace(counted, trust=replace(counted.trust, youngest_of=ages))
-    with live(create_app(model, card)) as address, httpx.Client(base_url=address) as own:
+    with (
+        live(create_app(model, card)) as address,
+        httpx.Client(base_url=address, timeout=60) as own,
+    ):
         (answer,) = own.post("/predict", files={"film": file.getvalue()}).json()["films"]
     assert (answer["age"], answer["predicted"]) == (2.0, "unsure")
     assert answer["reason"] == "age"
@@ -357,7 +360,10 @@ def test_a_film_in_colours_is_unsure(predictor: Predictor, card: ModelCard, film
     warm = np.clip(grey[..., None] * [0.8, 0.95, 1.1] + 20, 0, 255).astype(np.uint8)
     picture = cv2.imencode(".png", warm)[1].tobytes()
     model = replace(predictor, chain=Chain.named("none", predictor.chain.side))
-    with live(create_app(model, card)) as address, httpx.Client(base_url=address) as own:
+    with (
+        live(create_app(model, card)) as address,
+        httpx.Client(base_url=address, timeout=60) as own,
+    ):
         (answer,) = own.post("/predict", files={"film": picture}).json()["films"]
     assert "photographed" in {of["defect"] for of in answer["findings"] if of["present"]}
     assert answer["predicted"] == "unsure"

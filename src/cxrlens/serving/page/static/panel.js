@@ -176,6 +176,7 @@ export function factsOf(card, all) {
       ["model.weights", card.weights],
       ["model.side", say("model.pixels", { side: card.side })],
       ["model.quality", card.quality],
+      ["model.youngest", Object.entries(card.youngest_of).map(([label, age]) => `${className(label)} ${figure(age)}`).join(", ")],
       ["model.made", `cxrlens ${card.cxrlens}`],
     ] : []),
   ].filter(([, value]) => value);

@@ -84,7 +84,10 @@ export const scores = (answer) => (unsure(answer) ? {} : answer.scores);
 
 /** The answer in a sentence; where a prediction becomes words, it is here and in `verdict`. */
 export function sentence(answer, site) {
-  if (unsure(answer)) return say("answer.unsure", { why: named("reason", answer.reason) });
+  if (unsure(answer)) {
+    const defects = answer.reason === "film quality" ? ` (${listed(present(answer).map(({ defect }) => defectLooked(defect)))})` : "";
+    return say("answer.unsure", { why: named("reason", answer.reason) + defects });
+  }
   const label = answer.predicted;
   const told = scores(answer);
   const threshold = (disease) => figure(answer.thresholds[disease]);
