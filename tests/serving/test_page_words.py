@@ -17,7 +17,7 @@ WORDS = {
 }
 ENGLISH = WORDS["en"]
 
-BY_NAME = {"class", "defect", "method", "reason", "repair"}
+BY_NAME = {"class", "defect", "figure", "method", "reason", "repair"}
 """Keys that begin so are made of a name that the server gives."""
 
 

@@ -1,7 +1,7 @@
 /** The panel at the right: the answer in words, its scores, quality, the model; and the trust card. */
 
 import { byId, make } from "./dom.js";
-import { capital, className, defectLooked, defectMeaning, defectName, figure, listed, present, repairName, say, scores, sentence, share, spoken, unsure } from "./words.js";
+import { capital, className, defectLooked, defectMeaning, defectName, figure, figureName, listed, present, repairName, say, scores, sentence, share, spoken, unsure } from "./words.js";
 
 const KNOWN = ["normal", "pneumonia", "tuberculosis"];
 
@@ -122,7 +122,7 @@ const span = ({ low, high }) => (low == null ? "–" : `${figure(low, 3)}–${fi
 
 /** The model's own test in a paragraph, for paper. */
 export const measured = ({ tested }) =>
-  `${measuredOn(tested)} ${tested.figures.map((one) => `${one.name} ${figure(one.value, 3)} (${span(one)})`).join("; ")}.`;
+  `${measuredOn(tested)} ${tested.figures.map((one) => `${figureName(one.name)} ${figure(one.value, 3)} (${span(one)})`).join("; ")}.`;
 
 function figuresOf({ tested }) {
   return make(
@@ -131,7 +131,7 @@ function figuresOf({ tested }) {
     make("caption", {}, measuredOn(tested)),
     head("card.figure", "card.value", "card.interval"),
     make("tbody", {}, tested.figures.map((one) =>
-      make("tr", {}, make("th", { scope: "row", ...english() }, one.name), make("td", {}, figure(one.value, 3)), make("td", {}, span(one))))),
+      make("tr", {}, make("th", { scope: "row" }, figureName(one.name)), make("td", {}, figure(one.value, 3)), make("td", {}, span(one))))),
   );
 }
 

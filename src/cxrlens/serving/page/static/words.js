@@ -71,6 +71,12 @@ export const defectMeaning = (defect) => named("defect.means", defect, "");
 /** How a defect stands among what was not found. */
 export const defectLooked = (defect) => named("defect.looked", defect, defectName(defect).toLowerCase());
 
+/** A figure of the card, as "AUC, normal", by its name and its class. */
+export const figureName = (name) => {
+  const [what, label] = name.split(", ");
+  return [named("figure", what), label && className(label)].filter(Boolean).join(", ");
+};
+
 export const repairName = (repair) => named("repair", repair);
 
 /** Findings that are there. */
