@@ -259,18 +259,8 @@ def drawn(folder: Path, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def write(runs: dict[str, Any]) -> None:
-    """Write results/explanations.json and .md; the card's figure is the heat of evidence in lungs."""
-    maps = [
-        run["films with boxes"]["methods"]["evidence"]["lungs"]
-        for run in runs.values()
-        if "evidence" in run["films with boxes"]["methods"]
-    ]
-    card = [
-        {"name": f"Heat of the evidence in the lungs ({of['films']} films; a blend trained alike)"}
-        | of
-        for of in maps[:1]
-    ]
-    keep("explanations", {"runs": runs, "card": card})
+    """Write results/explanations.json and .md."""
+    keep("explanations", {"runs": runs})
     about = (__doc__ or "").split("\n\n")[2].replace("\n", " ")
     parts = ["# Explanations scored", about]
     for name, run in runs.items():

@@ -565,7 +565,7 @@ def write_table(runs: list[dict[str, Any]], tried: list[dict[str, Any]]) -> None
                 [
                     "Other rules of abstention: shares of the films of the fit that lie nearer to the threshold, or whose map "
                     "lies further from every class; the logistic regression learns from the errors at the other places. "
-                    "Intervals: bootstrap by patient, the difference paired.",
+                    "Intervals: bootstrap by patient, the difference paired. Runs are numbered in one call, which may be older than the rest.",
                     rules_table(tried),
                 ]
                 if tried
