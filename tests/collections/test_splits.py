@@ -65,6 +65,23 @@ def test_folds_leave_the_test_split_alone() -> None:
     assert (rest["fold"].value_counts(normalize=True) - 0.2).abs().max() < 0.01
 
 
+def of_patients(sizes: list[int], sources: list[str]) -> Collection:
+    patients = [f"P{n}" for n, size in enumerate(sizes) for _ in range(size)]
+    source = [name for name, size in zip(sources, sizes, strict=True) for _ in range(size)]
+    table = pd.DataFrame({"patient": patients, "source": source, "label": "normal"})
+    return Collection(table.assign(image=[f"{i}.png" for i in table.index]).astype("string"))
+
+
+def test_large_patients_are_dealt_first_and_small_ones_fill_up() -> None:
+    done = fold(of_patients([10] * 4 + [1] * 20, ["a"] * 24)).films
+    assert done["fold"].value_counts().tolist() == [12] * 5
+
+
+def test_sources_of_one_patient_each_are_dealt_evenly() -> None:
+    done = fold(of_patients([1] * 25, [f"s{n}" for n in range(25)])).films
+    assert done["fold"].value_counts().tolist() == [5] * 5
+
+
 def test_fewer_patients_than_folds_are_refused() -> None:
     table = films().films
     sick = table["label"] == "tuberculosis"

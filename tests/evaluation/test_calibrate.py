@@ -108,6 +108,7 @@ def test_what_happens_to_a_thousand_follows_the_stated_prevalence() -> None:
     films, labels = place(400, 3)
     wish = Wish("sensitivity", 0.9, Costs(miss=100, alarm=5, read=1))
     rare = site_of(films, labels, wish, prevalence={"tuberculosis": 0.01}, unsure=0.0)
+    assert (rare.at_least, rare.left_out, rare.prevalence_stated) == (0.9, 0, True)
     told = rare.thresholds["tuberculosis"]
     screened = rare.screened
     assert screened.missed.value == pytest.approx(10 * told.missed / told.films, rel=0.02)
@@ -122,12 +123,11 @@ def test_what_happens_to_a_thousand_follows_the_stated_prevalence() -> None:
 
 def test_the_threshold_of_least_cost_follows_the_costs() -> None:
     films, labels = place(400, 3)
-    dear, cheap = (
-        site_of(films, labels, Wish("cost", 0.9, Costs(miss=miss, alarm=1))).thresholds[
-            "tuberculosis"
-        ]
-        for miss in (50, 0.1)
-    )
+    sites = [
+        site_of(films, labels, Wish("cost", 0.9, Costs(miss=miss, alarm=1))) for miss in (50, 0.1)
+    ]
+    assert {site.at_least for site in sites} == {None}
+    dear, cheap = (site.thresholds["tuberculosis"] for site in sites)
     assert dear.sensitivity.value > 0.95 > 0.5 > cheap.sensitivity.value
 
 
