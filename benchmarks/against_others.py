@@ -196,8 +196,6 @@ def maps(films: list[np.ndarray]) -> Iterator[Pair]:
 
 def trainings(paths: list[Path], place: Path, threads: int) -> Iterator[Pair]:
     """The study's EfficientNetV2-B3, its first blocks frozen, from drawn weights: steps and epochs."""
-    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    import keras
     import lightning
     import timm
     import torch
@@ -211,6 +209,10 @@ def trainings(paths: list[Path], place: Path, threads: int) -> Iterator[Pair]:
     from cxrlens.training.fit import _quiet, cached_films
     from cxrlens.training.module import TrainingModule
     from cxrlens.training.precision import DEPTHWISE, apply_precision
+
+    # After PyTorch: the other way round the process ends in a fault of its memory.
+    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    import keras
 
     torch.set_num_threads(threads)
     side, batch = 160, 8

@@ -117,6 +117,16 @@ def test_what_happens_to_a_thousand_follows_the_stated_prevalence() -> None:
     expected = 100 * screened.missed.value + 5 * screened.alarms.value + screened.unsure.value
     assert screened.cost.value == pytest.approx(expected)
     assert screened.cost.low < screened.cost.value < screened.cost.high
+    ill = {"pneumonia": 0.2, "tuberculosis": 0.3}
+    assert site_of(films, labels, wish, prevalence=ill).prevalence == pytest.approx(
+        {"normal": 0.5, **ill}
+    )
+    counts = np.bincount(labels, minlength=3)
+    counted = site_of(films, labels, wish)
+    assert [*counted.prevalence.values()] == pytest.approx([*(counts + 1) / 403])
+    assert not counted.prevalence_stated
+    with pytest.raises(CxrlensError, match="leave no one healthy"):
+        site_of(films, labels, wish, prevalence={"pneumonia": 0.5, "tuberculosis": 0.5})
     with pytest.raises(CxrlensError, match=r"covid=0\.1: name one of pneumonia, tuberculosis"):
         site_of(films, labels, wish, prevalence={"covid": 0.1})
 
