@@ -64,6 +64,7 @@ SPEED = {
     "predict_throughput": "Predicting a folder",
     "against_others": "Against what one would take instead",
     "growth": "With the number of films",
+    "quantised": "Whole numbers in place of floats",
     "training_speed": "Training steps",
 }
 """Chapters of ``docs/speed.md``, each ``results/NAME.md``."""
