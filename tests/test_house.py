@@ -103,11 +103,11 @@ def loaded_by(code: str) -> set[str]:
         "import cxrlens.reports.overview, cxrlens.collections.combine",
         "import cxrlens.phantoms, cxrlens.collections.cache",
         "import cxrlens.prediction, cxrlens.runs",
-        "import cxrlens.audit, cxrlens.reports.audit",
+        "import cxrlens.audit, cxrlens.reports.audit, cxrlens.reports.comparison",
     ],
 )
 def test_the_light_core_never_imports_torch(code: str) -> None:
-    assert not loaded_by(code) & {"torch", "lightning", "timm", "sklearn"}
+    assert not loaded_by(code) & {"torch", "lightning", "timm", "sklearn", "optuna"}
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -1,10 +1,12 @@
 """Pages of comparisons: models side by side on the same films, and the trials of a study."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -35,7 +37,9 @@ from cxrlens.reports.figures import (
     training_plots,
 )
 from cxrlens.reports.page import NOTICE, Page, Tile
-from cxrlens.training.tuning import TrialRow, Tuned
+
+if TYPE_CHECKING:  # it needs the extra tune
+    from cxrlens.training.tuning import TrialRow, Tuned
 
 MARK = "★"
 """Stands before the run that the validation films choose."""
