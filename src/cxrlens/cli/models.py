@@ -351,7 +351,7 @@ def predict(
     if bool(certificate) != bool(key):
         raise typer.BadParameter("a certificate has its key: --tls-certificate and --tls-key")
     found = films_in(films) if films else []
-    named = f" --model {model}" if model else ""
+    of = f" --model {model}" if model else ""
     model = the_model(model)
     predictor = Predictor.load(model, device, site=site, force_answer=force_answer)
     elsewhere = None
@@ -396,7 +396,7 @@ def predict(
     passed = f"; passed over by their headers: {over}" if over else ""
     done(
         f"{path or 'predicted'}: {len(result.table)} films ({said}){passed}.\n{NOTICE}",
-        f"cxrlens explain FILM...{named} -o explained",
+        f"cxrlens explain FILM...{of} -o explained",
         path,
     )
     end_with(result.failures)
