@@ -90,7 +90,12 @@ def wheel(bundle: Path, name: str, left_out: tuple[str, ...], free: bool) -> Pat
         ("src/cxrlens_model_evidence_lungs/__init__.py", f"src/{package}/__init__.py"),
     ):
         text = (box / path).read_text("utf-8")
-        text = re.sub("model in the box( of cxrlens)?", rf"\g<0>, trained {about}", text, count=1)
+        if path == "pyproject.toml":
+            text = re.sub(
+                "model in the box( of cxrlens)?", rf"\g<0>, trained {about}", text, count=1
+            )
+        else:
+            text = text.replace("The model in the box", f"The model {name}")
         for old, new in renamed.items():
             text = text.replace(old, new)
         write_text(place / to, text)
