@@ -157,14 +157,31 @@ def maps(films: list[np.ndarray]) -> Iterator[Pair]:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+    from cxrlens.explanation.heatmap import normalised
     from cxrlens.explanation.lime import REGIONS, lime, superpixels
+    from cxrlens.explanation.network_maps import gradcam
+    from cxrlens.models.classifier import build_model
+    from cxrlens.prediction.torch_network import TorchNetwork
+    from cxrlens.recipes.recipe import Model
 
-    count, reached, goal = as_good(films[:2])
     ours = load()
     told = ours.predict(films[0])
     pixels = told.examination.pixels
     target = ours.classes.index(told.suggests or told.predicted)
     segments = superpixels(pixels, REGIONS)
+    lite0 = timm.create_model("tf_efficientnet_lite0", num_classes=3).eval()
+    batch = torch.from_numpy(np.repeat(pixels[None, None], 3, 1).astype(np.float32) / 127.5 - 1)
+    drawn = Model(backbone="tf_efficientnet_lite0", weights="none")
+    network = TorchNetwork([build_model(drawn, 3)], len(pixels))
+    cam = GradCAM(lite0, [lite0.conv_head])
+    yield (
+        "Grad-CAM, same backbone",
+        "`pytorch-grad-cam`",
+        lambda: normalised(gradcam(network.slopes(pixels, 0, 1))),
+        lambda: cam(batch, [ClassifierOutputTarget(1)]),
+        1,
+    )
+    count, reached, goal = as_good(films[:2])
     grey = np.repeat(pixels[..., None], 3, 2)
 
     def by_lime() -> object:
@@ -180,16 +197,6 @@ def maps(films: list[np.ndarray]) -> Iterator[Pair]:
             ours.probabilities, pixels, target, samples=count, segments=segments, batch=32
         ),
         by_lime,
-        1,
-    )
-    lite0 = timm.create_model("tf_efficientnet_lite0", num_classes=3).eval()
-    batch = torch.from_numpy(np.repeat(pixels[None, None], 3, 1).astype(np.float32) / 127.5 - 1)
-    cam = GradCAM(lite0, [lite0.conv_head])
-    yield (
-        "Grad-CAM, the answer included, same backbone",
-        "`pytorch-grad-cam`",
-        lambda: ours.predict(pixels).explain("gradcam"),
-        lambda: cam(batch, [ClassifierOutputTarget(1)]),
         1,
     )
 
@@ -419,7 +426,8 @@ def write(found: dict[str, Any], films: int, told: str, threads: int) -> None:
     text = (
         f"Written by `python -m benchmarks against_others` on {films} {told}, {threads} thread(s) on both sides, "
         f"{REPEATS} repeats in turn, median (least–most), milliseconds of processor time.\n\n{markdown(table)}\n\n"
-        f"{stamp(machine())}; {shared()}."
+        "LIME is held to the package's mean rank correlation with its own 5,000 masks and its mean R² on masks that nobody fitted, over two films. "
+        f"Training: 160 pixels, batches of 8, an epoch of 24 films, in which ours has Lightning's start.\n\n{stamp(machine())}; {shared()}."
     )
     keep_speed("against_others", {"films": films, "pairs": found}, text)
 

@@ -157,7 +157,8 @@ def find_copies(films: Films, progress: Progress | None = None) -> pd.DataFrame:
     rows = [(first, place, kind, 1.0, False) for first, place, kind in _exact(films.table)]
     equal = {row[1] for row in rows}
     # Of equal films one is enough, and an even film has no detail to be compared by.
-    apart = films.pixels.reshape(len(films), -1).std(axis=1) >= 1
+    # One by one: of all at once there would be a copy in floats.
+    apart = np.array([pixels.std() >= 1 for pixels in films.pixels])
     places = np.array([p for p in range(len(films)) if p not in equal and apart[p]], dtype=np.intp)
     for found in _candidates(films.pixels[places], progress):
         one, other = places[found.one], places[found.other]
