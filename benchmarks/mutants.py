@@ -56,6 +56,7 @@ EQUAL = {
     "collections.combine.fold: `1 / folds` → `1 * folds`": EVEN,
     "collections.combine.fold: `1` → `2`": EVEN,
     "collections.combine._deal: `9` → `10`": "where to round sums of a few shares: any place does",
+    "collections.combine._deal: `shares * len(films)` → `shares / len(films)`": "parts that lack alike have shares alike, and then what they hold decides",
     "evaluation.metrics.measure: `1` → `2`": "0 divided by 1 or by 2: a class with one film in all that was not found",
     "prediction.calibration: `True` → `False`": "frozen guards against a slip of ours, it is no behaviour",
     "prediction.calibration.fit_calibration: `diseases + 1` → `diseases - 1`": COUNTED,

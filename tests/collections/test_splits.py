@@ -88,6 +88,9 @@ def test_fewer_patients_than_folds_are_refused() -> None:
     kept = table.loc[sick, "patient"].unique()[:4]
     with pytest.raises(CollectionError, match="tuberculosis has 4 patients, fewer than the 5"):
         fold(Collection(table[~sick | table["patient"].isin(kept)]), 5)
+    five = table[table["label"] == "normal"].drop_duplicates("patient")[:5]
+    with pytest.raises(CollectionError, match="tuberculosis has 4 patients, fewer than the 5"):
+        fold(Collection(pd.concat([five, table[sick & table["patient"].isin(kept)]])), 5)
     few = Collection(table[~sick | table["patient"].isin(table.loc[sick, "patient"].unique()[:5])])
     just = fold(few).films
     assert just.equals(fold(few, 5, 0).films)

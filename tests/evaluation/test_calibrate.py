@@ -78,6 +78,55 @@ def test_the_wish_is_kept_at_the_place_as_often_as_is_said(kind: str) -> None:
     assert np.mean(got) == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", ["sensitivity", "specificity", "cost"])
+def test_what_is_told_of_a_threshold_is_counted_at_it(kind: str) -> None:
+    films, labels = place(300, 5)
+    films = Measures(films.z.round(1))  # so that ill and well films have one score
+    costs = Costs(miss=3, alarm=2)
+    site = site_of(films, labels, Wish(kind, 0.9, costs))  # type: ignore[arg-type]
+    told, at = site.thresholds["tuberculosis"], site.numbers.thresholds[1]
+    ill, well = films.z[labels == 2, 1], films.z[labels == 0, 1]
+    n, m = len(ill), len(well)
+    assert (told.films, told.normals) == (n, m)
+    assert (told.missed, told.alarms) == ((ill <= at).sum(), (well > at).sum())
+
+    def chosen(films: int, wrong: int) -> list[float]:
+        found = films - wrong, wrong + 1
+        return [found[0] / (films + 1), *beta.ppf([0.025, 0.975], *found)]
+
+    def counted(films: int, wrong: int) -> list[float]:
+        right = films - wrong
+        bounds = beta.ppf(0.025, right, wrong + 1), beta.ppf(0.975, right + 1, wrong)
+        return [right / films, *bounds]
+
+    ways = [chosen if kind == name else counted for name in ("sensitivity", "specificity")]
+    for bound, way, of in zip(
+        (told.sensitivity, told.specificity),
+        ways,
+        ((n, told.missed), (m, told.alarms)),
+        strict=True,
+    ):
+        assert [bound.value, bound.low, bound.high] == pytest.approx(way(*of))
+    if kind == "cost":
+        share = site.prevalence
+
+        def cost(edge: float) -> float:
+            missed, alarms = (ill <= edge).mean(), (well > edge).mean()
+            return float(share["tuberculosis"] * missed * 3 + share["normal"] * alarms * 2)
+
+        assert cost(at) == pytest.approx(min(map(cost, films.z[:, 1])))
+
+
+def test_a_threshold_finds_the_films_it_was_chosen_for() -> None:
+    films, labels = place(300, 5)
+    told = site_of(films, labels, Wish("sensitivity", 0.9)).thresholds["tuberculosis"]
+    assert told.missed == int(0.1 * told.films + 1e-9)
+    parted = np.where(labels == 2, 3.0, -3.0) + films.z[:, 1] / 100
+    apart = Measures(np.stack([films.z[:, 0], parted], 1))
+    told = site_of(apart, labels, Wish("sensitivity", 0.9)).thresholds["tuberculosis"]
+    assert (told.alarms, told.specificity.value, told.specificity.high) == (0, 1.0, 1.0)
+
+
 def test_more_films_are_told_by_their_share() -> None:
     films, labels = place(100, 1)
     found = site_of(films, labels, Wish()).thresholds["tuberculosis"]

@@ -178,6 +178,7 @@ def test_a_curve_counts_films_and_patients_at_every_threshold() -> None:
     rate, low, high = wilson(0.8, 40)
     for bound in (low, high):
         assert abs(rate - bound) == pytest.approx(1.96 * np.sqrt(bound * (1 - bound) / 40), 1e-4)
+    assert len(Curve.of(np.zeros(2), np.array([False, True]), np.arange(2), 0.0).thresholds) == 1
     assert (wilson(0.0, 20).low, wilson(1.0, 20).high) == (0.0, 1.0)
     voted = Measures(z, labels)
     assert (told := fit_numbers(voted, labels, True))
