@@ -8,7 +8,7 @@ associations. One input in ten is left whole and must be accepted; of the rest o
 one behind its header, and one keeps its form (lengths, tags and numbers become others). Workers are processes
 that may take 4 GB and are started anew where one ends; what ended it is counted and named by kind and number, so
 that `--only KIND --from NUMBER --inputs 1 --dry` shows it again. Time is processor time, of the worker and of the
-decoders it started, so that a busy machine is not taken for a slow program; an input that ends in no five minutes
+decoders it started, so that a busy machine is not taken for a slow program; an input that does not end in an hour
 of the clock is an abort. SIGTERM, Ctrl-C or the end of --minutes lets the inputs at work end and writes what there
 is; `--add` adds to the kept result under a seed of its own. Our own files have a script of their own, damage_own_files.py. Writes
 results/fuzz.json and .md.
@@ -50,8 +50,9 @@ LIMIT = 4 << 30
 PART = 1000
 """Inputs of one worker process, whose start costs as much as some hundred of them."""
 
-CLOCK = 300
-"""Seconds of the clock after which an input is given up."""
+CLOCK = 3600
+"""Seconds of the clock after which an input counts as hanging: on a busy machine many minutes pass without a
+second of processor time."""
 
 
 def films() -> list[bytes]:
