@@ -446,12 +446,17 @@ def _cells(levels: NDArray[np.floating]) -> Floats:
 
 
 def _patch_aucs(squares: Film, hits: Mask, patients: NDArray[np.intp], seed: int) -> Floats:
-    step = _CELL // _POINTS
-    small = squares.reshape(len(squares), GRID, _POINTS, step, GRID, _POINTS, step)
-    x = small.mean(axis=(3, 6), dtype=np.float32).transpose(1, 3, 0, 2, 4)
-    x = np.ascontiguousarray(x).reshape(GRID * GRID, len(squares), _POINTS * _POINTS)
-    y = hits.astype(np.float32)
     folds = folds_of(np.stack([hits, ~hits], axis=1), patients, seed)
+    # Row by row: of all patches at once there would be several copies of the films in floats.
+    return np.stack([_row_aucs(row, hits, folds) for row in np.split(squares, GRID, axis=1)])
+
+
+def _row_aucs(row: Film, hits: Mask, folds: NDArray[np.intp]) -> Floats:
+    step = _CELL // _POINTS
+    small = row.reshape(len(row), _POINTS, step, GRID, _POINTS, step)
+    x = small.mean(axis=(2, 5), dtype=np.float32).transpose(2, 0, 1, 3)
+    x = np.ascontiguousarray(x).reshape(GRID, len(row), _POINTS * _POINTS)
+    y = hits.astype(np.float32)
     scores = np.zeros(x.shape[:2])
     for fold in range(FOLDS):
         held = folds == fold
@@ -468,5 +473,4 @@ def _patch_aucs(squares: Film, hits: Mask, patients: NDArray[np.intp], seed: int
         weights = np.linalg.solve(moments, along[..., None])
         scores[:, held] = (((x[:, held] - mean) / scale) @ weights)[..., 0]
     ones = np.ones((1, len(y)))
-    aucs = [float(weighted_auc(ones, hits, one)[0]) for one in scores]
-    return np.array(aucs).reshape(GRID, GRID)
+    return np.array([float(weighted_auc(ones, hits, one)[0]) for one in scores])
