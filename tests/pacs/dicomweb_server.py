@@ -71,6 +71,9 @@ class Server:
         ours = self
 
         class Handler(BaseHTTPRequestHandler):
+            # Head and body go out by themselves; Nagle would wait 40 ms between them.
+            disable_nagle_algorithm = True
+
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
