@@ -160,7 +160,7 @@ def _in_words(origin: Origin) -> str:
 
 SCOPE = (
     "The model knows {classes} and nothing else: it has no answer for other diseases, nor for two "
-    "at once, and names one of these for any picture that it is given."
+    "at once, and names one of these, or says that it is unsure, for any picture that it is given."
 )
 
 
