@@ -12,7 +12,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 
 def test_extras_are_those_of_the_project() -> None:
     known = PROJECT["optional-dependencies"]
-    assert set(EXTRAS) == set(known) - {"dev"}
+    assert set(EXTRAS) == set(known) - {"dev", "model"}
     for extra, modules in EXTRAS.items():
         assert len(modules) <= len(known[extra])
         for module in modules:
