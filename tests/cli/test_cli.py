@@ -229,6 +229,7 @@ def test_a_patient_younger_than_those_who_taught_the_model_is_unsure(
     assert "unsure (age): the model has learnt its answer from older patients only" in shown.stdout
 
 
+@pytest.mark.slow
 def test_predict_explain_and_evaluate_a_run(
     small_run: Run, phantom_table: Path, tmp_path: Path
 ) -> None:
