@@ -287,6 +287,7 @@ def test_a_model_is_not_measured_on_its_training_films(
     )
 
 
+@pytest.mark.slow
 def test_train_on_the_command_line(phantom_table: Path, tmp_path: Path) -> None:
     settings = [
         "side=64",
