@@ -4,6 +4,6 @@
 onnxruntime runs it; nothing here needs PyTorch.
 """
 
-from cxrlens.lungs.fields import NETWORK, Lungs, Outline, find_lungs
+from cxrlens.lungs.fields import Lungs, Outline, find_lungs
 
-__all__ = ["NETWORK", "Lungs", "Outline", "find_lungs"]
+__all__ = ["Lungs", "Outline", "find_lungs"]

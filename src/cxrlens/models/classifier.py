@@ -301,8 +301,8 @@ class EvidenceClassifier(FilmClassifier):
     """Films in, one score a class out, and the map of evidence that the scores were pooled from.
 
     Its feature maps for Grad-CAM are the mixed ones. Where it counts in the lungs alone, these are followed
-    by `FINER`² more, which hold the lungs on a finer grid, then the map's own. A place whose
-    mirror image is lung counts by half at least: a lung may be white with disease.
+    by `FINER`² more, which hold the lungs on a finer grid, then the map's own. A place whose mirror image is
+    lung counts by half at least: a lung may be white with disease.
 
     Parameters
     ----------

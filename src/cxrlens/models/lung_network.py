@@ -4,10 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrlens.lungs import NETWORK
-
-SIDE = 128
-"""Pixels of the side at which it looks."""
+from cxrlens.lungs.fields import NETWORK, SIDE
 
 FAINT = 0.14
 """Added to a film's own deviation; of standardised greys what the network learnt with of grey levels."""
