@@ -1,19 +1,21 @@
 """Score every explaining method on films with lesions' boxes and on drawn films: the table decides the default.
 
-    python benchmarks/explanations.py --run RUN --work DIR [--films 100] [--phantoms 100] [--followed 100]
-        [--dear 100] [--random 5] [--captum 5] [--samples 200]
+    python benchmarks/explanations.py --run MODEL --work DIR [--films 100] [--phantoms 100] [--followed 100]
+        [--quick 100] [--dear 100] [--random 5] [--captum 5] [--samples 200]
 
-Films are those of the shared set with radiologists' boxes that RUN did not train on, half of each disease where
+Films are those of the shared set with radiologists' boxes that MODEL did not train on, half of each disease where
 there are; phantoms bring the boxes of what was drawn. Each is asked about its own label, in the network's own
 geometry. Told are the heat in lungs and in boxes, pointing, IoU, deletion and insertion
 (`cxrlens.explanation.score`); of the first `--random` films how far a network of random weights gives the same
 map (Adebayo et al. 2018; less is better), and how far two seeds of LIME agree; of the first `--captum` how far
 captum, an independent library, gives it (correlation). Deletion and insertion ask 22 films for each map, and so are told of
-the first `--followed`; LIME and occlusion ask hundreds: they come when the others are done, on the first `--dear`.
+the first `--followed`; LIME and occlusion ask hundreds: they come when the others are done, on the first `--dear`
+(the others on the first `--quick`).
 
-The run and one of random weights are exported to DIR once, since a graph answers several times faster than torch; what
-was scored stands in DIR/rows.jsonl, and a later call goes on from there. Writes results/explanations.json and
-.md; run again with another RUN it keeps the rows of the other.
+A run and one of random weights are exported to DIR once, since a graph answers several times faster than torch; an
+exported or installed model has no random weights, and no slopes where it brings its own map. What was scored
+stands in DIR/rows.jsonl, and a later call goes on from there. Writes results/explanations.json and .md; run again
+with another MODEL it keeps the rows of the other.
 """
 
 from __future__ import annotations
@@ -42,11 +44,11 @@ from cxrlens.explanation.occlusion import GREY, PATCHES
 from cxrlens.export.bundle import export
 from cxrlens.files import write_text
 from cxrlens.lungs import find_lungs
-from cxrlens.models.classifier import EvidenceClassifier, FilmClassifier
+from cxrlens.models.classifier import FilmClassifier
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.prediction.torch_network import load_classifier
-from cxrlens.runs import Run
+from cxrlens.runs import Run, SavedModel, open_model
 from cxrlens.runs.saved import write_weights
 from real_films import CXR
 from record import RESULTS, keep, kept, machine, markdown, stamp
@@ -79,7 +81,8 @@ def question(model: Predictor, said: Prediction, label: str, samples: int) -> Qu
     index = list(model.classes).index(label)
     pixels = said.examination.pixels
     brings = model.network.run(pixels[None]).map
-    found = [model.network.slopes(pixels, *of) for of in model.decision.leaves_for(index)]
+    asked = model.decision.leaves_for(index) if "slopes" in model.network.gives else []
+    found = [model.network.slopes(pixels, *of) for of in asked]
     return Question(
         pixels,
         index,
@@ -117,21 +120,19 @@ def exported(run: Run, place: Path) -> Predictor:
     return model
 
 
-def by_captum(leaf: FilmClassifier, name: str, ask: Question) -> NDArray[np.float32] | None:
-    """Give captum's map of a method that it has, from torch's network or, for occlusion, the same answers."""
+def by_captum(leaf: FilmClassifier | None, name: str, ask: Question) -> NDArray[np.float32] | None:
+    """Give captum's map of a method that it has, from torch's network or, for occlusion and LIME, the same answers."""
     film = torch.from_numpy(ask.pixels.astype(np.float32))[None]
-    network = leaf.backbone.network
-    layer = leaf.head.mix if isinstance(leaf, EvidenceClassifier) else network.bn2
     cams: dict[str, Callable[..., Any]] = {
         "gradcam": captum.LayerGradCam,
         "hirescam": captum.LayerGradientXActivation,
     }
     if name in cams:
-        if (
-            getattr(leaf, "lungs", None) is not None
-        ):  # our maps hold the lungs, too, captum's layer does not
+        if leaf is None:
             return None
-        asked = cams[name](lambda films: leaf(films).scores, layer)
+        # What follows the maps may hold the lungs, which no layer of the network gives: so they pass through one.
+        layer = torch.nn.Identity()
+        asked = cams[name](lambda films: leaf.scores(layer(leaf.maps(films))), layer)
         found = asked.attribute(film, target=ask.target)[0].sum(0).clamp(min=0)
         return np.asarray(found.detach().numpy(), np.float32)
 
@@ -181,6 +182,8 @@ def scored(
     boxes: NDArray[np.float64],
     samples: int,
     follow: bool,
+    twice: bool,
+    compare: bool,
 ) -> list[dict[str, Any]]:
     """Score some methods on one film."""
     said = model.predict(film.image)
@@ -213,10 +216,11 @@ def scored(
             row |= dict(zip(("deletion", "insertion"), followed, strict=True))
         if unasked:
             row["random"] = score.agreement(values, METHODS[name].explain(unasked).values)
-        if unasked and name == "lime":
+        if twice and name == "lime":
             other = lime.lime(ask.probabilities, ask.pixels, ask.target, samples=samples, seed=1)
             row["seeds"] = score.agreement(values, other.map())
-        if leaf and (theirs := by_captum(leaf, name, ask)) is not None and np.ptp(theirs) > 0:
+        theirs = by_captum(leaf, name, ask) if compare else None
+        if theirs is not None and np.ptp(theirs) > 0:
             row["captum"] = float(np.corrcoef(values.ravel(), theirs.ravel())[0, 1])
         rows.append(row)
     return rows
@@ -236,15 +240,13 @@ def told(values: pd.Series) -> dict[str, float]:
     }
 
 
-def real(run: Run, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose films with boxes that the run did not train on."""
+def real(model: SavedModel, most: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choose films with boxes that the model did not train on."""
     boxes = read_boxes(CXR / "boxes.csv").table
     films = read_collection(CXR / "collection.csv").films
-    own = run.films()
-    name = lambda image: "/".join(Path(image).parts[-2:])  # noqa: E731
-    trained = set(own.loc[own["split"] == "train", "image"].map(name))
-    boxed = films[films["image"].isin(boxes["image"]) & ~films["image"].map(name).isin(trained)]
-    boxed = boxed[boxed["label"] != "normal"].sample(frac=1, random_state=0)
+    boxed = films[films["image"].isin(boxes["image"]) & (films["label"] != "normal")]
+    trained = {image for image, split in model.learnt(boxed["image"]) if split == "train"}
+    boxed = boxed[~boxed["image"].isin(trained)].sample(frac=1, random_state=0)
     turn = boxed.groupby("label").cumcount()
     return boxed.loc[turn.sort_values(kind="stable").index].head(most), boxes
 
@@ -280,7 +282,7 @@ def write(runs: dict[str, Any]) -> None:
                 f"## {name}, {kind}",
                 f"{shares}. By chance: heat in boxes {of['box']:.2f}, in lungs {of['lung']:.2f}. LIME asks "
                 f"{run['samples']} films, captum's {CAPTUM_SAMPLES}. Deletion and insertion of {of['deletion']} films; "
-                f"beside random weights and other seeds: at most {of['random']}; beside captum: at most {of['captum']}.",
+                f"beside random weights: at most {of['random']}, other seeds: {of.get('seeds', 0)}, captum: {of['captum']}.",
                 markdown(pd.DataFrame(rows).fillna("–")),
             ]
     write_text(RESULTS / "explanations.md", "\n\n".join([*parts, stamp(machine())]) + "\n")
@@ -294,7 +296,7 @@ def summed(table: pd.DataFrame) -> dict[str, Any]:
     films = table.drop_duplicates("film")
     beside = {
         key: int(table.loc[table[key].notna(), "film"].nunique()) if key in table else 0
-        for key in ("random", "captum", "deletion")
+        for key in ("random", "seeds", "captum", "deletion")
     }
     return beside | {
         "films": len(films),
@@ -313,29 +315,34 @@ def summed(table: pd.DataFrame) -> dict[str, Any]:
 def main() -> None:
     """Score a run's methods and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", required=True, help="a run folder, a bundle or an installed model")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--films", type=int, default=100)
     parser.add_argument("--phantoms", type=int, default=100)
     parser.add_argument("--followed", type=int, default=100)
+    parser.add_argument("--quick", type=int, default=100)
     parser.add_argument("--dear", type=int, default=100)
     parser.add_argument("--random", type=int, default=5)
     parser.add_argument("--captum", type=int, default=5)
     parser.add_argument("--samples", type=int, default=200)
     given = parser.parse_args()
-    run, work = Run(given.run), given.work
-    model = exported(run, work / "bundle")
-    if not (work / "blind-run" / "weights.safetensors").is_file():
-        randomised(run, work / "blind-run")
-    blind = exported(Run(work / "blind-run"), work / "blind")
-    leaf: FilmClassifier = model.network.leaves[0]  # type: ignore[attr-defined]
+    saved, work = open_model(given.run), given.work
+    title, model = f"{saved.recipe.name} as it is installed", Predictor.of(saved)
+    blind: Predictor | None = None
+    leaf: FilmClassifier | None = None
+    if isinstance(saved, Run):
+        title, model = saved.recipe.name, exported(saved, work / "bundle")
+        if not (work / "blind-run" / "weights.safetensors").is_file():
+            randomised(saved, work / "blind-run")
+        blind = exported(Run(work / "blind-run"), work / "blind")
+        leaf = model.network.leaves[0]  # type: ignore[attr-defined]
     ledger = work / "rows.jsonl"
     rows = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
     done = {(row["kind"], row["film"], row["method"]) for row in rows}
     found = dict(
-        zip(KINDS, (real(run, given.films), drawn(work / "drawn", given.phantoms)), strict=True)
+        zip(KINDS, (real(saved, given.films), drawn(work / "drawn", given.phantoms)), strict=True)
     )
-    for methods, most in ((QUICK, max(given.films, given.phantoms)), (DEAR, given.dear)):
+    for methods, most in ((QUICK, given.quick), (DEAR, given.dear)):
         methods = tuple(name for name in methods if METHODS[name] in model.methods)
         for number in range(most):
             for kind, (films, boxes) in found.items():
@@ -343,17 +350,17 @@ def main() -> None:
                     continue
                 film = next(films.iloc[[number]].itertuples())
                 of = boxes.loc[boxes["image"] == film.image, list(SIDES)].to_numpy(np.float64)
-                beside = blind if number < given.random else None
-                theirs = leaf if number < given.captum else None
+                twice, compare = number < given.random, number < given.captum
+                beside = blind if twice else None
                 follow = number < given.followed
-                new = scored(methods, model, beside, theirs, film, of, given.samples, follow)
+                new = scored(methods, model, beside, leaf, film, of, given.samples, follow, twice, compare)  # fmt: skip
                 rows += [{"kind": kind, "film": number} | row for row in new]
                 write_text(ledger, "".join(json.dumps(row) + "\n" for row in rows))
                 print(kind, methods, number + 1, flush=True)
     table = pd.DataFrame(rows)
     sums = {kind: summed(part) for kind, part in table.groupby("kind")}
     others = kept("explanations").get("runs", {})
-    write(others | {run.recipe.name: {"samples": given.samples, "digest": run.digest} | sums})
+    write(others | {title: {"samples": given.samples, "digest": saved.digest} | sums})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Mutation testing of splits, metrics and calibration: small faults that the tests would not see.
 
-    python -m benchmarks mutants [--most 80] [--seed 0] [--only WORD]
+    python -m benchmarks mutants [--most 80] [--seed 0] [--only WORD] [--again | --untried]
 
 Each mutant is one change of one place: a comparison, an operator, a number, a truth value, a condition. The
 tests named beside each file run against it in a fork that loads the file with that change; those of a room's
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="modules whose name has this word")
     parser.add_argument("--again", action="store_true", help="only those that survived before")
+    parser.add_argument("--untried", action="store_true", help="only those not tried before")
     options = parser.parse_args()
     os.chdir(HOUSE)
     sys.path.insert(0, str(HOUSE))
@@ -210,13 +211,15 @@ def main() -> None:
         old = {one["number"]: one for one in found().get(name, [])}
         if options.again:
             chosen = [n for n in chosen if old.get(n, {}).get("ended") == "survived"]
+        if options.untried:
+            chosen = [n for n in chosen if n not in old]
         for number in chosen:
             where, what, ended, seconds = tested(name, number, asked)
             one = {"number": number, "where": where, "what": what, "ended": ended, "seconds": round(seconds, 1)}  # fmt: skip
             old[number] = one
             print(name, one, flush=True)
-        # Read anew: another process may have finished another module meanwhile.
-        write({**found(), name: [old[number] for number in sorted(old)]}, options.seed)
+            # Read anew: another process may have finished another module's meanwhile.
+            write({**found(), name: [old[number] for number in sorted(old)]}, options.seed)
 
 
 def found() -> dict[str, list[dict[str, object]]]:

@@ -242,12 +242,21 @@ def test_films_that_cannot_calibrate_are_refused(
     normal = Collection(films.assign(label="normal"))
     with pytest.raises(CollectionError, match="all 45 films are normal"):
         calibrate(small_run.path, normal, tmp_path / "a.json")
+    for normals, ill in ((4, 41), (41, 4)):
+        few = Collection(films.assign(label=["normal"] * normals + ["tuberculosis"] * ill))
+        told = f"there are {normals} normal films and at most {ill} of a disease: 30 films do"
+        with pytest.raises(CollectionError, match=told):
+            calibrate(small_run.path, few, tmp_path / "a.json")
     learnt = phantoms.films[phantoms.films["split"] == "train"]
     copies = []
     for number, image in enumerate(learnt["image"]):
         copies.append(str(tmp_path / f"{number}{Path(image).suffix}"))
         Path(copies[-1]).write_bytes(Path(image).read_bytes())
-    elsewhere = Collection(learnt.assign(image=copies))
-    with pytest.raises(CollectionError, match="films are ones that the model learnt from"):
-        calibrate(small_run.path, elsewhere, tmp_path / "a.json")
+    elsewhere = learnt.assign(image=copies)
+    for normals in (5, len(copies) - 5):  # five of a class are no longer too few
+        labels = ["normal"] * normals + ["tuberculosis"] * (len(copies) - normals)
+        with pytest.raises(CollectionError, match="films are ones that the model learnt from"):
+            calibrate(
+                small_run.path, Collection(elsewhere.assign(label=labels)), tmp_path / "a.json"
+            )
     assert not (tmp_path / "a.json").exists()
