@@ -232,8 +232,8 @@ def page(content: dict[str, Any]) -> str:
     if "not_films" in content:
         parts += [
             "## Sanity: pictures that are no films",
-            "Raw softmax of `lite0-ffn-cxr`, without a special case for them. The model has no way to say “none of "
-            "these”: whatever it is given, it names a class.",
+            "Raw softmax of `lite0-ffn-cxr`: a network has no way to say “none of these”, which is why the gate of the quality "
+            "chain is asked first, and such a picture is answered `unsure`.",
             markdown(pd.DataFrame(content["not_films"])),
         ]
     for heading, name in (

@@ -153,6 +153,16 @@ def test_probabilities_mean_something_at_the_place() -> None:
     assert site.notes[0].startswith("There are 0 films of pneumonia")
 
 
+def test_what_never_happened_may_happen() -> None:
+    labels = np.arange(90) % 3
+    z = np.where(labels[:, None] == [1, 2], 8.0, -8.0) + np.random.default_rng(0).random((90, 2))
+    site = site_of(Measures(z), labels, Wish("sensitivity", 0.99), unsure=0.0)
+    screened, sure = site.screened, site.thresholds["tuberculosis"].specificity
+    assert (screened.missed.value, screened.alarms.value, sure.value) == (0, 0, 1)
+    assert screened.alarms.high == pytest.approx(1000 * site.prevalence["normal"] * (1 - sure.low))
+    assert screened.missed.high > screened.missed.low == 0
+
+
 def test_what_happens_to_a_thousand_follows_the_stated_prevalence() -> None:
     films, labels = place(400, 3)
     wish = Wish("sensitivity", 0.9, Costs(miss=100, alarm=5, read=1))
