@@ -12,15 +12,17 @@ from PIL import Image
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.decoding import decoders
-from cxrlens.radiographs.read import decode_film_apart, decode_radiograph
+from cxrlens.radiographs.integrity import TINTED
+from cxrlens.radiographs.read import decode_film, decode_film_apart, decode_radiograph
 from tests.radiographs.dicom_films import native
 
 GREY = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 200), np.uint8), (0, 0), 3)
+WARM = np.clip(GREY[..., None] * [0.85, 0.97, 1.05] + 12, 0, 255).astype(np.uint8)
 
 
-def encoded(form: str, **options: object) -> bytes:
+def encoded(form: str, film: np.ndarray = GREY, **options: object) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(GREY).save(file, form, **options)
+    Image.fromarray(film).save(file, form, **options)
     return file.getvalue()
 
 
@@ -58,10 +60,38 @@ def many_chunks(count: int) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [encoded("PNG"), encoded("JPEG"), encoded("TIFF"), native(GREY.astype(np.uint16) * 16, 12)],
+    [
+        *(encoded(form, WARM) for form in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")),
+        encoded("PNG"),
+        native(GREY.astype(np.uint16) * 16, 12, PatientAge="007Y"),
+    ],
 )
 def test_a_film_is_read_as_ever(data: bytes) -> None:
-    assert np.array_equal(decode_film_apart(data, "film"), decode_radiograph(data, "film"))
+    here, apart = decode_film(data, "film"), decode_film_apart(data, "film")
+    assert np.array_equal(apart.pixels, here.pixels)
+    assert apart[1:] == here[1:]
+
+
+@pytest.mark.parametrize(
+    ("tags", "age"),
+    [
+        ({}, None),
+        ({"PatientAge": "018M"}, 1.5),
+        ({"PatientBirthDate": "20000101", "StudyDate": "20060101"}, pytest.approx(6, abs=0.01)),
+        ({"PatientAge": "007Y", "PatientBirthDate": "20000101", "StudyDate": "20060101"}, 7),
+        ({"PatientBirthDate": "20000101", "StudyDate": ""}, None),
+        ({"PatientBirthDate": "20060101", "StudyDate": "20000101"}, 0),
+    ],
+)
+def test_a_film_tells_the_patient_s_age(tags: dict[str, str], age: float | None) -> None:
+    assert decode_film(native(GREY, 8, **tags), "film").age == age
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+def test_a_film_tells_how_far_its_colours_lie_from_grey(form: str) -> None:
+    assert decode_film(encoded(form, WARM), "film").tint >= TINTED
+    for grey in (GREY, np.dstack([GREY] * 3)):
+        assert decode_film(encoded(form, grey), "film").tint < TINTED
 
 
 def test_a_refusal_has_the_reader_s_words() -> None:
@@ -91,7 +121,7 @@ def test_what_asks_for_minutes_is_given_up(data: bytes) -> None:
     except FilmError as error:
         assert "the film" in str(error)  # noqa: PT017  (reading it within the time is right, too)
     assert time.process_time() - used < 2
-    assert decode_film_apart(encoded("PNG"), "film").shape == GREY.shape
+    assert decode_film_apart(encoded("PNG"), "film").pixels.shape == GREY.shape
 
 
 @pytest.mark.slow
@@ -111,4 +141,4 @@ def test_who_waits_is_told_when_the_decoders_end() -> None:
     decoders.end()
     reader.join(10)
     assert told
-    assert decode_film_apart(encoded("PNG"), "film").shape == GREY.shape
+    assert decode_film_apart(encoded("PNG"), "film").pixels.shape == GREY.shape

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.read import grey_of, name_of, read_radiograph
+from cxrlens.radiographs.read import name_of, read_film, read_radiograph
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
 
@@ -17,7 +17,7 @@ def test_all_forms_of_a_film_are_one_array(tmp_path: Path) -> None:
     cv2.imwrite(str(path), GREY)
     forms = [path, str(path), path.read_bytes(), GREY, Image.fromarray(GREY), Image.open(path)]
     for form in forms:
-        assert np.array_equal(grey_of(form), GREY), type(form)
+        assert np.array_equal(read_film(form).pixels, GREY), type(form)
     assert [name_of(form) for form in forms] == [str(path)] * 2 + [""] * 4
 
 
@@ -27,11 +27,11 @@ def test_colour_depth_and_orientation_are_those_of_a_file(tmp_path: Path) -> Non
     for array in (colour, deep):
         path = tmp_path / "film.png"
         Image.fromarray(array).save(path)
-        assert np.array_equal(grey_of(array), read_radiograph(path))
-        assert np.array_equal(grey_of(Image.fromarray(array)), read_radiograph(path))
+        assert np.array_equal(read_film(array).pixels, read_radiograph(path))
+        assert np.array_equal(read_film(Image.fromarray(array)).pixels, read_radiograph(path))
     turned = Image.fromarray(GREY)
     turned.getexif()[274] = 6
-    assert np.array_equal(grey_of(turned), np.rot90(GREY, -1))
+    assert np.array_equal(read_film(turned).pixels, np.rot90(GREY, -1))
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_colour_depth_and_orientation_are_those_of_a_file(tmp_path: Path) -> Non
 )
 def test_what_is_no_film_is_one_sentence(film: object, said: str) -> None:
     with pytest.raises(FilmError, match=said):
-        grey_of(film)  # type: ignore[arg-type]
+        read_film(film)  # type: ignore[arg-type]

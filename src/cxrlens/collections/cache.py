@@ -29,8 +29,7 @@ from cxrlens.files import explained, lock, moved_into_place, private_folder
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.grey import Film
-from cxrlens.radiographs.integrity import tint
-from cxrlens.radiographs.read import decode_radiograph, read_bytes
+from cxrlens.radiographs.read import decode_film, read_bytes
 
 LAYOUT = 1
 """Of a store; a line of its index that names another one was written by a later cxrlens."""
@@ -252,7 +251,8 @@ class _Store:
             key = hashlib.blake2b(data, digest_size=16).hexdigest()
             if key in self.rows:
                 return _Prepared(stamp, key, None, {})
-            examination = self.chain.examine(decode_radiograph(data, image)).tinted(tint(data))
+            film = decode_film(data, image)
+            examination = self.chain.examine(film.pixels).tinted(film.tint)
             return _Prepared(stamp, key, examination.pixels, examination.row())
         except FilmError as error:
             return error

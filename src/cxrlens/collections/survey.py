@@ -19,8 +19,7 @@ from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_pic
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
 from cxrlens.quality.step import Step
 from cxrlens.radiographs.grey import Film, median, otsu_threshold, resize
-from cxrlens.radiographs.integrity import tint
-from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
+from cxrlens.radiographs.read import decode_film, look_at_films, read_bytes
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
@@ -153,7 +152,7 @@ def survey(
 
 def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     data = read_bytes(image)
-    film, header = decode_radiograph(data, image), header_of(data)
+    (film, _, tint), header = decode_film(data, image), header_of(data)
     levels = np.bincount(film.ravel(), minlength=256)
     upto = np.cumsum(levels)
     grey = np.arange(256)
@@ -169,7 +168,7 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     }
     for share in PERCENTILES:
         row[f"p{share}"] = int(np.searchsorted(upto, share / 100 * film.size))
-    findings = chain.check(film).tinted(tint(data)).row()
+    findings = chain.check(film).tinted(tint).row()
     findings.pop("repairs", None)
     return row | findings, resize(film, LOOKING_SIDE)
 

@@ -30,7 +30,7 @@ from cxrlens.pacs.results import Result, secondary_capture, structured_report
 from cxrlens.pacs.spool import Spool, lay, noted
 from cxrlens.prediction import Prediction, Predictor
 from cxrlens.prediction.trust import REASONS, Trust, Watch
-from cxrlens.radiographs.decoding import quietly, tint_apart
+from cxrlens.radiographs.decoding import quietly
 from cxrlens.radiographs.read import read_film_apart
 from cxrlens.runs import SavedModel
 
@@ -74,7 +74,7 @@ class Worker:
     ) -> None:
         self._overlay = overlay
         self._spool, self._predictor, self._model, self._made = spool, predictor, model, made
-        predictor.reader, predictor.tint = read_film_apart, tint_apart
+        predictor.reader = read_film_apart
         self._backoff = Backoff(first_wait, 60.0)
         self._crashes = CrashCounts(spool.folder)
         self._watch, self._alarmed = Watch(predictor.trust.histogram), False

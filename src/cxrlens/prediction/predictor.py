@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.collections.readers.folders import age_of
 from cxrlens.collections.tables import as_html
 from cxrlens.errors import CxrlensError, FilmError, ModelError, need, visible
 from cxrlens.explanation import method_named, methods_for
@@ -34,20 +33,11 @@ from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, 
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain
 from cxrlens.quality.step import DEFECTS, Examination
-from cxrlens.radiographs.integrity import tint
-from cxrlens.radiographs.read import Film, grey_of, name_of, read_bytes
+from cxrlens.radiographs.read import Film, ReadFilm, name_of, read_film
 from cxrlens.runs import Bundle, Run, SavedModel, open_model
 
 _NEEDS = {"slopes": "feature maps", "map": "a map of its own"}
 _BATCH = 32
-
-
-class ReadFilm(NamedTuple):
-    """A film that is read already: (H, W) uint8, the patient's age in years if it is known, and its tint."""
-
-    pixels: NDArray[np.uint8]
-    age: float | None = None
-    tint: float = 0.0
 
 
 class _Examined(NamedTuple):
@@ -236,9 +226,7 @@ class Predictor:
     digest
         Tells this model from others; see `cxrlens.runs.run.Run.digest`.
     reader
-        Reads a film of a name to grey; what takes films from strangers puts a bounded one in its place.
-    tint
-        Likewise, how far its file's colours lie from grey.
+        Reads a film of a name; what takes films from strangers puts a bounded one in its place.
     trust
         How scores become answers; by default the network's own probabilities do.
     force_answer
@@ -250,8 +238,7 @@ class Predictor:
     chain: Chain
     classes: Sequence[str]
     digest: str = ""
-    reader: Callable[[Film, str], NDArray[np.uint8]] = grey_of
-    tint: Callable[[bytes], float] = tint
+    reader: Callable[[Film, str], ReadFilm] = read_film
     trust: Trust = field(default_factory=lambda: Trust(()))
     force_answer: bool = False
 
@@ -380,18 +367,12 @@ class Predictor:
                 ahead = coming
 
     def _examine(self, film: Film | ReadFilm) -> _Examined | FilmError:
-        if isinstance(film, ReadFilm):
-            return _Examined("", film, self.chain.examine(film.pixels).tinted(film.tint))
-        name = name_of(film)
+        name = "" if isinstance(film, ReadFilm) else name_of(film)
         try:
-            data = read_bytes(film) if isinstance(film, str | Path) else film
-            pixels = self.reader(data, name)
+            read = film if isinstance(film, ReadFilm) else self.reader(film, name)
         except FilmError as error:
             return error
-        read = ReadFilm(pixels)
-        if isinstance(data, bytes):
-            read = ReadFilm(pixels, age_of(data), self.tint(data))
-        return _Examined(name, read, self.chain.examine(pixels).tinted(read.tint))
+        return _Examined(name, read, self.chain.examine(read.pixels).tinted(read.tint))
 
     def _predict_batch(
         self, batch: list[_Examined | FilmError]

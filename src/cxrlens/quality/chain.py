@@ -35,8 +35,7 @@ from cxrlens.quality.step import (
     thresholds,
 )
 from cxrlens.radiographs.grey import Film, resize
-from cxrlens.radiographs.integrity import tint
-from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
+from cxrlens.radiographs.read import look_at_films, read_film
 
 _STEPS: dict[str, tuple[tuple[type[Any], ...], ...]] = {
     "none": ((), (), ()),
@@ -325,8 +324,8 @@ def check_films(
 
 
 def _of_file(path: Path, look: Callable[[Film], Examination]) -> Examination:
-    data = read_bytes(path)
-    return look(decode_radiograph(data, str(path))).tinted(tint(data))
+    film = read_film(path)
+    return look(film.pixels).tinted(film.tint)
 
 
 def repair_films(

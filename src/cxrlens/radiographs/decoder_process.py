@@ -83,16 +83,16 @@ def _load(kind: str, film: bytes) -> None:
         image.load()
 
 
-def decode_film(job: dict[str, Any], film: bytes) -> Any:
+def decode_bounded(job: dict[str, Any], film: bytes) -> Any:
     """Decode a whole film under the job's bounds; a refusal is a ValueError with its sentence."""
     from cxrlens.errors import FilmError
     from cxrlens.radiographs.decoding import decoders
-    from cxrlens.radiographs.read import decode_radiograph
+    from cxrlens.radiographs.read import decode_film
 
     decoders.is_apart = True
     _bound(job["processor_seconds"], _BYTES_PER_PIXEL * job["max_pixels"] + _BYTES_BESIDE)
     try:
-        return decode_radiograph(film, job["name"], job["max_pixels"])
+        return decode_film(film, job["name"], job["max_pixels"])
     except FilmError as error:
         raise ValueError(str(error)) from error
     except BaseException as error:  # a panic in Rust is no Exception
@@ -119,17 +119,14 @@ def _bound(seconds: float, more_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
-def work(header: dict[str, Any], body: bytes) -> Any:
-    """Do a job: decode a frame or a film, count the remarks on a film, or measure its tint."""
-    if "tint" in header:
-        from cxrlens.radiographs.integrity import tint
-
-        return [tint(body)]
+def work(header: dict[str, Any], body: bytes) -> tuple[Any, list[Any]]:
+    """Decode a frame or a film, or count the remarks on one: an array, and what else there is to say."""
     if kind := header.get("remarks"):
-        return [remarks_on(kind, body)]
+        return [], [remarks_on(kind, body)]
     if "max_pixels" in header:
-        return decode_film(header, body)
-    return decode(header["syntax"], header["plugin"], header["options"], body)
+        pixels, *said = decode_bounded(header, body)
+        return pixels, said
+    return decode(header["syntax"], header["plugin"], header["options"], body), []
 
 
 def _end_with(parent: int) -> None:
@@ -159,13 +156,15 @@ def serve() -> None:
         if hasattr(signal, "alarm"):  # the kernel ends what holds the interpreter for ever
             signal.alarm(int(header["seconds"]) + 5)
         try:
-            frame = np.ascontiguousarray(work(header, pixels))
+            array, said = work(header, pixels)
+            frame = np.ascontiguousarray(array)
         except ValueError as error:
             send(answers, {"error": str(error)})
         except BaseException as error:  # noqa: BLE001  # a panic in Rust is no Exception
             send(answers, {"error": type(error).__name__})
         else:
-            send(answers, {"shape": frame.shape, "dtype": frame.dtype.str}, frame.reshape(-1))
+            about = {"shape": frame.shape, "dtype": frame.dtype.str, "said": said}
+            send(answers, about, frame.reshape(-1))
         if hasattr(signal, "alarm"):
             signal.alarm(0)
 

@@ -98,8 +98,8 @@ class _Decoder:
             self.end()
             raise OSError("it ended while it started")
 
-    def frame(self, header: dict[str, Any], pixels: bytes) -> NDArray[Any]:
-        """Decode. Raises ValueError where the decoder refuses the pixels, EOFError if it crashes."""
+    def work(self, header: dict[str, Any], pixels: bytes) -> tuple[NDArray[Any], list[Any]]:
+        """Do a job. Raises ValueError where the decoder refuses the pixels, EOFError if it crashes."""
         with contextlib.suppress(BrokenPipeError):
             send(self.jobs, header, pixels)  # type: ignore[arg-type]
         if not (message := receive(self.answers, body=False)):  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ class _Decoder:
         body = frame.reshape(-1).view(np.uint8)
         if self.answers.readinto(body) < frame.nbytes:  # type: ignore[attr-defined]
             raise EOFError
-        return frame
+        return frame, answer["said"]
 
     def end(self) -> None:
         self.process.kill()
@@ -154,8 +154,10 @@ class Decoders:
             for decoder in self.busy:
                 decoder.process.kill()
 
-    def answer(self, job: dict[str, Any], body: bytes, seconds: float, name: str) -> NDArray[Any]:
-        """Have a job done.
+    def answer(
+        self, job: dict[str, Any], body: bytes, seconds: float, name: str
+    ) -> tuple[NDArray[Any], list[Any]]:
+        """Have a job done: an array, and what else the process says; see `decoder_process.work`.
 
         Raises
         ------
@@ -165,7 +167,8 @@ class Decoders:
             If it refuses the job; the error's text is its word.
         """
         if self.is_apart:
-            return np.asarray(work(job, body))
+            array, said = work(job, body)
+            return np.asarray(array), said
         with self.places:
             decoder = self._take(name)
             late = threading.Event()
@@ -174,9 +177,9 @@ class Decoders:
             bound.start()
             is_sound = False  # until it has answered: an interrupt leaves half of an answer behind
             try:
-                frame = decoder.frame({**job, "seconds": seconds}, body)
+                answered = decoder.work({**job, "seconds": seconds}, body)
                 is_sound = True
-                return frame
+                return answered
             except ValueError:
                 is_sound = True
                 raise
@@ -255,7 +258,7 @@ def decode_apart(
     size = options["rows"] * options["columns"] / 1e6
     seconds = SECONDS + SECONDS_PER_MEGAPIXEL * size
     job = {"syntax": syntax, "plugin": plugin, "options": options}
-    return decoders.answer(job, pixels, seconds, name)
+    return decoders.answer(job, pixels, seconds, name)[0]
 
 
 def remarks_on(kind: str, data: bytes, name: str = "the film") -> int:
@@ -283,9 +286,5 @@ def remarks_on(kind: str, data: bytes, name: str = "the film") -> int:
         As `decode_apart` does.
     """
     seconds = SECONDS + SECONDS_PER_MEGAPIXEL * 100
-    return int(decoders.answer({"remarks": kind}, data, seconds, name)[0])
-
-
-def tint_apart(data: bytes, name: str = "the film") -> float:
-    """Measure `cxrlens.radiographs.integrity.tint` in a process apart; see `remarks_on`."""
-    return float(decoders.answer({"tint": True}, data, SECONDS, name)[0])
+    _, (count,) = decoders.answer({"remarks": kind}, data, seconds, name)
+    return int(count)

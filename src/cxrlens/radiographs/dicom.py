@@ -1,9 +1,13 @@
 """DICOM radiographs (CR, DX, secondary captures) to grey, by pydicom and its decoders, under bounds."""
 
+import contextlib
 import io
+import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -27,6 +31,7 @@ from cxrlens.radiographs.dicom_tags import (
     SHADE_TAGS,
     VIEW_TAGS,
     PixelTags,
+    first_text,
     read_pixel_tags,
     shades,
     stored_values,
@@ -133,8 +138,50 @@ def _inflated_size(deflated: bytes, enough: int) -> int:
     return size
 
 
+OLDEST = 120.0
+"""Years above which an age is a slip of the pen: NIH's first table has patients of 411."""
+
+_YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+_AGE = re.compile(r"(\d{1,3})\s*([ymwd]?)", re.IGNORECASE)
+
+
+def years(text: str) -> float:
+    """Read the first age in a text: "058Y", "016M", "64days", "45yrs", "Patient's Age: 027Y", "58".
+
+    Parameters
+    ----------
+    text
+        A DICOM age string (PS3.5, AS: three digits and D, W, M or Y), a plain number, or a number
+        with its unit spelled out.
+
+    Returns
+    -------
+    float
+        Years, a number without a unit counting as years; NaN where there is none from 0 to `OLDEST`.
+    """
+    found = _AGE.search(text)
+    if not found:
+        return math.nan
+    age = int(found[1]) * _YEARS[found[2].lower() or "y"]
+    return age if age <= OLDEST else math.nan
+
+
+_AGES = ("PatientAge", "PatientBirthDate", "StudyDate")
+
+
+def _age(film: FileDataset) -> float | None:
+    """Return the patient's age in years, as the tags say it or from the dates of birth and study."""
+    age, born, seen = (first_text(film, keyword) for keyword in _AGES)
+    if not math.isnan(found := years(age)):
+        return found
+    with contextlib.suppress(ValueError):
+        return max(0.0, (date.fromisoformat(seen) - date.fromisoformat(born)).days / 365.25)
+    return None
+
+
 _TAGS = [
     *VIEW_TAGS,
+    *_AGES,
     "SOPClassUID",
     "Modality",
     *PIXEL_TAGS,
@@ -209,8 +256,8 @@ for _package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls"):
     hush(_package)
 
 
-def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode a DICOM radiograph to grey.
+def decode_dicom(data: bytes, name: str, max_pixels: int) -> tuple[NDArray[np.uint8], float | None]:
+    """Decode a DICOM radiograph to grey, and read the patient's age.
 
     Parameters
     ----------
@@ -223,8 +270,10 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
 
     Returns
     -------
-    ndarray of uint8
+    pixels : ndarray of uint8
         (H, W), shown as `cxrlens.radiographs.dicom_tags.shades` says; colour becomes grey by its luma.
+    age : float or None
+        In years; None where the tags tell none.
 
     Raises
     ------
@@ -238,7 +287,7 @@ def decode_dicom(data: bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
                 io.BytesIO(data), name, _TAGS, pixels=True, most_bytes=8 * max_pixels
             )
             _refuse_others(dataset, name)
-            return _film(dataset, name, max_pixels)
+            return _film(dataset, name, max_pixels), _age(dataset)
         except FilmError:
             raise
         except Exception as error:  # a parser and decoders on arbitrary bytes can raise anything

@@ -1,6 +1,5 @@
 """Wholeness of a film's file: Decoders fill what is missing with grey and often say nothing."""
 
-import contextlib
 import io
 import re
 import struct
@@ -29,22 +28,15 @@ TINTED = 2.0
 """What `tint` says of pictures that a camera or a scanner took in colour; grey saved as colour has 0 or 1."""
 
 
-def tint(data: bytes) -> float:
-    """Return how far a picture's colours lie from grey, in steps of 255: the median of its pixels.
-
-    0 for grey pictures, DICOM and what cannot be decoded.
-    """
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(data), formats=_PICTURES) as image:
-        if image.mode in ("RGB", "RGBA", "P", "CMYK"):
-            image.draft("RGB", (64, 64))
-            colours = image.convert("RGB")
-            colours.thumbnail((64, 64))
-            apart = np.asarray(colours.convert("YCbCr"), float)[..., 1:] - 128
-            return float(np.median(np.hypot(*np.moveaxis(apart, -1, 0))))
-    return 0.0
-
-
-_PICTURES = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+def tint(image: Image.Image) -> float:
+    """Return how far a picture's colours lie from grey, in steps of 255: the median of its pixels."""
+    if image.mode not in ("RGB", "RGBA", "P", "CMYK"):
+        return 0.0
+    image.draft("RGB", (64, 64))
+    colours = image.convert("RGB")
+    colours.thumbnail((64, 64))
+    apart = np.asarray(colours.convert("YCbCr"), float)[..., 1:] - 128
+    return float(np.median(np.hypot(*np.moveaxis(apart, -1, 0))))
 
 
 def fault_of_png(data: bytes) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ from cxrlens.errors import FilmError
 from cxrlens.progress import Progress, in_batches
 from cxrlens.radiographs.decoding import decoders, hush, quietly, remarks_on
 from cxrlens.radiographs.grey import grey_of_colour, refuse_size, to_eight_bits
-from cxrlens.radiographs.integrity import ends_well, fault_of_png, load_whole
+from cxrlens.radiographs.integrity import ends_well, fault_of_png, load_whole, tint
 
 FILM_SUFFIXES = frozenset(
     {".png", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
@@ -54,6 +54,24 @@ _MAGIC = {
 
 _MOST_BYTES_PER_PIXEL = 8
 """16 bits of red, green, blue and alpha, uncompressed."""
+
+
+class ReadFilm(NamedTuple):
+    """A film that is read, and what its file says beside the pixels.
+
+    Attributes
+    ----------
+    pixels
+        (H, W) uint8, 0 black, 255 white, contiguous and writable.
+    age
+        Of the patient in years, where DICOM tags tell.
+    tint
+        How far its colours lie from grey; see `cxrlens.radiographs.integrity.tint`. 0 of DICOM.
+    """
+
+    pixels: NDArray[np.uint8]
+    age: float | None = None
+    tint: float = 0.0
 
 
 def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -87,7 +105,7 @@ def read_radiograph(path: str | Path, max_pixels: int = MAX_PIXELS) -> NDArray[n
 
 
 def read_bytes(path: str | Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """Read a film's file whole, for a caller that needs its bytes beside its pixels.
+    """Read a film's file whole, for a caller that needs its bytes beside what is decoded.
 
     Parameters
     ----------
@@ -153,7 +171,12 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode the bytes of a film to grey.
+    """Decode the bytes of a film to grey, for a caller who needs no more of it; see `decode_film`."""
+    return decode_film(data, name, max_pixels).pixels
+
+
+def decode_film(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> ReadFilm:
+    """Decode the bytes of a film to grey, and tell what else its file says.
 
     - Colour becomes its luma (ITU-R BT.601); a JPEG's is taken as it is stored. Colour profiles and
       gamma chunks are not applied.
@@ -176,11 +199,6 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
     max_pixels
         Films with more pixels are refused before they are decoded.
 
-    Returns
-    -------
-    ndarray of uint8
-        (H, W), 0 black, 255 white, contiguous and writable.
-
     Raises
     ------
     FilmError
@@ -192,7 +210,7 @@ def decode_radiograph(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> N
         # pydicom and its decoders take a while to load; most films are none of theirs.
         from cxrlens.radiographs.dicom import decode_dicom
 
-        return decode_dicom(data, name, max_pixels)
+        return ReadFilm(*decode_dicom(data, name, max_pixels))
     if kind := _raster_kind(data):
         return _decode_raster(data, name, kind, max_pixels)
     raise FilmError(
@@ -227,7 +245,7 @@ _WHOLE_NUMBERS = {1, 4}
 hush("PIL")
 
 
-def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> ReadFilm:
     """Decode a PNG, JPEG, TIFF, BMP or WebP to grey.
 
     Parameters
@@ -240,11 +258,6 @@ def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArra
         "PNG", "JPEG", "TIFF", "BMP" or "WEBP", as the content's first bytes say.
     max_pixels
         Larger films are refused before they are decoded.
-
-    Returns
-    -------
-    ndarray of uint8
-        (H, W); `cxrlens.radiographs.read.decode_radiograph` says how each mode becomes grey.
 
     Raises
     ------
@@ -273,13 +286,15 @@ def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> NDArra
             if isinstance(image, WebPImageFile) and image.is_animated:
                 raise FilmError(f"{name} is a moving picture: save the one that is the film")
             grey = _grey(image, data, name)
+            # Of a JPEG the luma alone was read.
+            tinted = tint(JpegImageFile(io.BytesIO(data)) if kind == "JPEG" else image)
             # Pillow and OpenCV turn a TIFF by themselves.
             orientation = 1 if kind == "TIFF" else image.getexif().get(_ORIENTATION, 1)
         except FilmError:
             raise
         except Exception as error:
             raise FilmError(_broken_file(name, kind, error)) from error
-    return _upright(grey, orientation)
+    return ReadFilm(_upright(grey, orientation), tint=tinted)
 
 
 def _broken_file(name: str, kind: str, error: Exception) -> str:
@@ -387,8 +402,8 @@ def name_of(film: Film) -> str:
     return str(film) if isinstance(film, str | Path) else ""
 
 
-def grey_of(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Read any film to grey.
+def read_film(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> ReadFilm:
+    """Read any film to grey, and tell what else its file says.
 
     Parameters
     ----------
@@ -401,21 +416,16 @@ def grey_of(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> NDArray
     max_pixels
         Larger films are refused before they are decoded.
 
-    Returns
-    -------
-    ndarray of uint8
-        (H, W), 0 black, 255 white; see `decode_radiograph`.
-
     Raises
     ------
     FilmError
         If it cannot be read, or is an array or image of another kind.
     """
     if isinstance(film, str | Path):
-        return read_radiograph(film, max_pixels)
+        return decode_film(read_bytes(film, max_pixels), str(film), max_pixels)
     called = name or "the film"
     if isinstance(film, bytes | bytearray | memoryview):
-        return decode_radiograph(bytes(film), called, max_pixels)
+        return decode_film(bytes(film), called, max_pixels)
     if isinstance(film, np.ndarray):
         colour = film.ndim == 3 and film.shape[2] in (3, 4) and film.dtype == np.uint8
         grey = film.ndim == 2 and film.dtype in (np.uint8, np.uint16)
@@ -425,7 +435,7 @@ def grey_of(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> NDArray
                 "(H, W, 3) of uint8 with red, green and blue"
             )
         if grey and film.dtype == np.uint8:
-            return np.ascontiguousarray(film, np.uint8)
+            return ReadFilm(np.ascontiguousarray(film, np.uint8))
         film = fromarray(np.ascontiguousarray(film))
     if not isinstance(film, Image):
         raise FilmError(
@@ -438,7 +448,7 @@ def grey_of(film: Film, name: str = "", max_pixels: int = MAX_PIXELS) -> NDArray
         raise FilmError(
             f"{called} is a Pillow image of mode {film.mode}, which is no film's: convert it to L"
         ) from error
-    return decode_radiograph(written.getvalue(), called, max_pixels)
+    return decode_film(written.getvalue(), called, max_pixels)
 
 
 PROCESSOR_SECONDS = 8.0
@@ -450,8 +460,8 @@ _LATE = 60.0
 
 def decode_film_apart(
     data: bytes, name: str, max_pixels: int = MAX_PIXELS, seconds: float = PROCESSOR_SECONDS
-) -> NDArray[np.uint8]:
-    """Decode a film as `decode_radiograph` does, in a process apart, under bounds of time and memory.
+) -> ReadFilm:
+    """Decode a film as `decode_film` does, in a process apart, under bounds of time and memory.
 
     Parameters
     ----------
@@ -467,20 +477,22 @@ def decode_film_apart(
     """
     job = {"name": name, "max_pixels": max_pixels, "processor_seconds": seconds}
     try:
-        return np.asarray(decoders.answer(job, data, _LATE, name), np.uint8)
+        pixels, said = decoders.answer(job, data, _LATE, name)
     except ValueError as error:
         raise FilmError(str(error)) from error
+    return ReadFilm(pixels, *said)
 
 
-def read_film_apart(film: Film, name: str = "") -> NDArray[np.uint8]:
-    """Read any film; a file's bytes are decoded under bounds.
+def read_film_apart(film: Film, name: str = "") -> ReadFilm:
+    """Read any film; a file is decoded under bounds.
 
     Raises
     ------
     FilmError
-        See `decode_film_apart` and `grey_of`.
+        See `decode_film_apart` and `read_film`.
     """
-    return decode_film_apart(film, name) if isinstance(film, bytes) else grey_of(film, name)
+    film = read_bytes(film) if isinstance(film, str | Path) else film
+    return decode_film_apart(film, name) if isinstance(film, bytes) else read_film(film, name)
 
 
 Name = TypeVar("Name", str, Path)

@@ -196,9 +196,9 @@ def _add_predictions(app: FastAPI, engine: Engine) -> None:
         """
 
         async def work(data: bytes) -> Response:
-            async with engine.decode(data, "the film") as pixels:
-                height, width = pixels.shape
-                picture = await engine.draw(lambda: png(within(pixels, max_side)))
+            async with engine.decode(data, "the film") as film:
+                height, width = film.pixels.shape
+                picture = await engine.draw(lambda: png(within(film.pixels, max_side)))
             size = {"x-film-width": str(width), "x-film-height": str(height)}
             return Response(picture, media_type="image/png", headers=size)
 

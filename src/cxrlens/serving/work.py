@@ -12,18 +12,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from cxrlens.collections.readers.folders import age_of
 from cxrlens.errors import CxrlensError, FilmError
 from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.prediction.predictor import Prediction, Predictor, ReadFilm
-from cxrlens.radiographs.decoding import decoders, tint_apart
-from cxrlens.radiographs.read import decode_film_apart
+from cxrlens.prediction.predictor import Prediction, Predictor
+from cxrlens.radiographs.decoding import decoders
+from cxrlens.radiographs.read import ReadFilm, decode_film_apart
 from cxrlens.serving.answers import Status, verdict, within
 from cxrlens.serving.door import HUNG_UP, Counters
 from cxrlens.serving.limits import BusyError, Limits, Places, Upload, read_upload
@@ -412,14 +409,14 @@ class Engine:
             await asyncio.gather(task, watch, return_exceptions=True)
 
     @contextlib.asynccontextmanager
-    async def decode(self, data: bytes, name: str) -> AsyncIterator[NDArray[np.uint8]]:
+    async def decode(self, data: bytes, name: str) -> AsyncIterator[ReadFilm]:
         """Decode a film in a process apart when there is room for it; see `decode_film_apart`.
 
         Its pixels count as held until the block ends. One that cannot be read is counted, whichever route
         it came by.
         """
 
-        def when_there_is_room() -> NDArray[np.uint8]:
+        def when_there_is_room() -> ReadFilm:
             # In the decoder's thread: so no more films than decoders pass the check before they count.
             while self.decoded.taken >= self.decoded.count:
                 time.sleep(_ROOM_SECONDS)
@@ -431,7 +428,7 @@ class Engine:
         except FilmError:
             self.counters.unread.inc()
             raise
-        with self.decoded.hold(film.nbytes, beyond=True):
+        with self.decoded.hold(film.pixels.nbytes, beyond=True):
             yield film
 
     @contextlib.asynccontextmanager
@@ -446,20 +443,14 @@ class Engine:
             If it cannot be read; the sentence calls it `name`.
         """
         async with contextlib.AsyncExitStack() as held:
-            age = await asyncio.to_thread(age_of, data)
-            pixels = held.enter_async_context(self.decode(data, name))
-            coming = self.batcher.predict(ReadFilm(await pixels, age, await self._tint(data, name)))
+            film = await held.enter_async_context(self.decode(data, name))
             try:
-                prediction = await coming
+                prediction = await self.batcher.predict(film)
             except FilmError:
                 self.counters.unread.inc()
                 raise
             self.counters.count(prediction)
             yield prediction
-
-    async def _tint(self, data: bytes, name: str) -> float:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, tint_apart, data, name)
 
     async def explain(self, prediction: Prediction, method: str, target: str) -> HeatMap:
         """Explain by a quick method."""

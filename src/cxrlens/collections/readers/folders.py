@@ -5,8 +5,6 @@ A reader returns a `Reading`: the set as it was found. What all readers share is
 
 import hashlib
 import hmac
-import io
-import math
 import os
 import re
 import secrets
@@ -14,7 +12,6 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +21,7 @@ from cxrlens.collections.collection import SIDES, read_collection
 from cxrlens.collections.tables import LABELS, Words, folded
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.radiographs.decoding import quietly
-from cxrlens.radiographs.dicom import RADIOGRAPHS, read_dataset
+from cxrlens.radiographs.dicom import RADIOGRAPHS, read_dataset, years
 from cxrlens.radiographs.dicom_tags import VIEW_TAGS, first_text, view_of
 from cxrlens.radiographs.read import find_films, is_dicom, open_film, other_files
 
@@ -184,34 +181,6 @@ def _folders(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [folder / name for name in sorted(names) if not name.startswith((".", "__MACOSX"))]
-
-
-OLDEST = 120.0
-"""Years above which an age is a slip of the pen: NIH's first table has patients of 411."""
-
-_YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
-_AGE = re.compile(r"(\d{1,3})\s*([ymwd]?)", re.IGNORECASE)
-
-
-def years(text: str) -> float:
-    """Read the first age in a text: "058Y", "016M", "64days", "45yrs", "Patient's Age: 027Y", "58".
-
-    Parameters
-    ----------
-    text
-        A DICOM age string (PS3.5, AS: three digits and D, W, M or Y), a plain number, or a number
-        with its unit spelled out.
-
-    Returns
-    -------
-    float
-        Years, a number without a unit counting as years; NaN where there is none from 0 to `OLDEST`.
-    """
-    found = _AGE.search(text)
-    if not found:
-        return math.nan
-    age = int(found[1]) * _YEARS[found[2].lower() or "y"]
-    return age if age <= OLDEST else math.nan
 
 
 NAMES = {
@@ -499,37 +468,6 @@ def tags_of(path: Path) -> dict[str, str]:
         raise
     except Exception as error:  # a parser on arbitrary bytes can raise anything
         raise FilmError(f"{path} is a broken DICOM file: copy it again") from error
-
-
-def age_of(film: Path | bytes) -> float | None:
-    """Read the patient's age in years, as the tags say it or from the dates of birth and study.
-
-    Parameters
-    ----------
-    film
-        A file, or its bytes.
-
-    Returns
-    -------
-    float or None
-        None where it is no DICOM file, or says none.
-    """
-    try:
-        with io.BytesIO(film) if isinstance(film, bytes) else open_film(film) as file:
-            if not is_dicom(file.read(132)):
-                return None
-            file.seek(0)
-            with quietly():
-                told = read_dataset(file, "the film", _AGES)
-                age, born, seen = (first_text(told, keyword) for keyword in _AGES)
-            if not math.isnan(found := years(age)):
-                return found
-            return max(0.0, (date.fromisoformat(seen) - date.fromisoformat(born)).days / 365.25)
-    except Exception:  # noqa: BLE001  (a parser on arbitrary bytes can raise anything)
-        return None
-
-
-_AGES = ("PatientAge", "PatientBirthDate", "StudyDate")
 
 
 def described(tags: dict[str, str]) -> dict[str, object]:

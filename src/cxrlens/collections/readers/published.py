@@ -26,10 +26,10 @@ from cxrlens.collections.readers.folders import (
     set_within,
     table_of,
     tags_of,
-    years,
 )
 from cxrlens.collections.tables import read_text_table
 from cxrlens.errors import CollectionError, FilmError
+from cxrlens.radiographs.dicom import years
 from cxrlens.radiographs.read import find_films
 
 _OWN = "is it the set's own table?"
