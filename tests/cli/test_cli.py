@@ -198,7 +198,7 @@ def test_a_collection_is_printed_alone_wherever_one_is_written(
 
 
 def test_a_patient_younger_than_those_who_taught_the_model_is_unsure(
-    small_run: Run, tmp_path: Path
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(small_run.path, tmp_path / "run")
     numbers = Numbers(offsets=[0, 0], thresholds=[0, 0], temperature=1, margin=0, margins=[0, 1])
@@ -217,16 +217,21 @@ def test_a_patient_younger_than_those_who_taught_the_model_is_unsure(
         for tag, text in tags.items():
             setattr(film, tag, text)
         film.save_as(films / f"{name}.dcm")
-    asked = CliRunner().invoke(
-        app, ["predict", str(films), "--model", str(run), "--csv", str(tmp_path / "p.csv")]
-    )
+    predict = ["predict", str(films), "--model", str(run)]
+    table = ["--csv", str(tmp_path / "p.csv"), "--force"]
+    words = "unsure (age): the model has learnt its answer from older patients only\n"
+    asked = CliRunner().invoke(app, [*predict, *table])
     assert asked.exit_code == 0, asked.output
     assert "2 unsure (age)" in asked.stdout.replace("\n", " ")
+    assert f"{words}  {films / 'born.dcm'}\n  {films / 'two.dcm'}\n" in asked.stdout
+    monkeypatch.setattr(sys.modules["cxrlens.cli.models"], "LISTED", 1)
+    many = CliRunner().invoke(app, [*predict, *table]).stdout
+    assert f"{words}The table's column reason tells which films are unsure" in many
+    assert "born.dcm" not in many
     table = pd.read_csv(tmp_path / "p.csv")
     young = table.loc[table["reason"] == "age", "image"]
     assert [Path(film).stem for film in young] == ["born", "two"]
-    shown = CliRunner().invoke(app, ["predict", str(films), "--model", str(run)])
-    assert "unsure (age): the model has learnt its answer from older patients only" in shown.stdout
+    assert words in CliRunner().invoke(app, predict).stdout
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import typer
 
 from cxrlens.cli.evaluate import say_metrics
 from cxrlens.cli.terminal import (
+    LISTED,
     NOTICE,
     Cache,
     Device,
@@ -42,7 +43,7 @@ from cxrlens.cli.terminal import (
     stages,
     the_model,
 )
-from cxrlens.errors import need
+from cxrlens.errors import need, visible
 
 
 def demo(
@@ -389,13 +390,19 @@ def predict(
             ", ".join(name for name in named if row[name]) for _, row in result.table.iterrows()
         ]
         out.print(escape(shown.to_string(index=False)) if len(shown) else "no film")
-        for reason in filter(None, result.table["reason"].unique()):
-            out.print(f"unsure ({reason}): {REASONS[reason]}", highlight=False)
     said = ", ".join(f"{count} {name}" for name, count in result.counts().items()) or "none"
     over = ", ".join(f"{count} {what}" for what, count in result.passed_over.items())
     passed = f"; passed over by their headers: {over}" if over else ""
+    lines = [f"{path or 'predicted'}: {len(result.table)} films ({said}){passed}."]
+    unsure = result.unsure()
+    few = sum(map(len, unsure.values())) <= LISTED
+    for reason, named in unsure.items():
+        lines.append(f"unsure ({reason}): {REASONS[reason]}")
+        lines += [f"  {visible(name)}" for name in named] if path and few else []
+    if path and not few:
+        lines.append("The table's column reason tells which films are unsure, and why.")
     done(
-        f"{path or 'predicted'}: {len(result.table)} films ({said}){passed}.\n{NOTICE}",
+        "\n".join([*lines, NOTICE]),
         f"cxrlens explain FILM...{of} -o explained",
         path,
     )

@@ -206,7 +206,7 @@ _WORDS = {
 """Columns that hold words."""
 
 LISTED = 20
-"""Failures that are printed; the rest are counted."""
+"""Films that failed, or are unsure, that are named; of more there is the count."""
 
 
 def escape(text: str) -> str:

@@ -16,8 +16,9 @@ from cxrlens.collections.tables import read_own_table
 from cxrlens.errors import CxrlensError, FilmError, OutputError
 from cxrlens.files import explained, moved_into_place, own_json, refuse_existing, write_text
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.trust import UNSURE
+from cxrlens.prediction.trust import QUALITY, REASONS, SPOILING, UNSURE
 from cxrlens.progress import Progress
+from cxrlens.quality.step import DEFECTS
 
 Row = dict[str, Any]
 Engine = Callable[[Iterable[Path | bytes]], Iterator[tuple[int, Row | FilmError]]]
@@ -54,6 +55,15 @@ class Predicted:
         ):
             found |= {words.format(name): int(n) for name, n in names.value_counts().items()}
         return found
+
+    def unsure(self) -> dict[str, list[str]]:
+        """Name the films that are unsure by their reason, each with the defects that spoil it."""
+        found: dict[str, list[str]] = {}
+        for row in self.table[self.table["predicted"] == UNSURE].to_dict("records"):
+            spoilt = [name for name in DEFECTS if name in SPOILING and row.get(name)]
+            why = f" ({', '.join(spoilt)})" if row["reason"] == QUALITY and spoilt else ""
+            found.setdefault(row["reason"], []).append(f"{row['image']}{why}")
+        return {reason: found[reason] for reason in REASONS if reason in found}
 
 
 @dataclass(frozen=True)
