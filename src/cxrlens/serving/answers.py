@@ -1,6 +1,10 @@
 """Answers of the API, typed, with examples for its OpenAPI description."""
 
 import base64
+import json
+import re
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal, Self
 
 import cv2
@@ -8,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from cxrlens.evaluation.card import ModelCard
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.lungs import Outline
 from cxrlens.prediction.calibration import Rate
@@ -352,6 +357,76 @@ def film_answer(
         if with_pixels
         else None,
     )
+
+
+def card_in(card: ModelCard, language: str) -> ModelCard:
+    """Say a card's population, warnings and notice in another language.
+
+    A card holds them as English sentences. Those that the house writes are known by the page's words
+    (``told.``) and said anew; others, and all of them where there is no such language, stay as they are.
+
+    Examples
+    --------
+    >>> from cxrlens.evaluation.card import card_of
+    >>> from cxrlens.runs import open_model
+    >>> card_in(card_of(open_model("bundles/first")), "es").notice
+    'Solo para investigación: no es un producto sanitario ni un diagnóstico.'
+    """
+    words = _words().get(language)
+    if language == "en" or not words:
+        return card
+    said = {
+        "population": _said_in(words, card.population),
+        "warnings": [_said_in(words, warning) for warning in card.warnings],
+        "notice": _said_in(words, card.notice),
+    }
+    return card.model_copy(update=said)
+
+
+@cache
+def _words() -> dict[str, dict[str, str]]:
+    """Read the page's words, by language."""
+    folder = files("cxrlens.serving").joinpath("page", "static", "words")
+    return {
+        file.name.removesuffix(".json"): json.loads(file.read_text(encoding="utf-8"))
+        for file in folder.iterdir()
+    }
+
+
+@cache
+def _sentences() -> dict[str, re.Pattern[str]]:
+    """Make patterns of the English sentences that the house writes, by key; no place ends a sentence."""
+    told = {key: text for key, text in _words()["en"].items() if key.startswith("told.")}
+    place = r"(?P<\1>(?:[^.]|\.(?! ))+?)"
+    return {
+        key: re.compile(re.sub(r"\\\{(\w+)\\\}", place, re.escape(told[key])) + r"(?: |$)")
+        for key in sorted(told, key=lambda key: -len(told[key]))
+        if told[key].endswith(".")
+    }
+
+
+def _said_in(words: dict[str, str], text: str) -> str:
+    parts = []
+    while text:
+        known = ((key, pattern.match(text)) for key, pattern in _sentences().items())
+        key, found = next(((key, found) for key, found in known if found), ("", None))
+        if found:
+            values = {name: _value(words, value) for name, value in found.groupdict().items()}
+            parts.append(words[key].format(**values))
+            text = text[found.end() :]
+        else:
+            sentence, end, text = text.partition(". ")
+            parts.append(sentence + end.rstrip())
+    return " ".join(parts)
+
+
+def _value(words: dict[str, str], value: str) -> str:
+    """Say what stands in a sentence's place: a number, or names of classes or sources, one or several."""
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", value):
+        like = words["told.thousand" if len(value) == len("1,000") else "told.ten thousand"]
+        return value.replace(",", like.strip("10"))
+    *first, last = (words.get(f"class.{name}", name) for name in re.split(", | and ", value))
+    return f"{', '.join(first)} {words['told.and']} {last}" if first else last
 
 
 def heat_answer(said: dict[str, Any], heat: HeatMap) -> HeatMapAnswer:

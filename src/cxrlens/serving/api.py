@@ -32,6 +32,7 @@ from cxrlens.serving.answers import (
     MethodAnswer,
     Predicted,
     Thresholds,
+    card_in,
     curves_answer,
     film_answer,
     heat_answer,
@@ -322,9 +323,11 @@ def _add_facts(app: FastAPI, engine: Engine, guard: Guard) -> None:
         return card_page(engine.card).render()
 
     @app.get("/model")
-    async def model() -> ModelCard:
+    async def model(
+        lang: Annotated[str, Query(description="Of its own sentences: en, es; else en.")] = "en",
+    ) -> ModelCard:
         """Return which model answers, trained on whom, how well it did, and what must be known."""
-        return engine.card
+        return card_in(engine.card, lang)
 
     @app.get("/thresholds")
     async def thresholds() -> Thresholds:

@@ -366,10 +366,17 @@ function listenToDrops() {
   });
 }
 
+/** Ask for the card in the language that is spoken. */
+async function readCard() {
+  state.card = await (await call(`/model?lang=${spoken()}`)).json();
+  listing.card = state.card;
+}
+
 /** Speak another language from here on; the address keeps it. */
 async function setLanguage(code) {
   try {
     await speak(code);
+    if (state.card) await readCard();
   } catch (error) {
     toast(error.message);
     return;
@@ -407,7 +414,7 @@ async function start() {
   takeFiles(); // Somebody may have chosen films before the page listened.
   sayAll();
   try {
-    state.card = await (await call("/model")).json();
+    await readCard();
     state.abilities = await (await call("/abilities")).json();
     whatIf.offer(await (await call("/thresholds")).json());
   } catch (error) {
@@ -417,7 +424,6 @@ async function start() {
   }
   nameMethods(state.abilities.explanations);
   heat.offer(state.abilities.explanations, state.card.classes);
-  listing.card = state.card;
   look.site = state.card.site;
   document.title = `cxrlens · ${state.card.name}`;
   sayAll();

@@ -1,7 +1,7 @@
 /** The panel at the right: the answer in words, its scores, quality, the model; and the trust card. */
 
 import { byId, make } from "./dom.js";
-import { capital, className, defectLooked, defectMeaning, defectName, figure, figureName, listed, present, repairName, say, scores, sentence, share, spoken, unsure } from "./words.js";
+import { capital, className, defectLooked, defectMeaning, defectName, figure, figureName, listed, present, repairName, say, scores, sentence, share, splitName, spoken, unsure, years } from "./words.js";
 
 const KNOWN = ["normal", "pneumonia", "tuberculosis"];
 
@@ -117,7 +117,7 @@ export function repaired(answer, card) {
 
 const head = (...keys) => make("thead", {}, make("tr", {}, keys.map((key) => make("th", { scope: "col" }, say(key)))));
 
-const measuredOn = ({ films, split, patients }) => say("card.measured", { films: figure(films), split, patients: figure(patients) });
+const measuredOn = ({ films, split, patients }) => say("card.measured", { films: figure(films), split: splitName(split), patients: figure(patients) });
 const span = ({ low, high }) => (low == null ? "–" : `${figure(low, 3)}–${figure(high, 3)}`);
 
 /** The model's own test in a paragraph, for paper. */
@@ -147,11 +147,16 @@ function outsideOf({ outside }) {
   );
 }
 
+const female = (told) => {
+  const [share, count] = told.split(" of ");
+  return { share, count: figure(Number(count.replaceAll(",", ""))) };
+};
+
 function trainedOn(card) {
   const detail = (row) => [
     row.patients && say("card.patients", { count: figure(row.patients) }),
     row.age && say("card.age", { age: row.age }),
-    row.female && say("card.female", { female: row.female }),
+    row.female && say("card.female", female(row.female)),
     row.views,
     Object.entries(row.sources).map(([name, count]) => `${name} ${figure(count)}`).join(", "),
   ].filter(Boolean).join("; ");
@@ -188,8 +193,15 @@ export function warningsOf(card) {
   return [
     card.tested ? null : make("p", { class: "caution red" }, say("card.untested")),
     card.outside.length ? null : make("p", { class: "caution red" }, say("card.nowhere")),
-    ...card.warnings.map((warning) => make("p", { class: "caution", ...english() }, warning)),
+    ...card.warnings.map((warning) => make("p", { class: "caution" }, warning)),
   ].filter(Boolean);
+}
+
+/** What the model is for, and what it is not for. */
+function usesOf({ classes, youngest_of }) {
+  const youngest = Object.entries(youngest_of).map(([label, age]) => say("card.youngest", { age: years(age), class: className(label) }));
+  const scope = say("card.scope", { classes: listed(classes.slice(1).map(className)), youngest: youngest.length ? listed(youngest) : say("card.youngest.unknown") });
+  return [say("card.intended"), say("card.not", { scope: scope.charAt(0).toLowerCase() + scope.slice(1) })];
 }
 
 /** Fill the part about the model, and its trust card. */
@@ -209,8 +221,10 @@ export function showModel(card) {
     card.tested ? make("h3", {}, say("card.results")) : "",
     card.tested ? figuresOf(card) : "",
     make("h3", {}, say("card.people")),
-    make("p", { class: "small", ...english() }, card.population),
+    make("p", { class: "small" }, card.population),
     card.trained_on.length ? trainedOn(card) : "",
-    make("p", { class: "small", ...english() }, card.notice),
+    make("h3", {}, say("card.uses")),
+    ...usesOf(card).map((use) => make("p", { class: "small" }, use)),
+    make("p", { class: "small" }, card.notice),
   );
 }

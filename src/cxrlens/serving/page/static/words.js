@@ -42,6 +42,9 @@ const named = (kind, name, otherwise = name) => (has(`${kind}.${name}`) ? say(`$
 /** A number with so many places, as the language writes it. */
 export const figure = (value, places = 0) => value.toLocaleString(language, { minimumFractionDigits: places, maximumFractionDigits: places });
 
+/** "1 year", "15 years". */
+export const years = (age) => age.toLocaleString(language, { style: "unit", unit: "year", unitDisplay: "long", maximumFractionDigits: 0 });
+
 /** A probability to so many places; what rounds to 0 or 1 is neither. */
 export function share(value, places = 3) {
   const least = 10 ** -places;
@@ -76,6 +79,8 @@ export const figureName = (name) => {
   const [what, label] = name.split(", ");
   return [named("figure", what), label && className(label)].filter(Boolean).join(", ");
 };
+
+export const splitName = (split) => named("split", split);
 
 export const repairName = (repair) => named("repair", repair);
 
