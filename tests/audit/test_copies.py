@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.audit.films import Films, find_copies, read_films
+from cxrlens.audit.films import Films, Squares, find_copies, read_films
 from cxrlens.collections.collection import collection_from
 from cxrlens.phantoms import draw_phantom
 
@@ -59,7 +59,7 @@ def test_each_planted_copy_is_found_and_no_other_pair(copied: Films) -> None:
 
 
 def test_one_film_alone_has_no_copy(copied: Films) -> None:
-    alone = Films(copied.table.iloc[:1], copied.pixels[:1], copied.files.iloc[:1], {})
+    alone = Films(copied.table.iloc[:1], Squares(copied.pixels[:1]), copied.files.iloc[:1], {})
     assert find_copies(alone).empty
 
 

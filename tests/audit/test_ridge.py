@@ -1,17 +1,19 @@
 import numpy as np
 import pytest
 
+from cxrlens.audit import probes
 from cxrlens.audit.probes import cross_validated, fit_ridge, folds_of, measured
 
 
-def test_ridge_is_scikit_learn_s() -> None:
+@pytest.mark.parametrize("films", [80, 1500])
+def test_ridge_is_scikit_learn_s(films: int) -> None:
     ridge = pytest.importorskip("sklearn.linear_model").RidgeCV
     random = np.random.default_rng(0)
-    x = random.normal(size=(80, 12)) * random.uniform(0.1, 5, 12)
-    y = (x[:, :2] @ random.normal(size=(2, 1)) + random.normal(size=(80, 1)) > 0).astype(float)
+    x = random.normal(size=(films, 12)) * random.uniform(0.1, 5, 12)
+    y = (x[:, :2] @ random.normal(size=(2, 1)) + random.normal(size=(films, 1)) > 0).astype(float)
     weight, bias = fit_ridge(x, y)
     mean, spread = x.mean(axis=0), x.std(axis=0)
-    grid = [80 * penalty for penalty in (0.001, 0.01, 0.1, 1.0, 10.0)]
+    grid = [films * penalty for penalty in (0.001, 0.01, 0.1, 1.0, 10.0)]
     other = ridge(alphas=grid).fit((x - mean) / spread, y[:, 0])
     assert x @ weight + bias == pytest.approx(
         np.reshape(other.predict((x - mean) / spread), (-1, 1)), abs=1e-6
@@ -48,3 +50,12 @@ def test_films_that_never_change_tell_nothing() -> None:
     targets = (np.arange(40) % 2 == 0)[:, None]
     scores = cross_validated(np.ones((40, 3)), targets, np.arange(40))
     assert measured(scores, targets, np.arange(40))[0][0].auc == pytest.approx(0.5, abs=0.2)
+
+
+def test_resamples_drawn_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    targets = random.random((120, 2)) < 0.5
+    scores, patients = random.normal(size=(120, 2)) + targets, np.arange(120) // 2
+    at_once = measured(scores, targets, patients)
+    monkeypatch.setattr(probes, "CELLS", 7 * 120)
+    assert measured(scores, targets, patients) == at_once

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxrlens.audit.films import Films, Leaks, find_copies, find_leaks, read_films
+from cxrlens.audit.films import Films, Leaks, Squares, find_copies, find_leaks, read_films
 from cxrlens.audit.probes import PlaceMap, Probed, Seen, place_maps, probe, scopes
 from cxrlens.audit.reliance import Reliance, rely
 from cxrlens.audit.verdict import Finding, verdict
@@ -148,6 +148,7 @@ def audit(
     places, unknown = scopes(films.table)
     unknown = [*_missing(films), *unknown]
     masks = None
+    every = np.ones(len(films), bool)
     if lungs is None:
         unknown.append(
             "Lungs were not looked for: what films tell without their lungs is not known."
@@ -155,19 +156,18 @@ def audit(
     else:
         told = stage(progress, "find lungs")
         parts = in_batches(len(films), 64, told)
-        masks = np.concatenate([lungs(films.pixels[part]) for part in parts])
-        without = int((masks.mean(axis=(1, 2)) < LEAST).sum())
+        masks = Squares(mask for part in parts for mask in lungs(films.pixels[part]))
+        usable = np.array([mask.mean() >= LEAST for mask in masks])
+        without = int((~usable).sum())
         if without:
             unknown.append(
                 f"No lungs were found on {without:,} of {len(films):,} films: they are left out where "
                 "lungs are filled."
             )
-    every = np.ones(len(films), bool)
-    seen = [Seen(view, view.features(films), every) for view in VIEWS]
+    seen = [Seen(view, every) for view in VIEWS]
     if masks is not None:
-        usable = masks.mean(axis=(1, 2)) >= LEAST
-        seen += [Seen(view, view.features(films), usable) for view in lung_views(masks)]
-    columns = [Seen(view, view.features(films), every) for view in table_views(films.table)]
+        seen += [Seen(view, usable) for view in lung_views(masks)]
+    columns = [Seen(view, every) for view in table_views(films.table)]
     probed = probe(films, seen, columns, places, seed, stage(progress, "probe for shortcuts"))
     maps = place_maps(films, places, masks, seed, stage(progress, "look where"))
     reliance = None

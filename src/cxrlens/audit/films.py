@@ -1,10 +1,14 @@
 """Every film of a collection read once, its copies under other names, and leaks between splits."""
 
 import hashlib
+import tempfile
+import weakref
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -16,12 +20,76 @@ from cxrlens.collections.collection import Collection, patient_codes
 from cxrlens.collections.same_films import joined, pixel_key
 from cxrlens.collections.survey import header_of
 from cxrlens.errors import CollectionError
-from cxrlens.progress import Progress, counted
-from cxrlens.radiographs.grey import Film, Levels, Mask, resize
+from cxrlens.files import explained
+from cxrlens.progress import Progress, in_batches
+from cxrlens.radiographs.grey import Film, Floats, Levels, Mask, resize
 from cxrlens.radiographs.read import decode_radiograph, look_at_films, read_bytes
 
 SIDE = 128
 """Pixels of the squares on which copies are compared and probes look."""
+
+PART = 256
+"""Films that are held at a time."""
+
+
+class Squares:
+    """Squares of films in a file without a name, read a part at a time: many films need no more memory.
+
+    Read like an array (N, 128, 128) uint8: by a place, a slice, whole numbers or a mask.
+
+    Parameters
+    ----------
+    squares
+        (128, 128) uint8 each, or bool; they are taken one after another.
+
+    Raises
+    ------
+    OutputError
+        If the folder for temporary files has no room for them.
+
+    Examples
+    --------
+    >>> squares = Squares(np.full((SIDE, SIDE), level, np.uint8) for level in range(5))
+    >>> len(squares), squares[3][0, 0], squares[1:3][:, 0, 0].tolist(), squares[[4, 0]][:, 9, 9].tolist()
+    (5, np.uint8(3), [1, 2], [4, 0])
+    """
+
+    def __init__(self, squares: Iterable[Film | Mask]) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._count = 0
+        for square in squares:
+            with explained(Path(tempfile.gettempdir())):
+                self._file.write(square.tobytes())
+            self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(
+        self, places: int | np.intp | slice | list[int] | NDArray[np.intp] | Mask
+    ) -> Film:
+        asked = np.arange(self._count)[places]
+        chosen = np.atleast_1d(asked)
+        out = np.empty((len(chosen), SIDE, SIDE), np.uint8)
+        # A run of films that follow each other is one read.
+        starts = np.flatnonzero(np.r_[True, np.diff(chosen) != 1][: len(chosen)])
+        for start, stop in zip(starts, [*starts[1:], len(chosen)], strict=True):
+            self._file.seek(int(chosen[start]) * SIDE * SIDE)
+            self._file.readinto(out[start:stop].data)
+        return out if asked.ndim else out[0]
+
+    def __iter__(self) -> Iterator[Film]:
+        for part in in_batches(self._count, PART):
+            yield from self[part]
+
+    def mean(self, places: NDArray[np.intp] | Mask) -> Floats:
+        """Average some of them, (128, 128)."""
+        chosen = np.arange(self._count)[places]
+        total = np.zeros((SIDE, SIDE))
+        for part in in_batches(len(chosen), PART):
+            total += self[chosen[part]].sum(axis=0)
+        return total / len(chosen)
 
 
 @dataclass(frozen=True)
@@ -42,7 +110,7 @@ class Films:
     """
 
     table: pd.DataFrame
-    pixels: Film
+    pixels: Squares
     files: pd.DataFrame
     failures: dict[str, str]
 
@@ -97,17 +165,23 @@ def read_films(collection: Collection, progress: Progress | None = None) -> Film
         return facts, resize(film, SIDE)
 
     failures = dict(collection.missing)
-    seen = dict(look_at_films(list(collection.films["image"]), look, failures, progress))
-    if not seen:
+    facts: dict[str, dict[str, object]] = {}
+
+    def squares() -> Iterator[Film]:
+        images = list(collection.films["image"])
+        for image, (told, square) in look_at_films(images, look, failures, progress):
+            facts[image] = told
+            yield square
+
+    pixels = Squares(squares())
+    if not facts:
         raise CollectionError(
             f"none of the {len(collection)} films can be read: {next(iter(failures.values()))}"
         )
-    files = pd.DataFrame([facts for facts, _ in seen.values()])
+    files = pd.DataFrame([*facts.values()])
     digests = files[["film_digest", "pixel_digest"]]
-    table = collection.films[collection.films["image"].isin([*seen])].reset_index(drop=True)
-    files = files.drop(columns=list(digests))
-    squares = np.stack([square for _, square in seen.values()])
-    return Films(table.assign(**digests), squares, files, failures)
+    table = collection.films[collection.films["image"].isin([*facts])].reset_index(drop=True)
+    return Films(table.assign(**digests), pixels, files.drop(columns=list(digests)), failures)
 
 
 _SMALL = 20  # side of the pictures that are searched
@@ -115,7 +189,7 @@ _DIMENSIONS = 150  # of them after whitening
 _CUTS = (0.0, 0.05, 0.10)
 _ALIKE = 0.70  # cosine from which a pair is looked at
 _MOST = 8  # pairs looked at for a film
-_ROWS = 1024
+_COLUMNS = 8192  # films that a part is held against at a time
 
 # Set on planted copies of 300 real films and on the pairs of 11,101: benchmarks/audit_copies.py.
 _SHEAR = 0.02
@@ -157,10 +231,9 @@ def find_copies(films: Films, progress: Progress | None = None) -> pd.DataFrame:
     rows = [(first, place, kind, 1.0, False) for first, place, kind in _exact(films.table)]
     equal = {row[1] for row in rows}
     # Of equal films one is enough, and an even film has no detail to be compared by.
-    # One by one: of all at once there would be a copy in floats.
     apart = np.array([pixels.std() >= 1 for pixels in films.pixels])
     places = np.array([p for p in range(len(films)) if p not in equal and apart[p]], dtype=np.intp)
-    for found in _candidates(films.pixels[places], progress):
+    for found in _candidates(films.pixels, places, progress):
         one, other = places[found.one], places[found.other]
         agreement = _confirmed(films.pixels[one], films.pixels[other], found)
         if agreement is not None:
@@ -207,35 +280,41 @@ def _unit(rows: Levels) -> Levels:
     return np.asarray(rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6), np.float32)
 
 
-def _whitening(described: Levels) -> Levels:
-    """Compute the map (400, 150) after which what all films share counts little."""
-    moments = described.T.astype(np.float64) @ described / len(described)
+def _whitening(moments: Floats, films: int) -> Levels:
+    """Compute the map (400, 150) after which what all films share counts little, of their moments."""
     values, vectors = np.linalg.eigh(moments)
     values, vectors = values[::-1][:_DIMENSIONS], vectors[:, ::-1][:, :_DIMENSIONS]
     # Of few films the moments are known badly: the fewer, the less they are trusted.
-    trust = 0.02 + _DIMENSIONS / len(described)
+    trust = 0.02 + _DIMENSIONS / films
     return np.asarray(vectors / np.sqrt(values + trust * values.mean()), np.float32)
 
 
-def _candidates(squares: Film, progress: Progress | None) -> list[_Candidate]:
-    if len(squares) < 2:
+def _candidates(
+    squares: Squares, places: NDArray[np.intp], progress: Progress | None
+) -> list[_Candidate]:
+    if len(places) < 2:
         return []
-    plain = _contrast(squares)
-    whiten = _whitening(plain)
-    described = _unit(plain @ whiten)
+
+    def plain() -> Iterator[Levels]:
+        return (_contrast(squares[places[part]]) for part in in_batches(len(places), PART))
+
+    moments = sum(part.T.astype(np.float64) @ part for part in plain())
+    whiten = _whitening(np.asarray(moments) / len(places), len(places))
+    described = np.concatenate([_unit(part @ whiten) for part in plain()])
     best: dict[tuple[int, int], _Candidate] = {}
     cuts: list[Cut] = list(product(_CUTS, _CUTS, _CUTS, _CUTS))
-    for cut in counted(cuts, len(cuts), progress):
-        cropped = _unit(_contrast(squares, cut) @ whiten)
-        for start in range(0, len(squares), _ROWS):
-            alike = cropped[start : start + _ROWS] @ described.T
-            alike[np.arange(len(alike)), start + np.arange(len(alike))] = 0
-            rows, columns = np.nonzero(np.abs(alike) >= _ALIKE)
-            for row, other in zip(rows.tolist(), columns.tolist(), strict=True):
-                one, value = row + start, float(alike[row, other])
-                pair = (min(one, other), max(one, other))
-                if pair not in best or abs(value) > abs(best[pair].alike):
-                    best[pair] = _Candidate(value, one, other, cut)
+    for rows in in_batches(len(places), PART, progress):
+        part = squares[places[rows]]
+        for cut in cuts:
+            cropped = _unit(_contrast(part, cut) @ whiten)
+            for columns in in_batches(len(places), _COLUMNS):
+                alike = cropped @ described[columns].T
+                for row, column in np.argwhere(np.abs(alike) >= _ALIKE).tolist():
+                    one, other = rows.start + row, columns.start + column
+                    value = float(alike[row, column])
+                    pair = (min(one, other), max(one, other))
+                    if one != other and (pair not in best or abs(value) > abs(best[pair].alike)):
+                        best[pair] = _Candidate(value, one, other, cut)
     looked: Counter[int] = Counter()
     chosen = []
     for found in sorted(best.values(), key=lambda c: (-abs(c.alike), c.one, c.other)):

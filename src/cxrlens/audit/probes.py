@@ -1,24 +1,26 @@
 """Shortcut probes: how well simple features tell label and source, by ridge regression, by patient."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.films import SIDE, Films, known
-from cxrlens.audit.views import View
+from cxrlens.audit.films import SIDE, Films, Squares, known
+from cxrlens.audit.views import Features, View
 from cxrlens.collections.collection import LABELS, patient_codes
-from cxrlens.evaluation.intervals import draw, percentiles, weighted_auc
-from cxrlens.progress import Progress, counted
+from cxrlens.evaluation.intervals import CELLS, draw, percentiles, weighted_auc
+from cxrlens.progress import Progress, counted, in_batches
 from cxrlens.radiographs.grey import Film, Floats, Mask
 
 FOLDS = 5
 _PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)  # of features with spread 1
 _RESAMPLES = 200
 _LEVEL = 0.95
+_PART = 1024  # films that a ridge has in floats at a time
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,9 @@ class Scope(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A view with its features, and the films for which it has any."""
+    """A view, and the films (N,) for which it has features."""
 
     view: View
-    features: Floats
     usable: Mask
 
 
@@ -182,14 +183,16 @@ def probe(
     found: list[Probed] = []
     asked = (*seen, *columns)
     for number, one in enumerate(counted(asked, len(asked), progress)):
+        # One view's features at a time are held.
+        features = one.view.features(films)
         for place in places:
             if one.view.name != "source" or place.place == EVERYWHERE:
-                found += _labels(films, one, place, seed)
+                found += _labels(films, one, features, place, seed)
         if number < len(seen):
             for place in places:
                 if place.place != EVERYWHERE:
-                    found += _labels(films, one, place, seed, across=True)
-            found += _source(films, one, seed)
+                    found += _labels(films, one, features, place, seed, across=True)
+            found += _source(films, one, features, seed)
     return found
 
 
@@ -207,20 +210,20 @@ def _measurable(targets: Mask, codes: NDArray[np.intp]) -> bool:
 
 
 def _labels(
-    films: Films, one: Seen, scope: Scope, seed: int, across: bool = False
+    films: Films, one: Seen, features: Features, scope: Scope, seed: int, across: bool = False
 ) -> Iterator[Probed]:
     """Ask for the classes of a place, by what its own patients show or, `across`, those of others."""
     here, aims = scope.rows & one.usable, _one_by_one(films.labels, scope.aims)
-    x, targets, codes = one.features[here], aims[here], films.patients[here]
+    x, targets, codes = features[here], aims[here], films.patients[here]
     if not _measurable(targets, codes):
         return
     if across:
         there = one.usable & (films.sources != scope.place) & np.isin(films.labels, scope.classes)
         if not _measurable(aims[there], films.patients[there]):
             return
-        weight, bias = fit_ridge(one.features[there], aims[there].astype(np.float64))
+        weight, bias = fit_ridge(features[there], aims[there].astype(np.float64))
         scores = x @ weight + bias
-    elif x.std(axis=0).any():
+    elif (x != x[0]).any():
         scores = cross_validated(x, targets, codes, seed)
     else:
         return
@@ -230,7 +233,7 @@ def _labels(
         yield Probed(one.view.name, one.view.lungs, "label", aim, scope.place, how, of)
 
 
-def _source(films: Films, one: Seen, seed: int) -> Iterator[Probed]:
+def _source(films: Films, one: Seen, features: Features, seed: int) -> Iterator[Probed]:
     for label in sorted({*films.labels.tolist()}):
         rows = one.usable & (films.labels == label) & (films.sources != "")
         names = [
@@ -242,49 +245,61 @@ def _source(films: Films, one: Seen, seed: int) -> Iterator[Probed]:
             continue
         rows &= np.isin(films.sources, names)
         targets, codes = _one_by_one(films.sources[rows], names), films.patients[rows]
-        scores = cross_validated(one.features[rows], targets, codes, seed)
+        scores = cross_validated(features[rows], targets, codes, seed)
         _, told = measured(scores, targets, codes, seed)
         aim, place = "each from the others", label or EVERYWHERE
         yield Probed(one.view.name, one.view.lungs, "source", aim, place, "within", told)
 
 
-def fit_ridge(features: Floats, targets: Floats) -> tuple[Floats, Floats]:
+def fit_ridge(features: Features, targets: Floats) -> tuple[Floats, Floats]:
     """Fit targets (N, T) by features (N, D); return weights (D, T) and biases (T,)."""
-    mean, spread = features.mean(axis=0), features.std(axis=0)
+    count = len(features)
+    # Part by part: of all films at once there would be several copies of the features in floats.
+    parts = [*in_batches(count, _PART)]
+    mean = features.mean(axis=0)
+    spread = np.sqrt(_summed(((features[part] - mean) ** 2).sum(axis=0) for part in parts) / count)
     spread = np.where(spread < 1e-9, np.inf, spread)  # what never changes tells nothing
-    x, centre = (features - mean) / spread, targets.mean(axis=0)
-    y = targets - centre
-    values, vectors = _axes(x)
-    rotated = x @ vectors
-    along = rotated.T @ y / len(x)
-    best: tuple[float, Floats] | None = None
-    for penalty in _PENALTIES:
-        shrunk = 1 / (np.maximum(values, 0) + penalty)
-        weights = shrunk[:, None] * along
-        leverage = (rotated**2) @ shrunk / len(x) + 1 / len(x)
-        left_out = (y - rotated @ weights) / np.maximum(1 - leverage, 1e-6)[:, None]
-        error = float((left_out**2).mean())
-        if best is None or error < best[0]:
-            best = (error, vectors @ weights)
-    assert best is not None
-    weight = best[1] / spread[:, None]
+    centre = targets.mean(axis=0)
+
+    def scaled() -> Iterator[tuple[Floats, Floats]]:
+        return (((features[part] - mean) / spread, targets[part] - centre) for part in parts)
+
+    if count < len(mean):
+        values, vectors = _axes_of_few(np.concatenate([x for x, _ in scaled()]))
+    else:
+        values, vectors = np.linalg.eigh(_summed(x.T @ x for x, _ in scaled()) / count)
+    along = vectors.T @ _summed(x.T @ y for x, y in scaled()) / count
+    shrunk = [1 / (np.maximum(values, 0) + penalty) for penalty in _PENALTIES]
+    errors = np.zeros(len(_PENALTIES))
+    for x, y in scaled():
+        rotated = x @ vectors
+        squares = rotated**2
+        for place, by in enumerate(shrunk):
+            leverage = squares @ by / count + 1 / count
+            left_out = (y - rotated @ (by[:, None] * along)) / np.maximum(1 - leverage, 1e-6)[
+                :, None
+            ]
+            errors[place] += (left_out**2).sum()
+    weights = vectors @ (shrunk[int(errors.argmin())][:, None] * along)
+    weight = weights / spread[:, None]
     return weight, centre - mean @ weight
 
 
-def _axes(x: Floats) -> tuple[Floats, Floats]:
-    """Compute the principal axes of features (N, D) as columns, and their variances."""
-    if len(x) >= x.shape[1]:
-        values, vectors = np.linalg.eigh(x.T @ x / len(x))
-        return values, vectors
-    # Of few films the axes are found faster among the films; where nothing varies there are none.
+def _axes_of_few(x: Floats) -> tuple[Floats, Floats]:
+    """Compute the variances and, as columns, the principal axes of fewer films than features (N, D)."""
+    # They are found faster among the films; where nothing varies there are none.
     values, among = np.linalg.eigh(x @ x.T / len(x))
     there = values > 1e-10 * max(float(values[-1]), 1e-30)
     values, among = values[there], among[:, there]
     return values, x.T @ among / np.sqrt(len(x) * values)
 
 
+def _summed(parts: Iterable[Floats]) -> Floats:
+    return reduce(np.add, parts)
+
+
 def cross_validated(
-    features: Floats, targets: Mask, patients: NDArray[np.intp], seed: int = 0
+    features: Features, targets: Mask, patients: NDArray[np.intp], seed: int = 0
 ) -> Floats:
     """Score every film by a ridge that has seen none of its patient's films.
 
@@ -337,10 +352,15 @@ def measured(
     _, codes = np.unique(patients, return_inverse=True)
     people = int(codes.max()) + 1
     random = np.random.default_rng(seed)
-    drawn = draw(random, people, _RESAMPLES)
-    weights = np.concatenate([np.ones((1, people)), drawn])[:, codes]
     columns = range(targets.shape[1])
-    aucs = np.stack([weighted_auc(weights, targets[:, t], scores[:, t]) for t in columns], axis=1)
+    aucs = np.empty((1 + _RESAMPLES, len(columns)))
+    for part in in_batches(len(aucs), max(1, CELLS // len(codes))):
+        # First all patients once; the rest is drawn.
+        first = np.ones((int(part.start == 0), people))
+        drawn = draw(random, people, part.stop - part.start - len(first))
+        weights = np.concatenate([first, drawn])[:, codes]
+        for t in columns:
+            aucs[part, t] = weighted_auc(weights, targets[:, t], scores[:, t])
     # A resample without a class has no AUC for it; the mean takes those that it has.
     counted = np.isfinite(aucs)
     means = np.where(counted, aucs, 0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
@@ -388,7 +408,7 @@ class PlaceMap(NamedTuple):
 def place_maps(
     films: Films,
     places: Sequence[Scope],
-    masks: Mask | None,
+    masks: Squares | None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[PlaceMap]:
@@ -415,7 +435,7 @@ def place_maps(
         auc = _patch_aucs(films.pixels[rows], films.labels[rows] == aim, films.patients[rows], seed)
         outside = auc
         if masks is not None:
-            outside = np.where(_cells(masks[rows].mean(axis=0)) < 0.5, auc, -1.0)
+            outside = np.where(_cells(masks.mean(rows)) < 0.5, auc, -1.0)
         strongest = divmod(int(outside.argmax()), GRID)
         found.append(PlaceMap(scope.place, aim, auc, strongest, place_name(*strongest)))
     return found

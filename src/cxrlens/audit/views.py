@@ -1,6 +1,6 @@
 """Parts of a film that a shortcut probe is shown: its edges, its frame, all but its lungs, or they alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,17 +9,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.audit.films import SIDE, Films
+from cxrlens.audit.films import PART, SIDE, Films, Squares
 from cxrlens.lungs import find_lungs
+from cxrlens.progress import in_batches
 from cxrlens.radiographs.grey import Film, Mask
 
 Lungs = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
 """Where the lungs are: films (N, S, S) uint8 to masks (N, S, S)."""
 
-Features = NDArray[np.float64]
+Features = NDArray[np.uint8] | NDArray[np.float64]
 
 CORNERS = ("top left corner", "top right corner", "bottom left corner", "bottom right corner")
 _CORNER = 24  # of 128 pixels
+_THUMBNAIL = 16  # pixels of a side
 _COMMON = 12  # sizes of film that get a column of their own
 
 FILLS = ("mean", "noise", "blur", "another film's lungs")
@@ -40,7 +42,7 @@ class View:
     lungs
         Whether it holds something of the lungs, so that it may tell the disease itself.
     features
-        Films to (N, D).
+        Films to (N, D), of any scale.
     """
 
     name: str
@@ -48,27 +50,24 @@ class View:
     features: Callable[[Films], Features]
 
 
-def _shrunk(squares: Film, side: int) -> Features:
-    small = [cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA) for square in squares]
-    return np.stack(small).astype(np.float64) / 255
-
-
-def _thumbnails(squares: Film) -> Features:
-    return _shrunk(squares, 16).reshape(len(squares), -1)
+def _shrunk(squares: Iterable[Film], side: int, frame: Mask | slice = slice(None)) -> Film:
+    """Shrink squares and keep what is in a frame (side, side) of them, (N, D) uint8."""
+    small = (cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA) for square in squares)
+    return np.stack([np.asarray(square, np.uint8)[frame].ravel() for square in small])
 
 
 def _border(films: Films) -> Features:
     # The outer 9 % of the film on each side.
     frame = np.ones((32, 32), bool)
     frame[3:-3, 3:-3] = False
-    return _shrunk(films.pixels, 32)[:, frame]
+    return _shrunk(films.pixels, 32, frame)
 
 
 def _corner(name: str, films: Films) -> Features:
     vertical, horizontal, _ = name.split()
     near, far = slice(0, _CORNER), slice(SIDE - _CORNER, SIDE)
     rows, columns = near if vertical == "top" else far, near if horizontal == "left" else far
-    return _shrunk(films.pixels[:, rows, columns], 12).reshape(len(films), -1)
+    return _shrunk((square[rows, columns] for square in films.pixels), 12)
 
 
 def _histogram(films: Films) -> Features:
@@ -104,18 +103,23 @@ VIEWS: tuple[View, ...] = (
     View("file", False, _file),
     # How well a film can be packed depends on all that is on it, the lungs included.
     View("bytes", True, _bytes),
-    View("thumbnail", True, lambda films: _thumbnails(films.pixels)),
+    View("thumbnail", True, lambda films: _shrunk(films.pixels, _THUMBNAIL)),
     View("histogram", True, _histogram),
 )
 """Views that need nothing but the films, those without lungs first."""
 
 
-def lung_views(masks: Mask) -> tuple[View, ...]:
+def lung_views(masks: Squares) -> tuple[View, ...]:
     """Make the views that need to know where the lungs are, for films of the masks (N, 128, 128)."""
+
+    def without(films: Films) -> Iterator[Film]:
+        for part in in_batches(len(films), PART):
+            yield from filled(films.pixels[part], masks[part] > 0, "mean")
+
     return (
-        View("lungs filled", False, lambda films: _thumbnails(filled(films.pixels, masks, "mean"))),
+        View("lungs filled", False, lambda films: _shrunk(without(films), _THUMBNAIL)),
         # A disease can change where lungs seem to end, so their outline may tell it.
-        View("lungs' outline", True, lambda films: _thumbnails(masks.astype(np.uint8) * 255)),
+        View("lungs' outline", True, lambda _: _shrunk((m * 255 for m in masks), _THUMBNAIL)),
     )
 
 

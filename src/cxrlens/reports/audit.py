@@ -127,8 +127,8 @@ def _copies(page: Page, audit: Audit) -> None:
                 values = films.table[column].iloc[[one, other]].fillna("not known").tolist()
                 facts.append(f"{column}: {' | '.join(dict.fromkeys(values))}")
         names = [short(films.table["image"].iloc[place]) for place in (one, other)]
-        gap = np.full((films.pixels.shape[1], 4), 255, np.uint8)
-        both = np.hstack([films.pixels[one], gap, films.pixels[other]])
+        left, right = films.pixels[[one, other]]
+        both = np.hstack([left, np.full((len(left), 4), 255, np.uint8), right])
         cards.append(
             FilmCard(both, said, f"Films {names[0]} and {names[1]} side by side", [*names, *facts])
         )
@@ -290,7 +290,7 @@ def _map(audit: Audit, one: PlaceMap) -> Plot:
     rows = (table["label"] == one.aim).fillna(False).to_numpy(bool)
     if one.place != EVERYWHERE and "source" in table:
         rows = rows & (table["source"] == one.place).fillna(False).to_numpy(bool)
-    mean = audit.films.pixels[rows].mean(axis=0)
+    mean = audit.films.pixels.mean(rows)
     row, column = one.strongest
     best = float(one.auc[row, column])
     with figure(5.0, 2.7, 2) as (drawing, (left, right)):
