@@ -156,7 +156,8 @@ def table() -> None:
             {
                 "left out": ", ".join(of["left_out"]),
                 "row": of["name"],
-                "what": (of["about"] or " ".join(of["settings"])) + " †" * is_history(of),
+                "what": (of["about"] or " ".join([of["recipe"], *of["settings"]]))
+                + " †" * is_history(of),
                 "seed": of["seed"],
                 "epochs": of["epochs"],
                 "minutes": f"{of['seconds'] / 60:.1f}",
