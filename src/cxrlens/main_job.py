@@ -1,6 +1,6 @@
 """The main job in one call: from films to a trained, evaluated model; and the demo that shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -128,7 +128,7 @@ def go_on(
     return run
 
 
-def evaluate(run: Run, prevalence: float | None = None) -> dict[str, Metrics]:
+def evaluate(run: Run, prevalence: Mapping[str, float] | None = None) -> dict[str, Metrics]:
     """Measure a run's predictions, its members' too, and write ``metrics.json`` and ``report.html``.
 
     Parameters
@@ -136,7 +136,7 @@ def evaluate(run: Run, prevalence: float | None = None) -> dict[str, Metrics]:
     run
         A finished run.
     prevalence
-        In (0, 1): also give predictive values for it.
+        By disease, in (0, 1): also give predictive values for it.
     """
     for member in run.members().values():
         evaluate(member, prevalence)
@@ -169,7 +169,7 @@ def evaluate_table(
     out: str | Path | None = None,
     *,
     validation: str | Path | None = None,
-    prevalence: float | None = None,
+    prevalence: Mapping[str, float] | None = None,
     confirmed: tuple[str, str] | None = None,
     force: bool = False,
 ) -> Judgement:
@@ -185,7 +185,7 @@ def evaluate_table(
         Another such table, whose films choose thresholds; without it the films of the split ``validation``
         in the table itself do.
     prevalence
-        In (0, 1): also give predictive values for it.
+        By disease, in (0, 1): also give predictive values for it.
     confirmed
         A column and a value: films of a disease count only where the column holds the value.
     force
@@ -238,7 +238,7 @@ def evaluate_on(
     films: str | Path | Collection,
     out: str | Path,
     *,
-    prevalence: float | None = None,
+    prevalence: Mapping[str, float] | None = None,
     cache: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,

@@ -267,7 +267,13 @@ def test_predict_explain_and_evaluate_a_run(
     }
     table = tmp_path / "ev" / "predictions.csv"
     said = cxrlens(
-        "evaluate", "--predictions", table, "--prevalence", "0.02", "-o", tmp_path / "again"
+        "evaluate",
+        "--predictions",
+        table,
+        "--prevalence",
+        "tuberculosis=0.02",
+        "-o",
+        tmp_path / "again",
     )
     assert "Each disease against normal films" in said
     assert "PPV" in said

@@ -153,6 +153,16 @@ def test_probabilities_mean_something_at_the_place() -> None:
     assert site.notes[0].startswith("There are 0 films of pneumonia")
 
 
+def test_what_never_happened_may_happen() -> None:
+    labels = np.arange(90) % 3
+    z = np.where(labels[:, None] == [1, 2], 8.0, -8.0) + np.random.default_rng(0).random((90, 2))
+    site = site_of(Measures(z), labels, Wish("sensitivity", 0.99), unsure=0.0)
+    screened, sure = site.screened, site.thresholds["tuberculosis"].specificity
+    assert (screened.missed.value, screened.alarms.value, sure.value) == (0, 0, 1)
+    assert screened.alarms.high == pytest.approx(1000 * site.prevalence["normal"] * (1 - sure.low))
+    assert screened.missed.high > screened.missed.low == 0
+
+
 def test_what_happens_to_a_thousand_follows_the_stated_prevalence() -> None:
     films, labels = place(400, 3)
     wish = Wish("sensitivity", 0.9, Costs(miss=100, alarm=5, read=1))
@@ -242,12 +252,21 @@ def test_films_that_cannot_calibrate_are_refused(
     normal = Collection(films.assign(label="normal"))
     with pytest.raises(CollectionError, match="all 45 films are normal"):
         calibrate(small_run.path, normal, tmp_path / "a.json")
+    for normals, ill in ((4, 41), (41, 4)):
+        few = Collection(films.assign(label=["normal"] * normals + ["tuberculosis"] * ill))
+        told = f"there are {normals} normal films and at most {ill} of a disease: 30 films do"
+        with pytest.raises(CollectionError, match=told):
+            calibrate(small_run.path, few, tmp_path / "a.json")
     learnt = phantoms.films[phantoms.films["split"] == "train"]
     copies = []
     for number, image in enumerate(learnt["image"]):
         copies.append(str(tmp_path / f"{number}{Path(image).suffix}"))
         Path(copies[-1]).write_bytes(Path(image).read_bytes())
-    elsewhere = Collection(learnt.assign(image=copies))
-    with pytest.raises(CollectionError, match="films are ones that the model learnt from"):
-        calibrate(small_run.path, elsewhere, tmp_path / "a.json")
+    elsewhere = learnt.assign(image=copies)
+    for normals in (5, len(copies) - 5):  # five of a class are no longer too few
+        labels = ["normal"] * normals + ["tuberculosis"] * (len(copies) - normals)
+        with pytest.raises(CollectionError, match="films are ones that the model learnt from"):
+            calibrate(
+                small_run.path, Collection(elsewhere.assign(label=labels)), tmp_path / "a.json"
+            )
     assert not (tmp_path / "a.json").exists()

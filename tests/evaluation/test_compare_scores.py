@@ -122,6 +122,15 @@ def test_a_run_stands_for_its_test_films(make_run, tmp_path):
     assert list(found.scores) == ["good", "theirs"]
 
 
+def test_what_evaluate_wrote_is_called_by_its_folder_and_learnt_films_are_left_out(tmp_path):
+    table = draw().assign(split=["train", "validation", "test"] * 100)
+    for name, spread in (("old", 0.0), ("new", 1.0)):
+        written(noisy(table, spread), tmp_path / name / "predictions.csv")
+    found = compare_scores([tmp_path / "old", tmp_path / "new"], resamples=QUICK)
+    assert list(found.scores) == ["old", "new"]
+    assert found.pairs[0].common == 100
+
+
 def test_everything_is_written_and_nothing_replaced_unasked(tmp_path):
     paths = [
         written(noisy(draw(), spread), tmp_path / f"{name}.csv")

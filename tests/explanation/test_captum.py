@@ -1,13 +1,13 @@
-"""Grad-CAM against captum's, an independent library."""
+"""Grad-CAM and HiResCAM against captum's, an independent library."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from cxrlens.explanation.network_maps import gradcam
+from cxrlens.explanation.network_maps import gradcam, hirescam
 from cxrlens.models.backbones import build_backbone
-from cxrlens.models.classifier import FilmClassifier, feed_forward
+from cxrlens.models.classifier import EvidenceClassifier, FilmClassifier, feed_forward
 from cxrlens.prediction.torch_network import TorchNetwork
 
 captum = pytest.importorskip("captum.attr")
@@ -19,7 +19,10 @@ def perturbed(name: str) -> FilmClassifier:
     """Fresh timm networks zero their last norms, which would hide faults."""
     torch.manual_seed(1)
     backbone = build_backbone(name, "none", (8, 16))
-    model = FilmClassifier(backbone, feed_forward(backbone.channels, 8, 3)).eval()
+    return shaken(FilmClassifier(backbone, feed_forward(backbone.channels, 8, 3)))
+
+
+def shaken(model: FilmClassifier) -> FilmClassifier:
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.data.normal_(0, 0.1)
@@ -27,7 +30,7 @@ def perturbed(name: str) -> FilmClassifier:
     for weights in model.parameters():
         if weights.ndim == 1:
             weights.data += torch.randn_like(weights) * 0.3
-    return model
+    return model.eval()
 
 
 def last_layer(model: FilmClassifier) -> nn.Module:
@@ -65,3 +68,22 @@ def test_it_is_captum_s(name: str) -> None:
             assert ours.max() == 0
         highest = max(highest, float(theirs.max()))
     assert highest > 0
+
+
+@pytest.mark.parametrize("counts", ["film", "lungs"])
+def test_it_is_captum_s_where_a_map_follows_the_layer(counts: str) -> None:
+    torch.manual_seed(1)
+    backbone = build_backbone("tf_efficientnet_lite0", "none", ())
+    model = shaken(EvidenceClassifier(backbone, 3, 8, standardise="film", counts=counts))
+    of = TorchNetwork([model], len(FILM)).slopes(FILM, 0, 2)
+    # The lungs join the maps in no layer of the network, so that the maps are handed on through one.
+    layer = nn.Identity()
+    films = torch.from_numpy(FILM)[None].float()
+    for method, cam in (
+        (captum.LayerGradCam, gradcam),
+        (captum.LayerGradientXActivation, hirescam),
+    ):
+        asked = method(lambda x: model.scores(layer(model.maps(x))), layer)
+        theirs = asked.attribute(films, target=2)[0].sum(0).clamp(min=0).detach().numpy()
+        assert theirs.max() > 0
+        assert cam(of) == pytest.approx(theirs, rel=1e-3, abs=1e-4 * float(theirs.max()))

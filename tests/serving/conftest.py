@@ -48,5 +48,8 @@ def client(predictor: Predictor, card: ModelCard) -> Iterator[httpx.Client]:
     from cxrlens.serving.api import create_app
     from tests.serving.live_server import live
 
-    with live(create_app(predictor, card)) as address, httpx.Client(base_url=address) as client:
+    with (
+        live(create_app(predictor, card)) as address,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
         yield client

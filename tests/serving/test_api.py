@@ -42,7 +42,7 @@ def pixels_of(data: bytes) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def guarded(predictor: Predictor, card: ModelCard) -> Iterator[httpx.Client]:
     app = create_app(predictor, card, token=TOKEN)
-    with live(app) as address, httpx.Client(base_url=address) as client:
+    with live(app) as address, httpx.Client(base_url=address, timeout=60) as client:
         yield client
 
 
@@ -92,7 +92,7 @@ def test_a_bundle_serves_as_its_run(
     bundled = Predictor.load(small_bundle)
     with (
         live(create_app(bundled, card_of(open_model(small_bundle)))) as address,
-        httpx.Client(base_url=address) as other,
+        httpx.Client(base_url=address, timeout=60) as other,
     ):
         own, its = (
             one.post("/predict", files={"film": film}).json()["films"][0]["probabilities"]
@@ -304,7 +304,7 @@ def test_another_origin_may_ask_where_it_is_allowed(
         )
         assert asked.headers["access-control-allow-origin"] == origin
         headers = {"origin": origin, "authorization": f"Bearer {TOKEN}"}
-        answer = httpx.post(f"{address}/predict", files={"film": film}, headers=headers)
+        answer = httpx.post(f"{address}/predict", files={"film": film}, headers=headers, timeout=60)
         assert answer.headers["access-control-allow-origin"] == origin
 
 
@@ -373,7 +373,10 @@ def test_thresholds_are_those_of_the_curve_and_what_if_has_an_answer_for_each(
     client: httpx.Client, counted: Predictor, card: ModelCard, film: bytes
 ) -> None:
     assert client.get("/thresholds").json()["diseases"] == {}
-    with live(create_app(counted, card)) as address, httpx.Client(base_url=address) as own:
+    with (
+        live(create_app(counted, card)) as address,
+        httpx.Client(base_url=address, timeout=60) as own,
+    ):
         told = own.get("/thresholds").json()
         plain, asked = (
             own.post(f"/predict{query}", files={"film": film}).json()["films"][0]
@@ -414,7 +417,10 @@ def test_openapi_has_types_and_examples(client: httpx.Client) -> None:
 def test_metrics_count_films_and_never_name_them(
     predictor: Predictor, card: ModelCard, film: bytes
 ) -> None:
-    with live(create_app(predictor, card)) as address, httpx.Client(base_url=address) as client:
+    with (
+        live(create_app(predictor, card)) as address,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
         client.post("/predict", files={"film": ("Doe^Jane.png", film)})
         for route in ("/predict", "/explain", "/film"):
             client.post(route, files={"film": ("Doe^Jane.png", b"broken")})
@@ -445,8 +451,8 @@ def test_the_log_names_no_film_and_the_disk_keeps_none(
     with caplog.at_level(logging.DEBUG), live(create_app(predictor, card)) as address:
         for data in (film, big, b"broken"):
             files = {"film": ("Doe^Jane.png", data)}
-            httpx.post(f"{address}/predict?patient=Doe", files=files)
-            httpx.post(f"{address}/explain", files=files, data={"target": "Doe"})
+            httpx.post(f"{address}/predict?patient=Doe", files=files, timeout=60)
+            httpx.post(f"{address}/explain", files=files, data={"target": "Doe"}, timeout=60)
     lines = [one.getMessage() for one in caplog.records if one.name.startswith("cxrlens")]
     assert any(line.startswith("POST /predict 200") for line in lines)
     assert not any("Doe" in line or "127.0.0.1" in line for line in lines)
@@ -504,9 +510,9 @@ def test_an_address_that_is_none(client: httpx.Client) -> None:
 def test_limits_of_bytes_and_films(predictor: Predictor, card: ModelCard, film: bytes) -> None:
     app = create_app(predictor, card, Limits(film_bytes=20_000, films=3, film_pixels=64 * 64 - 1))
     with live(app) as address:
-        large = httpx.post(f"{address}/predict", files={"film": bytes(30_000)})
+        large = httpx.post(f"{address}/predict", files={"film": bytes(30_000)}, timeout=60)
         assert (large.status_code, "20,000 bytes" in large.text) == (413, True)
-        many = httpx.post(f"{address}/predict", files=[("film", film)] * 4)
+        many = httpx.post(f"{address}/predict", files=[("film", film)] * 4, timeout=60)
         assert (many.status_code, "at most 3 films" in many.text) == (413, True)
-        wide = httpx.post(f"{address}/predict", files={"film": film})
+        wide = httpx.post(f"{address}/predict", files={"film": film}, timeout=60)
         assert (wide.status_code, "pixels" in wide.text) == (422, True)

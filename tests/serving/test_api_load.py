@@ -33,7 +33,7 @@ def multipart(film: bytes) -> tuple[bytes, str]:
     return head + film + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -99,8 +99,8 @@ def test_beyond_the_queue_one_is_told_when_to_come_again(
             return client.post(f"{address}/predict", content=body, headers=head)
 
         asked = [pool.submit(ask, number) for number in range(200)]
-        until(lambda: sum(one.done() for one in asked) >= 200 - 8, 60)
-        assert httpx.get(f"{address}/health").status_code == 200
+        until(lambda: sum(one.done() for one in asked) >= 200 - 8)
+        assert httpx.get(f"{address}/health", timeout=60).status_code == 200
         go_on.set()
         answers = [one.result() for one in asked]
         statuses = [answer.status_code for answer in answers]
@@ -140,8 +140,8 @@ def test_a_client_that_hangs_up_frees_its_place(
             line.close()
         until(lambda: engine.places.taken == 0)
         go_on.set()
-        assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
-        assert 'status="499"} 3.0' in httpx.get(f"{address}/metrics").text
+        assert httpx.post(f"{address}/predict", files={"film": film}, timeout=60).status_code == 200
+        assert 'status="499"} 3.0' in httpx.get(f"{address}/metrics", timeout=60).text
     assert sizes == [1, 1]  # the one that waited never reached the network
 
 
@@ -175,7 +175,7 @@ def test_two_gigabytes_are_cut_off_early(
         assert 60 < sent < 200
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert grown < 400 * 1024  # kilobytes
-        assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
+        assert httpx.post(f"{address}/predict", files={"film": film}, timeout=60).status_code == 200
 
 
 def test_a_slow_upload_ends(predictor: Predictor, card: ModelCard) -> None:
@@ -194,7 +194,7 @@ def test_a_slow_answer_ends(
 ) -> None:
     predictor, go_on, _ = held
     with live(create_app(predictor, card, Limits(answer_seconds=0.2))) as address:
-        late = httpx.post(f"{address}/predict", files={"film": film})
+        late = httpx.post(f"{address}/predict", files={"film": film}, timeout=60)
         assert (late.status_code, late.headers["retry-after"]) == (504, "10")
         go_on.set()
 
@@ -270,10 +270,15 @@ def test_uploads_beyond_the_memory_are_turned_away_as_their_bytes_arrive(
         until(lambda: engine.uploads.taken == 0)
         late = begun(len(body))
         assert late.getresponse().status == 408
-        assert httpx.post(f"{address}/predict", files={"film": film}).status_code == 200
-        assert httpx.post(f"{address}/predict", files={"film": b"none"}).status_code == 422
+        assert httpx.post(f"{address}/predict", files={"film": film}, timeout=60).status_code == 200
+        assert (
+            httpx.post(f"{address}/predict", files={"film": b"none"}, timeout=60).status_code == 422
+        )
         assert (engine.uploads.taken, engine.decoded.taken) == (0, 0)
-        assert 'cxrlens_held_bytes{share="uploads"} 0.0' in httpx.get(f"{address}/metrics").text
+        assert (
+            'cxrlens_held_bytes{share="uploads"} 0.0'
+            in httpx.get(f"{address}/metrics", timeout=60).text
+        )
 
 
 def test_a_film_is_decoded_when_there_is_room_for_it(
@@ -304,7 +309,7 @@ def test_a_film_that_nobody_waits_for_is_let_go() -> None:
     go_on = threading.Event()
 
     def predict(films: list[NDArray[np.uint8]]) -> list[Prediction | FilmError]:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return [FilmError("no film") for _ in films]
 
     async def asked() -> None:
@@ -374,7 +379,7 @@ def stepping(
 
     def explain(prediction: Prediction, method: str, target: str, progress: Progress) -> HeatMap:
         for done in range(10):
-            assert steps.acquire(timeout=20)
+            assert steps.acquire(timeout=60)
             if method == "impossible":
                 raise CxrlensError("this model has no maps")
             progress(done + 1, 10)

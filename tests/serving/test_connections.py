@@ -55,23 +55,23 @@ def test_who_says_nothing_or_too_slowly_is_hung_up_on(
     limits = Limits(head_seconds=0.4, idle_seconds=1)
     with live(create_app(predictor, card, limits)) as address:
         mute, trickling = silent(address), silent(address)
-        start = time.monotonic()
         with contextlib.suppress(ConnectionError):
             for letter in b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 200:
                 trickling.sendall(bytes([letter]))
                 time.sleep(0.02)
                 if is_closed(trickling):
                     break
-        assert time.monotonic() - start < 3
-        assert is_closed(mute, 5)
+            else:
+                pytest.fail("it may take its time")
+        assert is_closed(mute, 30)
         idle = http.client.HTTPConnection("127.0.0.1", port_of(address))
         idle.request("GET", "/health")
         idle.getresponse().read()
         assert not is_closed(idle.sock)
         idle.sock.sendall(b"GET /hea")  # and no more
-        assert is_closed(idle.sock, 5)
+        assert is_closed(idle.sock, 30)
         idle.close()
-        with httpx.Client(base_url=address) as client:  # one that is used goes on
+        with httpx.Client(base_url=address, timeout=60) as client:  # one that is used goes on
             assert {client.get("/health").status_code for _ in range(3)} == {200}
             assert client.post("/predict", files={"film": film}).status_code == 200
 
@@ -85,7 +85,7 @@ def test_silent_connections_make_room_for_one_that_asks(
         for _ in range(7):
             lines.append(silent(address))
             time.sleep(0.02)
-        assert httpx.get(f"{address}/health").status_code == 200
+        assert httpx.get(f"{address}/health", timeout=60).status_code == 200
         assert [is_closed(line, 0.2) for line in lines] == [True] * 3 + [False] * 4
 
 
@@ -125,13 +125,13 @@ def test_it_speaks_tls_and_gives_a_handshake_its_time(
     with live(app, *pair) as address:
         mute = silent(address)
         trusting = ssl.create_default_context(cafile=pair[0])
-        with httpx.Client(base_url=address, verify=trusting) as client:
+        with httpx.Client(base_url=address, verify=trusting, timeout=60) as client:
             answer = client.post("/predict", files={"film": film})
             assert answer.status_code == 200
             assert answer.headers["strict-transport-security"]
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{address}/health")  # nobody has vouched for the certificate
-        assert is_closed(mute, 5)
+        assert is_closed(mute, 30)
 
 
 @contextlib.contextmanager
@@ -163,7 +163,7 @@ def test_others_are_answered_and_sigterm_ends_it_whatever_a_film_does(
     with few_handles(small_run.path) as (process, address):
         for _ in range(300):
             silent(address)
-        assert httpx.get(f"{address}/health", timeout=5).status_code == 200
+        assert httpx.get(f"{address}/health", timeout=30).status_code == 200
 
         def ask() -> None:
             with contextlib.suppress(httpx.HTTPError):
@@ -172,7 +172,7 @@ def test_others_are_answered_and_sigterm_ends_it_whatever_a_film_does(
         for _ in range(2):
             threading.Thread(target=ask, daemon=True).start()
         time.sleep(0.5)
-        answer = httpx.post(f"{address}/predict", files={"film": film}, timeout=20)
+        answer = httpx.post(f"{address}/predict", files={"film": film}, timeout=60)
         assert answer.status_code == 200
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -53,7 +53,7 @@ def test_the_command_line_s_help_has_it(throw_away: Method) -> None:
 
 
 def test_the_api_has_it(throw_away: Method, address: str, film: bytes) -> None:
-    with httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         form = client.get("/openapi.json").json()["paths"]["/explain"]["post"]["requestBody"]
         schema = form["content"]["multipart/form-data"]["schema"]["properties"]["method"]
         assert throw_away.name in schema["enum"]

@@ -135,6 +135,7 @@ def test_folds_are_taught_too(drawn: Path, films: Collection, cache: Path, tmp_p
             ("lungs",),
             r"teaches its map with boxes, and no table .*: --boxes FILE, or --set map\.boxes=0",
         ),
+        ((), (), r"with boxes and lungs, .*--boxes FILE --lungs FILE, or .*=0 --set map\.lungs=0"),
         ((), ("boxes",), r"teaches its map with lungs, .*--set map\.lungs=0"),
         (("map.lungs=0",), ("boxes", "lungs"), "no map that lungs teach"),
     ],

@@ -43,6 +43,13 @@ _DECODED = 2000
 """Films that `split` decodes unasked to find copies; more take long, so the user says it."""
 
 
+_WANTED = {
+    "patient": "add it if you can, or films of one person may stand on both sides of a split",
+    "source": "add it if they are of several places, or a place may be told in place of a disease",
+}
+"""Columns that a collection does without, and what is lost."""
+
+
 def collect(
     layout: Annotated[
         str,
@@ -93,7 +100,9 @@ def collect(
         if near := nearly("label", collection.films, maybe=True):
             then += f" (is it {near!r}? say --map {shlex.quote(f'label={near}')})"
     left = "".join(f"\nLeft out: {count} ({why})" for why, count in collected.left_out.items())
-    done(f"{out}: {_counts(collection)}{left}{drawn}", then, out)
+    lacks = {name: why for name, why in _WANTED.items() if name not in collection.films}
+    note = "".join(f"\nNote: there is no column {name}: {why}" for name, why in lacks.items())
+    done(f"{out}: {_counts(collection)}{left}{drawn}{note}", then, out)
     end_with(collection.missing)
 
 
@@ -236,7 +245,7 @@ def split(
     counts = collection.films["split"].value_counts()
     shares = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "test"))
     if "patient" not in collection.films:
-        shares += "; patients are unknown: every film counts as one"
+        shares += "; patients are unknown: each film counts as a patient of its own"
     notes = told(read.films, same)
     if not pixels:
         notes += ["films were compared by their bytes; --pixels finds copies saved anew too"]

@@ -54,8 +54,8 @@ def evaluate(
         ),
     ] = None,
     prevalence: Annotated[
-        float | None,
-        typer.Option(help="Share of those tested who are ill, for PPV and NPV, e.g. 0.02."),
+        list[str] | None,
+        typer.Option(metavar="DISEASE=SHARE", help="Of those tested, for PPV and NPV."),
     ] = None,
     confirmed: Annotated[
         str | None,
@@ -79,8 +79,7 @@ def evaluate(
     from cxrlens.evaluation.measured import Metrics
     from cxrlens.runs.run import Run, is_run
 
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise typer.BadParameter("--prevalence is a share between 0 and 1, for example 0.02")
+    shares = _prevalences(prevalence or [])
     if predictions is not None:
         if films is not None or model is not None:
             raise typer.BadParameter("--predictions takes the place of FILMS.CSV and --model")
@@ -93,7 +92,7 @@ def evaluate(
             predictions,
             folder,
             validation=validation,
-            prevalence=prevalence,
+            prevalence=shares,
             confirmed=(column, value) if confirmed else None,
             force=force,
         )
@@ -114,7 +113,7 @@ def evaluate(
         if not is_run(model):
             raise CxrlensError(f"{model} has no films of its own, as a run has: name FILMS.CSV")
         run = Run(model)
-        job.evaluate(run, prevalence)
+        job.evaluate(run, shares)
         say_metrics(run)
         done(f"{run.path}: wrote metrics.json and report.html")
         return
@@ -122,7 +121,7 @@ def evaluate(
         raise typer.BadParameter("say where the results go: -o DIR")
     with stage("predict") as bar:
         result = job.evaluate_on(
-            model, films, folder, prevalence=prevalence, cache=cache, force=force, progress=bar
+            model, films, folder, prevalence=shares, cache=cache, force=force, progress=bar
         )
     _say("other films", result.metrics)
     _say_diseases(result.metrics.diseases)
@@ -215,8 +214,8 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|TABLE...",
-            help="Finished run folders, or tables of scores of anybody's models.",
+            metavar="RUN|TABLE|DIR...",
+            help="Finished runs, tables of scores of anybody's models, or folders of `cxrlens evaluate`.",
         ),
     ],
     folder: OutFolder,
@@ -232,18 +231,18 @@ def compare(
     """Set runs beside each other: overall, class by class, paired on the same films, curves.
 
     DIR gets overall.csv, per-class.csv, runs.csv, pairs.csv, sources.csv, disease-pairs.csv, comparison.md
-    and comparison.html. With a TABLE among them each disease is held against normal films, in all and within
-    each source: diseases.csv, pairs.csv and comparison.html.
+    and comparison.html. With a TABLE among them, or a DIR of `cxrlens evaluate`, each disease is held against
+    normal films, in all and within each source: diseases.csv, pairs.csv and comparison.html.
     """
     from cxrlens.evaluation.comparison import compare as compare_runs
-    from cxrlens.evaluation.comparison import compare_scores
+    from cxrlens.evaluation.comparison import compare_scores, is_judged
     from cxrlens.evaluation.tables import paired, paired_text
     from cxrlens.reports.comparison import MARK, sections, write_comparison, write_scored
 
-    if any(not path.is_dir() for path in runs):
+    if any(not path.is_dir() or is_judged(path) for path in runs):
         if published:
             raise typer.BadParameter(
-                "--published is for runs; with a table among them leave it out"
+                "--published is for runs; with scores of other films among them leave it out"
             )
         scored = compare_scores(runs, resamples=resamples, seed=seed)
         page = write_scored(scored, folder, force)
@@ -354,10 +353,9 @@ def calibrate(
 
     if path == STDOUT:
         raise typer.BadParameter("a site file is called by its name: -o site.json")
-    model = the_model(model)
     with stage("read films") as bar:
         made = calibrate(
-            model,
+            the_model(model),
             films,
             path,
             wish=_wish(sensitivity, specificity, costs),
@@ -370,7 +368,7 @@ def calibrate(
     _say_site(made.site)
     done(
         f"{path}: site {made.digest}, for the model {made.site.model}.\n{NOTICE}",
-        f"cxrlens predict FILM... --model {model} --site {path}",
+        f"cxrlens predict FILM...{f' --model {model}' if model else ''} --site {path}",
     )
     end_with(made.failures)
 
@@ -402,6 +400,8 @@ def _wish(sensitivity: float | None, specificity: float | None, costs: str | Non
 
 
 def _prevalences(given: list[str]) -> dict[str, float]:
+    from cxrlens.collections.tables import LABELS
+
     found = {}
     for one in given:
         name, _, share = one.partition("=")
@@ -409,6 +409,10 @@ def _prevalences(given: list[str]) -> dict[str, float]:
             found[name.strip()] = float(share)
         except ValueError as error:
             raise typer.BadParameter("--prevalence takes e.g. tuberculosis=0.02") from error
+        if name.strip() not in LABELS[1:] or not 0 < found[name.strip()] < 1:
+            raise typer.BadParameter(
+                f"--prevalence {one}: name one of {', '.join(LABELS[1:])}, and a share between 0 and 1"
+            )
     return found
 
 
@@ -417,16 +421,17 @@ def _say_site(site: "Site") -> None:
         return f"{bound.value:.{digits}f} ({bound.low:.{digits}f} to {bound.high:.{digits}f})"
 
     for name, of in site.thresholds.items():
+        kind = "normal ones" if site.wish == "specificity" else "with it"
         more = (
-            f"{of.more_films:,} more films ({of.more:,} of them needed)"
+            f" For plus or minus 5 points: {of.more_films:,} more such films, {of.more:,} of them {kind}."
             if of.more
-            else "enough films"
+            else ""
         )
         out.print(
             escape(
-                f"{name}: named from a score of {of.score:.1f}. Sensitivity {said(of.sensitivity)}, "
-                f"specificity {said(of.specificity)}, on {of.films} films with it and {of.normals} normal "
-                f"ones; for plus or minus 5 points: {more}."
+                f"{name}: named from a score of {of.score:.1f}, which misses {of.missed} of {of.films} films "
+                f"with it and names {of.alarms} of {of.normals} normal ones. To expect of films to come: "
+                f"sensitivity {said(of.sensitivity)}, specificity {said(of.specificity)}.{more}"
             )
         )
     shares = ", ".join(f"{name} {share:.3f}" for name, share in site.prevalence.items())

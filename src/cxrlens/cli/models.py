@@ -217,7 +217,7 @@ def models(
         said = ", answers where no model is named" if one == os.environ.get(DEFAULT) else ""
         out.print(
             f"[bold]{escape(one)}[/]{escape(wheel)}, digest {saved.digest}{said}: "
-            f"{escape(saved.recipe.about)}"
+            f"recipe {escape(saved.recipe.name)}"
         )
         if of and of.terms:
             out.print(f"  terms of its weights: {escape(str(of.terms))}", highlight=False)
@@ -352,7 +352,7 @@ def predict(
     if bool(certificate) != bool(key):
         raise typer.BadParameter("a certificate has its key: --tls-certificate and --tls-key")
     found = films_in(films) if films else []
-    of = f" --model {model}" if model else ""
+    of = f" --model {model}" * bool(model) + f" --site {site}" * bool(site)
     model = the_model(model)
     predictor = Predictor.load(model, device, site=site, force_answer=force_answer)
     elsewhere = None

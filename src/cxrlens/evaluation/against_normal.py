@@ -7,7 +7,7 @@ log p(disease) - log p(normal); this is the order of p(disease) / (p(disease) + 
 class does not change.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +85,7 @@ def each_disease(
     predictions: pd.DataFrame,
     classes: Sequence[str],
     validation: pd.DataFrame | None = None,
-    prevalence: float | None = None,
+    prevalence: Mapping[str, float] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Disease]:
@@ -101,7 +101,7 @@ def each_disease(
     validation
         Other films with the same columns, to choose thresholds by; all of their sources together.
     prevalence
-        In (0, 1): also give predictive values for it.
+        By disease, in (0, 1): also give predictive values for it.
     resamples, seed
         See `cxrlens.evaluation.intervals.bootstrap`; 0 resamples gives no intervals.
 
@@ -115,7 +115,8 @@ def each_disease(
         films = _films(predictions, disease)
         if films.empty:
             continue
-        judge = _Judge(disease, _chosen(validation, disease), prevalence, resamples, seed)
+        share = (prevalence or {}).get(disease)
+        judge = _Judge(disease, _chosen(validation, disease), share, resamples, seed)
         whole = judge.separation(films, points=True)
         within = {}
         if "source" in films and films["source"].notna().any():
@@ -126,7 +127,7 @@ def each_disease(
             whole = judge.grouped(whole, films)
         found[disease] = Disease(
             score=score_in_words(classes, disease),
-            prevalence=prevalence,
+            prevalence=share,
             whole=whole,
             within=within,
         )

@@ -191,7 +191,7 @@ def assess(
     seed: int = 0,
     by_source: bool = True,
     validation: pd.DataFrame | None = None,
-    prevalence: float | None = None,
+    prevalence: Mapping[str, float] | None = None,
 ) -> Metrics:
     """Measure a table of predictions, with 95 % intervals, whole and source by source.
 
@@ -210,7 +210,7 @@ def assess(
     validation
         Predictions of other films, which choose thresholds for these.
     prevalence
-        In (0, 1): also give predictive values for it.
+        By disease, in (0, 1): also give predictive values for it.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def assess(
 def assess_scores(
     scores: Scores,
     validation: Scores | None = None,
-    prevalence: float | None = None,
+    prevalence: Mapping[str, float] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Metrics | Judged:
@@ -302,7 +302,7 @@ def _refuse_shared(scores: Scores, validation: Scores) -> None:
 
 
 def assess_run(
-    run: Run, resamples: int = 1000, seed: int = 0, prevalence: float | None = None
+    run: Run, resamples: int = 1000, seed: int = 0, prevalence: Mapping[str, float] | None = None
 ) -> dict[str, Metrics]:
     """Measure each split of a run that has predictions, and keep it as ``metrics.json``.
 
@@ -357,7 +357,7 @@ def _by_place(
     whole: Metrics,
     resamples: int,
     seed: int,
-    prevalence: float | None,
+    prevalence: Mapping[str, float] | None,
 ) -> Metrics:
     """Let each left-out source be judged by the network that did not see it, and by its own thresholds."""
     within: dict[str, dict[str, Separation]] = {name: {} for name in whole.diseases}

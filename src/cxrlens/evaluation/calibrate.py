@@ -276,6 +276,12 @@ def calibrate(
         unsure,
         left_out=unread + int((~used).sum()) + len(collection.missing),
     )
+    lost["without a reader's label"] = unread
+    lost["not there"] = len(collection.missing)
+    if said := ", ".join(f"{count} {why}" for why, count in lost.items() if count):
+        site = site.model_copy(
+            update={"notes": [f"{site.left_out} films were left out: {said}.", *site.notes]}
+        )
     write_text(out, json.dumps(site.model_dump(mode="json"), indent=1) + "\n")
     failures = cached.failures | dict(collection.missing)
     return Calibrated(out, digest_of([out]), site, failures)
@@ -340,6 +346,13 @@ def fit_site(
                 f"There are {counts[disease]} films of {trust.classes[disease]}: its threshold stays the "
                 "model's, and nothing is known of it here."
             )
+    guessed = [d for d in range(1, len(counts)) if trust.classes[d] not in (prevalence or {})]
+    if stated and guessed:
+        shares_told = ", ".join(f"{trust.classes[d]} {shares[d]:.3f}" for d in guessed)
+        notes.append(
+            f"No prevalence was stated of {shares_told}: that is its share of the films, which those who "
+            "will be screened may not have."
+        )
     if wish.kind == "cost":
         notes.append(
             "Thresholds of least cost were chosen and counted on the same films: the cost to come is higher."
@@ -535,7 +548,7 @@ def _screened(
     shares: Array,
     costs: Costs | None,
 ) -> PerThousand:
-    """Count among 1,000 at a prevalence; patients are drawn again and again for the intervals."""
+    """Count among 1,000 at a prevalence; intervals are of patients drawn again and again, or exact for 0."""
     told = np.array(answers.predicted, dtype=object)
     unsure, normal = told == UNSURE, told == classes[0]
     kinds = np.stack([(labels > 0) & normal, (labels == 0) & ~normal & ~unsure, unsure], 1)
@@ -548,6 +561,15 @@ def _screened(
         drawn.append(_rates(kinds, labels, picked[codes].astype(np.float64), shares))
     rates = _rates(kinds, labels, np.ones(len(labels)), shares)
     found = [_bound(rates[i], [one[i] for one in drawn]) for i in range(3)]
+    for i, possible in enumerate((labels > 0, labels == 0, labels >= 0)):
+        if not rates[
+            i
+        ]:  # what never happened happens in no resample: the exact bound, class by class
+            most = sum(
+                shares[of] * _clopper(0, np.unique(patients[labels == of]).size).high
+                for of in np.unique(labels[possible])
+            )
+            found[i] = found[i].model_copy(update={"high": 1000 * float(most)})
     cost = None
     if costs:
         price = np.array([costs.miss, costs.alarm, costs.read])

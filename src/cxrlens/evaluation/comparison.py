@@ -161,7 +161,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def compare(
-    paths: Sequence[Path], *, published: bool = False, resamples: int = 1000, seed: int = 0
+    paths: Sequence[str | Path], *, published: bool = False, resamples: int = 1000, seed: int = 0
 ) -> Comparison:
     """Measure runs on their test films, and pair by pair on the films that they share.
 
@@ -181,7 +181,7 @@ def compare(
     CollectionError
         If predictions cannot be measured.
     """
-    entries = read_entries(paths, resamples, seed)
+    entries = read_entries([Path(path) for path in paths], resamples, seed)
     pairs = [
         pair(
             (first.name, second.name),
@@ -438,13 +438,23 @@ class Scored:
         return pd.concat(parts, names=["table"]).reset_index("table").reset_index(drop=True)
 
 
-def compare_scores(paths: Sequence[Path], *, resamples: int = 1000, seed: int = 0) -> Scored:
+PREDICTIONS = "predictions.csv"
+"""What `cxrlens evaluate` writes of other films than a run's own."""
+
+
+def is_judged(path: Path) -> bool:
+    """Whether a path is a folder that `cxrlens evaluate` wrote of other films."""
+    return (path / PREDICTIONS).is_file()
+
+
+def compare_scores(paths: Sequence[str | Path], *, resamples: int = 1000, seed: int = 0) -> Scored:
     """Measure tables of scores, and compare every two of them on the films that both score.
 
     Parameters
     ----------
     paths
-        Tables as `cxrlens.evaluation.scores` reads them; a run folder stands for its test films.
+        Tables as `cxrlens.evaluation.scores` reads them; a run folder stands for its test films, a folder
+        of `cxrlens evaluate` for its ``predictions.csv``.
     resamples, seed
         See `cxrlens.evaluation.intervals.bootstrap`.
 
@@ -456,15 +466,16 @@ def compare_scores(paths: Sequence[Path], *, resamples: int = 1000, seed: int = 
         If a folder is no finished run, or two tables have one name.
     """
     scores: dict[str, Scores] = {}
-    for path in paths:
+    for path in map(Path, paths):
         name = path.resolve().name if path.is_dir() else path.stem
         if name in scores:
-            raise RunError(f"two of them are called {name}: rename a file, or leave one out")
-        if path.is_dir():
+            raise RunError(f"two of them are called {name}: rename one, or leave one out")
+        if path.is_dir() and not is_judged(path):
             Run(path).need_finished()
             scores[name] = read_scores(path / "predictions-test.csv")
         else:
-            scores[name] = read_scores(path).parted()[0]
+            table = path / PREDICTIONS if path.is_dir() else path
+            scores[name] = read_scores(table).parted()[0]
     diseases = {
         name: assess_scores(one, resamples=resamples, seed=seed).diseases
         for name, one in scores.items()

@@ -545,17 +545,16 @@ def softmax(logits: Array) -> Array:
 
 def lead(against: Array, chosen: NDArray[np.int64]) -> Array:
     """How far the chosen class is ahead of the next (N,); below 0 where members outvoted the scores."""
+    return rivals(against, chosen)[1]
+
+
+def rivals(against: Array, chosen: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array]:
+    """Return the class next to the chosen one (N,), and the `lead` over it."""
     rows = np.arange(len(chosen))
-    ahead: Array = against[rows, chosen] - against[rows, rivals(against, chosen)]
-    return ahead
-
-
-def rivals(against: Array, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the class next to the chosen one (N,); members may have outvoted its scores."""
     others = against.copy()
-    others[np.arange(len(chosen)), chosen] = -np.inf
-    found: NDArray[np.int64] = others.argmax(1)
-    return found
+    others[rows, chosen] = -np.inf
+    following: NDArray[np.int64] = others.argmax(1)
+    return following, against[rows, chosen] - others[rows, following]
 
 
 def band(films: Measures, chosen: NDArray[np.int64], numbers: Numbers) -> Array:

@@ -30,7 +30,6 @@ from cxrlens.prediction.calibration import (
     Measures,
     Numbers,
     band,
-    lead,
     odds,
     ranks,
     rivals,
@@ -321,8 +320,9 @@ class Trust:
         chosen = ahead.argmax(1) if films.voted is None else films.voted
         least = np.array([self.youngest_of.get(name, 0.0) for name in self.classes])
         years = np.array(list(ages) or [None] * len(chosen), float)
-        young = years < np.maximum(least[chosen], least[rivals(ahead, chosen)])
-        return chosen, lead(ahead, chosen) < told.margin, young
+        following, by = rivals(ahead, chosen)
+        young = years < np.maximum(least[chosen], least[following])
+        return chosen, by < told.margin, young
 
     def _plain(self, films: Measures, refused: Sequence[str], force: bool) -> Answers:
         own = odds(films.z, np.zeros(films.z.shape[1]))

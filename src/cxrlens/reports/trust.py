@@ -159,10 +159,14 @@ def _operating_points(page: Page, diseases: tables.Diseases) -> None:
         "A threshold turns scores into calls. Chosen on the very films that it is measured on, the best one "
         "flatters; a threshold that validation films gave is what a user would have had."
     )
-    prevalence = next((one.prevalence for one in diseases.values()), None)
+    shares = ", ".join(
+        f"{disease} {percent(one.prevalence, 1)}"
+        for disease, one in diseases.items()
+        if one.prevalence is not None
+    )
     stated = (
-        f" PPV and NPV are for a prevalence of {percent(prevalence, 1)}, the others tested being normal."
-        if prevalence is not None
+        f" PPV and NPV are for a prevalence of {shares}, the others tested being normal."
+        if shares
         else ""
     )
     caption = "At the ROC curve's own thresholds, chosen on these films."

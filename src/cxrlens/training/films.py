@@ -222,12 +222,14 @@ def read_drawn(
         "boxes": recipe.map.boxes if recipe.map else 0.0,
         "lungs": recipe.map.lungs if recipe.map else 0.0,
     }
-    for name, path in (("boxes", boxes), ("lungs", lungs)):
-        if asked[name] and path is None:
-            raise RecipeError(
-                f"the recipe {recipe.name} teaches its map with {name}, and no table of them is given: "
-                f"--{name} FILE, or --set map.{name}=0 to do without"
-            )
+    given = {"boxes": boxes, "lungs": lungs}
+    if lacks := [name for name, path in given.items() if asked[name] and path is None]:
+        raise RecipeError(
+            f"the recipe {recipe.name} teaches its map with {' and '.join(lacks)}, and no table of them is "
+            f"given: {' '.join(f'--{name} FILE' for name in lacks)}, or "
+            f"{' '.join(f'--set map.{name}=0' for name in lacks)} to do without"
+        )
+    for name, path in given.items():
         if path is not None and not asked[name]:
             raise RecipeError(
                 f"the recipe {recipe.name} has no map that {name} teach: take evidence-lite0, "
