@@ -89,6 +89,7 @@ def blocks(document: Path) -> list[Block]:
     return [Block(one[2], re.sub(rf"^{one[1]}", "", one[3], flags=re.MULTILINE)) for one in found]
 
 
+UNITS = sorted((ROOT / "docs").rglob("*.service"))
 PAGES = [document for document in DOCUMENTS if blocks(document)]
 LINES = [line for page in PAGES for block in blocks(page) for line in block.lines]
 
@@ -371,12 +372,31 @@ def test_every_option_that_a_document_names_exists() -> None:
         for code in re.findall(r"`(cxrlens [^`]+)`", document.read_text(encoding="utf-8"))
     ]
     assert len(inline) > 40
-    for line in [*inline, *(line for line in LINES if line.startswith("cxrlens "))]:
+    started = [
+        "cxrlens" + line
+        for unit in UNITS
+        for line in re.findall(
+            r"^ExecStart=\S+/cxrlens(.+)", unit.read_text().replace("\\\n", ""), re.MULTILINE
+        )
+    ]
+    assert len(started) == len(UNITS) == 2
+    typed = [line for line in LINES if line.startswith("cxrlens ")]
+    for line in [*inline, *started, *typed]:
         verb, *given = shlex.split(line)[1:]
         if verb in ("VERB", "--help", "--version"):
             continue
         options = {word.partition("=")[0] for word in given if re.match(r"--?[a-z]", word)}
         assert options <= known[verb] | {"--help"}, line
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    for unit in UNITS:
+        here = unit.read_text().replace("/opt/cxrlens/.venv/bin/cxrlens", "/bin/true")
+        (tmp_path / unit.name).write_text(here.replace("User=cxrlens", "User=root"))
+    command = ["systemd-analyze", "verify", *(str(tmp_path / unit.name) for unit in UNITS)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
 
 
 def test_the_worked_example_of_a_method_is_one() -> None:
