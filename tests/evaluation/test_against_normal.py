@@ -57,7 +57,8 @@ def test_intervals_are_those_of_repeated_films_of_drawn_patients():
 
 def test_a_threshold_of_the_validation_films_is_used_as_it_is():
     table, validation = draw(decimals=6), draw(seed=8, decimals=6)
-    found = each_disease(table, CLASSES, validation, 0.02, QUICK)["tuberculosis"].whole
+    found = each_disease(table, CLASSES, validation, {"tuberculosis": 0.02}, QUICK)
+    found = found["tuberculosis"].whole
     chose = validation[validation["label"] != "pneumonia"]
     given = thresholds(
         (chose["label"] == "tuberculosis").to_numpy(), disease_score(chose, "tuberculosis")
