@@ -43,6 +43,20 @@ def test_mask_keeps_the_lungs_and_fills_the_rest(large: Film) -> None:
 
 
 @pytest.mark.parametrize("lungs", ["crop", "mask"])
+def test_a_negative_is_turned_where_its_lungs_are_shown(large: Film, lungs: str) -> None:
+    chain = Chain.named("none", 96, lungs=lungs)
+    positive, turned = chain.examine(large), chain.examine(255 - large)
+    np.testing.assert_array_equal(turned.pixels, positive.pixels)
+    assert (positive.repairs, turned.repairs) == ((), ("invert",))
+    assert turned.findings["negative"].present
+    assert "negative" in chain.mends
+    plain = Chain.named("none", 96)
+    np.testing.assert_array_equal(plain.examine(255 - large).pixels, resize(255 - large, 96))
+    assert plain.mends == frozenset()
+    assert chain.findings_version.startswith(chain.version)
+
+
+@pytest.mark.parametrize("lungs", ["crop", "mask"])
 def test_a_picture_without_lungs_stays_whole(lungs: str) -> None:
     for shape in ((30, 30), (1, 200), (200, 1), (64, 64)):
         blank = np.full(shape, 90, np.uint8)

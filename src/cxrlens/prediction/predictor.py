@@ -421,9 +421,7 @@ class Predictor:
     @property
     def _spoiling(self) -> frozenset[str]:
         """Defects that make a film unsure, and that the chain does not repair."""
-        return SPOILING - {
-            step.defect for step in (*self.chain.native, *self.chain.square) if step.repair_name
-        }
+        return SPOILING - self.chain.mends
 
     def refused(self, findings: pd.DataFrame) -> list[str]:
         """Say for films of a cache, a row of findings each, what `cxrlens.prediction.trust.refusal` does."""

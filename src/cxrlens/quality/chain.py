@@ -22,7 +22,14 @@ from cxrlens.lungs.fields import network_digest
 from cxrlens.progress import Progress
 from cxrlens.quality.borders import EvenBorders, PrintedLines, SharpIslands, without
 from cxrlens.quality.detail import BandRegression, GrainRegression, QuietResponse, ResponseVariance
-from cxrlens.quality.exposure import CornerNegative, DarkMean, DarkTone, OddRegression
+from cxrlens.quality.exposure import (
+    INVERT,
+    CornerNegative,
+    DarkMean,
+    DarkTone,
+    OddRegression,
+    invert,
+)
 from cxrlens.quality.gate import Bounds, ChestGate, LossSeam, SeenByCamera
 from cxrlens.quality.step import (
     DEFECTS,
@@ -131,7 +138,8 @@ class Chain:
             chain knows. Their order is the chain's.
         lungs
             ``none``; ``crop`` to cut the lungs' box out of the film before it is resized; ``mask`` to
-            fill what lies outside of the lungs at the end. A film without lungs stays whole.
+            fill what lies outside of the lungs at the end. A film without lungs stays whole. With either,
+            the chain without steps turns the negative of a chest: that loses nothing.
 
         Raises
         ------
@@ -162,12 +170,24 @@ class Chain:
         """All its steps, in the order in which they run."""
         return (*self.native, *self.square, *self.gate)
 
+    @property
+    def mends(self) -> frozenset[str]:
+        """The defects that it repairs."""
+        mended = {step.defect for step in (*self.native, *self.square) if step.repair_name}
+        return frozenset(mended | ({"negative"} if self._turns else set()))
+
+    @property
+    def _turns(self) -> bool:
+        """Whether negatives are turned for the sake of their lungs, although there are no steps."""
+        return not self.steps and self.lungs != "none"
+
     @cached_property
     def version(self) -> str:
         """Name and a short digest that changes with any setting, step or side on which pixels depend.
 
         A step that is in `_ONLY_NOTED`, or of the gate, has no part in it: films come out of the chain as
-        before, and a model that was trained before there was such a step goes on.
+        before, and a model that was trained before there was such a step goes on. Nor has it that negatives
+        are turned where there are lungs, but no steps: before that they were not answered.
         """
         steps = [step for step in (*self.native, *self.square) if step.defect not in _ONLY_NOTED]
         settings = [[type(step).__name__, asdict(step)] for step in steps]  # type: ignore[call-overload]
@@ -187,7 +207,8 @@ class Chain:
     def findings_version(self) -> str:
         """The version, and that of the onlooker where its detectors look: what findings depend on."""
         if not self.steps:
-            return f"{self.version}+{_onlooker().findings_version}"
+            turned = "+turned" if self._turns else ""
+            return f"{self.version}+{_onlooker().findings_version}{turned}"
         noted = [asdict(step) for step in self.native if step.defect in _ONLY_NOTED]  # type: ignore[call-overload]
         if self.gate:
             noted += [network_digest(), *map(asdict, self.gate)]  # type: ignore[arg-type]
@@ -219,8 +240,12 @@ class Chain:
     def _examined(self, film: Film) -> tuple[Examination, Film]:
         """Return the examination, and the film only resized."""
         decoded = film
-        findings: dict[str, Finding] = {}
+        seen = None if self.steps else _onlooker().check(decoded)
+        findings: dict[str, Finding] = dict(seen.findings) if seen else {}
         repairs: list[str] = []
+        if self._turns and findings["negative"].present and not findings["not_a_chest"].present:
+            film = invert(film)
+            repairs.append(INVERT)
         unfinished: list[Step] = []
         cropped = (0, 0, 0, 0)
         for native in self.native:
@@ -264,9 +289,8 @@ class Chain:
             if self.lungs == "mask":
                 pixels = lungs.alone(pixels)
             lungs = lungs.within(decoded.shape, cropped)
-        if not self.steps:
-            seen = _onlooker().check(decoded)
-            findings, lungs = seen.findings, lungs or seen.lungs
+        if seen:
+            lungs = lungs or seen.lungs
         ordered = {defect: findings[defect] for defect in DEFECTS if defect in findings}
         return Examination(pixels, ordered, tuple(repairs), left_out, lungs), plain
 

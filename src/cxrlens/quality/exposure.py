@@ -38,7 +38,11 @@ def bright_corner_share(film: Film, corner: float) -> float:
     return float(corners[:, np.r_[:columns, width - columns : width]].mean())
 
 
-class _Inverts(Step, defect="negative", repair_name="invert"):
+INVERT = "invert"
+"""The repair of a negative, in the column ``repairs``."""
+
+
+class _Inverts(Step, defect="negative", repair_name=INVERT):
     """A step whose defect is a negative."""
 
     def repair(self, film: Film) -> Film:
