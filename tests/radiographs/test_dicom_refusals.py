@@ -89,7 +89,6 @@ def test_a_directory_of_films_is_none():
         (["PixelData", "Rows", "Columns"], "is a DICOM file without an image"),
         (["Rows"], "lacks the DICOM tag Rows"),
         (["Columns"], "lacks the DICOM tag Columns"),
-        (["PhotometricInterpretation"], "lacks the DICOM tag PhotometricInterpretation"),
         (
             ["SamplesPerPixel", "PhotometricInterpretation"],
             "lacks the DICOM tag SamplesPerPixel",
@@ -121,6 +120,7 @@ COLOURLESS = np.dstack([EIGHT] * 3)
         (TWELVE, 12, ["BitsAllocated"], {}),
         (EIGHT, 8, ["BitsAllocated", "BitsStored", "HighBit"], {}),
         (TWELVE, 12, ["SamplesPerPixel"], {}),
+        (TWELVE, 12, ["PhotometricInterpretation"], {}),
         (TWELVE, 12, ["PhotometricInterpretation"], {"PresentationLUTShape": "IDENTITY"}),
         (COLOURLESS, 8, ["PlanarConfiguration"], {"photometric": "RGB"}),
         (COLOURLESS, 8, ["PhotometricInterpretation"], {"photometric": "RGB"}),

@@ -90,9 +90,19 @@ def test_exact_window_and_sigmoid():
     np.testing.assert_array_equal(sigmoid, np.rint(255 / (1 + np.exp(-4 * (stored - 1500) / 1000))))
 
 
-def test_window_of_width_one_parts_in_two():
-    film = read(native(TWELVE, 12, WindowCenter="2000", WindowWidth="1"))
-    np.testing.assert_array_equal(film, np.where(TWELVE >= 2000, 255, 0))
+@pytest.mark.parametrize(("centre", "width"), [("2000", "1"), ("60000", "10"), ("-900", "50")])
+def test_a_window_that_leaves_no_greys_is_passed_over(centre, width):
+    film = read(native(TWELVE, 12, WindowCenter=centre, WindowWidth=width))
+    np.testing.assert_array_equal(film, scaled(TWELVE, 12))
+    several = {"WindowCenter": [centre, "1500"], "WindowWidth": [width, "1000"]}
+    film = read(native(TWELVE, 12, **several))
+    np.testing.assert_array_equal(film, window(TWELVE.astype(float), 1500, 1000))
+
+
+def test_of_a_film_of_two_levels_a_window_may_leave_two():
+    two = np.where(TWELVE > 2000, 2100, 1900).astype(np.uint16)
+    film = read(native(two, 12, WindowCenter="2000", WindowWidth="1"))
+    np.testing.assert_array_equal(film, np.where(two >= 2000, 255, 0))
 
 
 @pytest.mark.parametrize(

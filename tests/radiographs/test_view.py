@@ -43,6 +43,8 @@ SIDEWAYS = {
     "series": {"SeriesDescription": "Chest lateral"},
     "protocol": {"ProtocolName": "THORAX_LAT"},
     "study": {"StudyDescription": "XR CHEST LATERAL"},
+    "Spanish": {"SeriesDescription": "TORAX PERFIL"},
+    "Spanish, oblique": {"SeriesDescription": "Tórax oblicua"},
 }
 
 FRONTAL = {
@@ -54,6 +56,8 @@ FRONTAL = {
     },
     "code": {"ViewCodeSequence": code("postero-anterior", "R-40888")},
     "two films": {"SeriesDescription": "CHEST PA AND LATERAL"},
+    "two films, in Spanish": {"StudyDescription": "TORAX FRENTE Y PERFIL"},
+    "lying": {"SeriesDescription": "TORAX DECUBITO SUPINO"},
     "two views": {"StudyDescription": "XR CHEST 2 VIEWS LAT"},
     "both sides": {"SeriesDescription": "RIBS BILATERAL"},
     "laterality": {"SeriesDescription": "Laterality unknown"},

@@ -170,7 +170,7 @@ def _photometric(film: Dataset, name: str, samples: int, form: CodedForm | None)
     shape = str(film.get("PresentationLUTShape") or "").strip().upper()
     if shape in ("IDENTITY", "INVERSE"):
         return "MONOCHROME2" if shape == "IDENTITY" else "MONOCHROME1"
-    raise _lacks(name, "PhotometricInterpretation")  # either end could be white
+    return "MONOCHROME2"  # as nearly all films are; a negative is found by its pixels
 
 
 def _container(film: Dataset, name: str, count: int, form: CodedForm | None) -> int:
@@ -245,14 +245,15 @@ VIEW_TAGS = (
 
 _NOT_FRONTAL = re.compile(
     # Lateral, in any spelling; but neither "bilateral" nor "laterality".
-    r"\b(?!BI)\w*LAT(ERAL(E|IS|ES)?|S|L|R)?\b|\b(LL|RL|ML|LM|SAG|SAGITTAL|PROFIL|SEITLICH)\b"
-    # Oblique and decubitus.
-    r"|\b([LR][AP]O|[LR]L[OD]|OBL|\w*OBLIQUE|DECUB|DECUBITUS)\b"
+    r"\b(?!BI)\w*LAT(ERAL(E|IS|ES)?|S|L|R)?\b"
+    r"|\b(LL|RL|ML|LM|SAG|SAGITTAL|PROFIL|PERFIL|PROFILO|SEITLICH)\b"
+    # Oblique and decubitus. (In Spanish "decúbito" alone is how a patient lies: of a frontal film, too.)
+    r"|\b([LR][AP]O|[LR]L[OD]|OBL|\w*OBLIQUE|\w*OBL[IÍ][CQ]U[AO]|DECUB|DECUBITUS)\b"
 )
 """Words, in capitals, for views that are not frontal."""
 
 _FRONTAL = re.compile(
-    r"\b(PA|AP|FRONTAL|POSTERO-?ANTERIOR|ANTERO-?POSTERIOR|[2-9] ?(VIEWS?|VWS?|V))\b"
+    r"\b(PA|AP|FRONTAL|FRENTE|FACE|POSTERO-?ANTERIOR|ANTERO-?POSTERIOR|[2-9] ?(VIEWS?|VWS?|V))\b"
 )
 
 _NOT_FRONTAL_CODES = re.compile(
@@ -333,7 +334,9 @@ def _not_frontal(film: Dataset) -> str:
     for keyword in _DESCRIPTIONS:
         # "CHEST PA AND LATERAL" describes two films, of which this may be either.
         text = first_text(film, keyword).upper().replace("_", " ")
-        several = _FRONTAL.search(text) or re.search(r"[&+/,]|\b(AND|OR|ET|UND|WITH|NO)\b", text)
+        several = _FRONTAL.search(text) or re.search(
+            r"[&+/,]|\b(AND|OR|ET|UND|WITH|NO|Y|E)\b", text
+        )
         if _NOT_FRONTAL.search(text) and not several:
             return "its description"
     return ""
@@ -369,6 +372,8 @@ def _texts(film: Dataset, keyword: str) -> list[str]:
 
 Values = NDArray[np.float64]
 
+_FEW = 16
+"""A film of so few values may well be black and white."""
 
 SHADE_TAGS = (
     "PixelPaddingValue",
@@ -390,7 +395,7 @@ def shades(
     """Show a grey DICOM film as its tags say.
 
     In this order: bits outside the stored ones go; the modality LUT, or rescale slope and intercept; the
-    VOI LUT, or else the window (the first, if there are several; `LINEAR`, `LINEAR_EXACT` or `SIGMOID`);
+    VOI LUT, or else the window (of several the first of use; `LINEAR`, `LINEAR_EXACT` or `SIGMOID`);
     MONOCHROME1 inverted; padding black. 0 and 255 are the ends of the range that the tags promise, never
     the darkest and brightest pixel that were met: a stray pixel changes nothing else. Without VOI LUT and
     window that is the whole range of the stored bits. Where these are said to be 16, which is often only
@@ -405,7 +410,8 @@ def shades(
         How values lie in samples.
     film
         Holds the other tags. A tag that is missing, or that cannot be a number, is passed over; so are a
-        slope of 0 and a window that the standard forbids (narrower than 1, or 0 if exact).
+        slope of 0, a window that the standard forbids (narrower than 1, or 0 if exact), and one that
+        leaves nothing but black and white of a film with greys.
     name
         What messages call it.
 
@@ -504,7 +510,14 @@ def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Va
     """Map values to brightness, 0 to 1, by the VOI LUT or the window; None where the film has neither."""
     if found := _looked_up(values, film, "VOILUTSequence", met, name):
         return found[0] / found[1]
-    centre, width = _number(film, "WindowCenter"), _number(film, "WindowWidth")
+    centres, widths = _numbers(film, "WindowCenter"), _numbers(film, "WindowWidth")
+    windows = (_windowed(values, *window, film) for window in zip(centres, widths, strict=False))
+    return next((of for of in windows if of is not None and _is_of_use(of[met])), None)
+
+
+def _windowed(
+    values: Values, centre: float | None, width: float | None, film: Dataset
+) -> Values | None:
     if centre is None or width is None:
         return None
     function = str(film.get("VOILUTFunction") or "LINEAR").strip().upper()
@@ -519,16 +532,33 @@ def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Va
     return None
 
 
+def _is_of_use(shown: Values) -> bool:
+    """Return whether a window shows greys of a film that has them, not black and white alone."""
+    return shown.size <= _FEW or np.unique(np.rint(np.clip(shown, 0, 1) * 255)).size > 2
+
+
 def _number(film: Dataset, keyword: str) -> float | None:
     """Read a number, the first where there are several; None if there is none that makes sense."""
+    return next(iter(_numbers(film, keyword)), None)
+
+
+def _numbers(film: Dataset, keyword: str) -> list[float | None]:
+    """Read numbers; None stands for one that makes no sense."""
     try:
         value: Any = film.get(keyword)
         if isinstance(value, bytes):  # of a sign that nothing tells
             value = int.from_bytes(value[:2], "little") if value else None
-        if value is not None and not isinstance(value, (int, float, str)):
-            value = value[0] if len(value) else None
-        number = float(value)
+        if value is None or isinstance(value, (int, float, str)):
+            value = [value]
+        return [_finite(one) for one in value]
     except (TypeError, ValueError, OverflowError, LookupError):
+        return []
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
