@@ -23,6 +23,7 @@ def test_what_looks_like_a_date_is_text(tmp_path: Path) -> None:
         (HEAD + "seed: " + "9" * 5000, "4300 digits"),
         (HEAD + "seed: 0x" + "f" * 5000, "a number of thousands of digits"),
         (HEAD + "about: &a x\n", "line 3, column 8: anchors and aliases are not taken"),
+        (HEAD + "side: 64\nside: 96\n", "line 4, column 1: side stands there twice: keep one"),
         (HEAD + "about: *a\n", "anchors and aliases are not taken"),
         (HEAD + "seed: !!int three\n", "line 3, column 7: tags are not taken"),
         (HEAD + "seed: 0b_\n", "is no YAML file that can be read"),

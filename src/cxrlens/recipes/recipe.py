@@ -80,6 +80,14 @@ class _Plain(yaml.SafeLoader):
         finally:
             self._depth -= 1
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                self._refuse(f"{key.value} stands there twice: keep one", key)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
     @staticmethod
     def _refuse(problem: str, event: Any) -> None:
         raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
