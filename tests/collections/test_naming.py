@@ -1,4 +1,5 @@
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -61,13 +62,17 @@ def test_a_known_column_is_known_in_any_case_and_with_space(folder: Path, name: 
             for name in ("anonymized_patient_id", "Patientennummer", "person", "ID", "study_id")
         ),
         *(
+            ("patient", name)
+            for name in ("paciente", "ID del paciente", "Código paciente", "id_paciente")
+        ),
+        *(
             ("label", name)
-            for name in ("lable", "labels", "Class", "class_name", "Category", "label_id")
+            for name in ("lable", "labels", "Class", "class_name", "label_id", "Etiqueta")
         ),
         *(("split", name) for name in ("splits", "subset", "dataset_split")),
         *(
             ("image", name)
-            for name in ("filename", "file_path", "Image Index", "img", "path", "File")
+            for name in ("filename", "file_path", "Image Index", "img", "path", "imágenes")
         ),
     ],
 )
@@ -139,6 +144,14 @@ def test_paths_from_windows(folder: Path, before: str) -> None:
     assert films["image"].tolist() == [str(folder / "images" / f"{name}.png") for name in "ab"]
 
 
+@pytest.mark.parametrize(("written", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_an_accent_may_be_one_sign_or_two(folder: Path, written: str, asked: str) -> None:
+    name = normalize(written, "tórax ñ.png")
+    (folder / name).write_bytes(b"film")
+    films = read(folder, f"image\n{normalize(asked, 'tórax ñ.png')}\n").films
+    assert films["image"].tolist() == [str(folder / name)]
+
+
 def test_a_name_with_a_backslash_is_itself(folder: Path) -> None:
     (folder / "images\\a.png").write_bytes(b"other")
     films = read(folder, "image\nimages\\a.png\n").films
@@ -163,3 +176,13 @@ def test_ages_with_a_comma_and_without_a_number(folder: Path) -> None:
     films = read(folder, "image;age\nimages/a.png;45,5\nimages/b.png;NA\nimages/c.png;\n").films
     assert films["age"].tolist()[0] == 45.5
     assert films["age"].isna().tolist() == [False, True, True]
+
+
+def test_a_patient_written_in_two_ways_stands_in_one_split(folder: Path) -> None:
+    text = (
+        "image,label,patient,split\nimages/%s.png,normal,%s,train\nimages/%s.png,normal,%s,test\n"
+    )
+    for one, other in (("12", "12.0"), ("A-7", "a-7")):
+        with pytest.raises(CollectionError, match=f"1 patients stand in .*, for example '{one}'"):
+            read(folder, text % ("a", one, "b", other))
+    assert read(folder, text % ("a", "7", "b", "007")).films["patient"].tolist() == ["7", "007"]

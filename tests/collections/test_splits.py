@@ -24,6 +24,17 @@ def test_no_patient_stands_in_two_splits() -> None:
     assert done.films.groupby("patient")["split"].nunique().max() == 1
 
 
+def test_a_patient_whose_name_is_written_in_two_ways_is_kept_together() -> None:
+    table = films().films
+    table["patient"] = table.groupby("patient").ngroup().astype("string") + "x"
+    apart = table.copy()
+    apart.loc[::2, "patient"] = apart.loc[::2, "patient"].str.upper()
+    done = fold(split(Collection(apart)), 3).films
+    assert done["patient"].tolist() == apart["patient"].tolist()
+    places = done.groupby(table["patient"])[["split", "fold"]].nunique()
+    assert places.max().max() == 1
+
+
 def test_shares_hold_overall_and_within_each_class_and_source() -> None:
     done = split(films()).films
     wanted = pd.Series({"train": 0.64, "validation": 0.16, "test": 0.20})

@@ -11,6 +11,7 @@ pictures has two rows. Other columns are carried along.
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from cxrlens.collections.tables import (
     folded,
     named,
     nearly,
+    persons,
     read_text_table,
     said,
     unknown,
@@ -304,7 +306,7 @@ def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
 
 def _resolved(images: pd.Series, folder: Path) -> list[str]:
     """Find where films lie; what a table from Windows says is read where it is no path of this machine."""
-    paths = [os.path.normpath(os.path.join(folder, image)) for image in images]
+    paths = [_as_spelt_here(folder, image) for image in images]
     foreign = {
         place: image.replace("\\", "/")
         for place, (image, path) in enumerate(zip(images, paths, strict=True))
@@ -317,6 +319,18 @@ def _resolved(images: pd.Series, folder: Path) -> list[str]:
             image = _DRIVE.sub("", image)
         paths[place] = os.path.normpath(os.path.join(folder, image))
     return paths
+
+
+def _as_spelt_here(folder: Path, image: str) -> str:
+    """Join a path; a letter with an accent may be one sign in the table and two on disk, or the reverse."""
+    path = os.path.normpath(os.path.join(folder, image))
+    if image.isascii() or os.path.isfile(path):
+        return path
+    for form in ("NFC", "NFD"):
+        other = os.path.normpath(os.path.join(folder, unicodedata.normalize(form, image)))  # type: ignore[arg-type]
+        if os.path.isfile(other):
+            return other
+    return path
 
 
 def _root(images: list[str], folder: Path) -> str:
@@ -335,12 +349,13 @@ def _rooted(image: str) -> bool:
 
 def _refuse_shared_patients(films: pd.DataFrame, origin: str) -> None:
     for column in films.columns.intersection(["split", "fold"]):
-        places = films.dropna(subset=["patient", column]).groupby("patient")[column].nunique()
-        shared = places[places > 1]
+        known = films.dropna(subset=["patient", column])
+        places = known.groupby(persons(known["patient"]))
+        shared = places["patient"].first()[places[column].nunique() > 1]
         if len(shared):
             raise CollectionError(
                 f"{origin}: {len(shared)} patients stand in more than one {column}, for example "
-                f"{shared.index[0]!r}: cxrlens split makes splits by patient"
+                f"{shared.iloc[0]!r}: cxrlens split makes splits by patient"
             )
 
 
@@ -351,7 +366,7 @@ def patient_codes(table: pd.DataFrame) -> NDArray[np.intp]:
     """
     if "patient" not in table:
         return np.arange(len(table))
-    codes, names = pd.factorize(table["patient"])
+    codes, names = pd.factorize(persons(table["patient"]))
     unknown = codes < 0
     codes[unknown] = len(names) + np.arange(unknown.sum())
     return codes.astype(np.intp)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrlens.collections.tables import persons
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.files import file_digest
 from cxrlens.progress import Progress, counted
@@ -98,7 +99,7 @@ def pixel_key(film: Film) -> str:
 
 
 def people(films: pd.DataFrame, same: Same) -> pd.Series:
-    """Return whose each film is, one person being all patients who share a film.
+    """Return whose each film is: patients who share a film, or a name however it is written, are one.
 
     Returns
     -------
@@ -108,7 +109,11 @@ def people(films: pd.DataFrame, same: Same) -> pd.Series:
     patient = films["patient"] if "patient" in films else films["image"]
     codes, names = pd.factorize(patient.astype("string").fillna(films["image"]), sort=True)
     _, first, film = np.unique(same, return_index=True, return_inverse=True)
-    one = joined(len(names), np.stack([codes, codes[first[film]]], axis=1))
+    one_film = np.stack([codes, codes[first[film]]], axis=1)
+    person, _ = pd.factorize(persons(pd.Series(names)))
+    _, written = np.unique(person, return_index=True)
+    one_name = np.stack([np.arange(len(names)), written[person]], axis=1)
+    one = joined(len(names), np.concatenate([one_film, one_name]))
     return pd.Series(names[one[codes]], films.index, "string")
 
 
