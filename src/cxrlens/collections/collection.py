@@ -327,7 +327,7 @@ def _as_spelt_here(folder: Path, image: str) -> str:
     if image.isascii() or os.path.isfile(path):
         return path
     for form in ("NFC", "NFD"):
-        other = os.path.normpath(os.path.join(folder, unicodedata.normalize(form, image)))  # type: ignore[arg-type]
+        other = os.path.normpath(os.path.join(folder, unicodedata.normalize(form, image)))
         if os.path.isfile(other):
             return other
     return path
