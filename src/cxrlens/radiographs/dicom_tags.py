@@ -511,8 +511,15 @@ def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Va
     if found := _looked_up(values, film, "VOILUTSequence", met, name):
         return found[0] / found[1]
     centres, widths = _numbers(film, "WindowCenter"), _numbers(film, "WindowWidth")
-    windows = (_windowed(values, *window, film) for window in zip(centres, widths, strict=False))
-    return next((of for of in windows if of is not None and _is_of_use(of[met])), None)
+    for centre, width in zip(centres, widths, strict=False):
+        shown = _windowed(values, centre, width, film)
+        # A window that leaves black and white alone of a film with greys shows nothing of it.
+        if shown is None:
+            continue
+        levels = np.unique(np.rint(np.clip(shown[met], 0, 1) * 255))
+        if levels.size > 2 or met.sum() <= _FEW:
+            return shown
+    return None
 
 
 def _windowed(
@@ -532,11 +539,6 @@ def _windowed(
     return None
 
 
-def _is_of_use(shown: Values) -> bool:
-    """Return whether a window shows greys of a film that has them, not black and white alone."""
-    return shown.size <= _FEW or np.unique(np.rint(np.clip(shown, 0, 1) * 255)).size > 2
-
-
 def _number(film: Dataset, keyword: str) -> float | None:
     """Read a number, the first where there are several; None if there is none that makes sense."""
     return next(iter(_numbers(film, keyword)), None)
@@ -544,23 +546,17 @@ def _number(film: Dataset, keyword: str) -> float | None:
 
 def _numbers(film: Dataset, keyword: str) -> list[float | None]:
     """Read numbers; None stands for one that makes no sense."""
-    try:
-        value: Any = film.get(keyword)
-        if isinstance(value, bytes):  # of a sign that nothing tells
-            value = int.from_bytes(value[:2], "little") if value else None
-        if value is None or isinstance(value, (int, float, str)):
-            value = [value]
-        return [_finite(one) for one in value]
-    except (TypeError, ValueError, OverflowError, LookupError):
-        return []
-
-
-def _finite(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
+    value = _value(film, keyword)
+    if isinstance(value, bytes):  # of a sign that nothing tells
+        value = int.from_bytes(value[:2], "little") if value else None
+    found: list[float | None] = []
+    for one in value if isinstance(value, MultiValue) else [value]:
+        try:
+            number = float(one)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        found.append(number if math.isfinite(number) else None)
+    return found
 
 
 def _looked_up(
