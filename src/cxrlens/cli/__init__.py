@@ -36,8 +36,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Learns to tell normal, pneumonia and tuberculosis apart on chest radiographs, and shows what "
-    "it looked at.\n\nThe shortest way: `cxrlens demo`. With films of your own: `collect`, `split`, "
-    "`train`, then `predict` and `explain`.\n\nResearch use only: not a medical device, not a diagnosis.",
+    "it looked at.\n\n`cxrlens predict FILM` asks the installed model, `cxrlens demo` shows the whole "
+    "on drawn films. With labelled films of your own: `collect`, `audit`, `split`, `train`, `compare`."
+    "\n\nResearch use only: not a medical device, not a diagnosis.",
 )
 
 

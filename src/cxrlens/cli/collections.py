@@ -285,7 +285,11 @@ def check(
     chain: ChainName = "robust",
     force: Force = False,
 ) -> None:
-    """Say what is wrong with films: negative, underexposed, noisy, blurred, with a score each."""
+    """Say what is wrong with films, with a score for each defect.
+
+    Looked for are: negative, underexposed, noisy, blurred, padded, patched, photographed, torn, burnt-in
+    text, and what is no frontal chest. docs/quality.md says how well each is found.
+    """
     from cxrlens.files import refuse_existing
     from cxrlens.quality.chain import Chain, check_films
 

@@ -14,6 +14,7 @@ from cxrlens.cli.terminal import (
     Model,
     OutFolder,
     Seed,
+    complete_model,
     done,
     end_with,
     err,
@@ -214,7 +215,7 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN|TABLE|DIR...",
+            metavar="RUN|TABLE|FOLDER...",
             help="Finished runs, tables of scores of anybody's models, or folders of `cxrlens evaluate`.",
         ),
     ],
@@ -231,8 +232,8 @@ def compare(
     """Set runs beside each other: overall, class by class, paired on the same films, curves.
 
     DIR gets overall.csv, per-class.csv, runs.csv, pairs.csv, sources.csv, disease-pairs.csv, comparison.md
-    and comparison.html. With a TABLE among them, or a DIR of `cxrlens evaluate`, each disease is held against
-    normal films, in all and within each source: diseases.csv, pairs.csv and comparison.html.
+    and comparison.html. With a TABLE among them, or a FOLDER of `cxrlens evaluate`, each disease is held
+    against normal films, in all and within each source: diseases.csv, pairs.csv and comparison.html.
     """
     from cxrlens.evaluation.comparison import compare as compare_runs
     from cxrlens.evaluation.comparison import compare_scores, is_judged
@@ -270,7 +271,14 @@ def compare(
 def audit(
     films: FilmsTable,
     folder: OutFolder,
-    model: Model = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            autocompletion=complete_model,
+            help="Ask this one, too: a run folder, a bundle, or an installed model's name.",
+        ),
+    ] = None,
     fail_on: Annotated[
         Literal["serious", "note", "never"],
         typer.Option(help="What exit code 1 stands for: serious findings, any note, or nothing."),
