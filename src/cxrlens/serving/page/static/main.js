@@ -8,7 +8,7 @@ import { listenToKeys, listKeys } from "./keys.js";
 import { Listing } from "./listing.js";
 import { drawScale } from "./palette.js";
 import { showEntry, showModel } from "./panel.js";
-import { writeReport } from "./report.js";
+import { writeList, writeReport } from "./report.js";
 import { addToStrip } from "./strip.js";
 import { freshView, Viewport } from "./viewport.js";
 import { WhatIf } from "./whatif.js";
@@ -52,7 +52,8 @@ function showTools() {
   byId("list").setAttribute("aria-pressed", String(!byId("listing").hidden));
   byId("list").disabled = !entries.length;
   byId("card").disabled = !state.card;
-  for (const name of ["invert", "reset", "heat", "seen", "print"]) byId(name).disabled = !current()?.film;
+  for (const name of ["invert", "reset", "heat", "seen"]) byId(name).disabled = !current()?.film;
+  byId("print").disabled = byId("listing").hidden ? !current()?.film : !state.card;
   // A slider that moves nothing must not look as if it did.
   const drawn = heat.on && !heat.withheld(current());
   for (const name of ["opacity-row", "legend"]) byId(name).classList.toggle("off", !drawn);
@@ -318,7 +319,11 @@ function listen() {
   byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());
   for (const radio of document.querySelectorAll("input[name=tool]")) radio.addEventListener("change", () => setTool(radio.value));
   byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
-  window.addEventListener("beforeprint", () => writeReport(state.compare ? viewports.map((one) => one.entry) : [current()], state.card, look, heat));
+  window.addEventListener("beforeprint", () => {
+    if (byId("listing").hidden) return writeReport(state.compare ? viewports.map((one) => one.entry) : [current()], state.card, look, heat);
+    listing.draw();
+    return writeList(state.card);
+  });
   listenToDrops();
   listenToKeys({
     o: () => byId("files").click(), w: () => setTool("window"), p: () => setTool("pan"), z: () => setTool("zoom"),
@@ -406,7 +411,7 @@ async function start() {
   const { asked, code } = wanted();
   await speak(code);
   byId("language").replaceChildren(...Object.entries(LANGUAGES).map(([value, name]) => make("option", { value, lang: value }, name)));
-  if (asked && code !== asked.toLowerCase().split("-")[0]) toast(say("language.none", { code: asked, known: Object.values(LANGUAGES).join(", ") }));
+  if (asked && code !== asked.toLowerCase().split("-")[0]) toast(say("language.none", { code: visible(asked), known: Object.values(LANGUAGES).join(", ") }));
   onTokenNeeded(askForToken);
   setTool("window");
   layOut();

@@ -124,6 +124,10 @@ const span = ({ low, high }) => (low == null ? "–" : `${figure(low, 3)}–${fi
 export const measured = ({ tested }) =>
   `${measuredOn(tested)} ${tested.figures.map((one) => `${figureName(one.name)} ${figure(one.value, 3)} (${span(one)})`).join("; ")}.`;
 
+/** How it did at places that training never saw, for paper. */
+export const elsewhere = ({ outside }) =>
+  `${say("card.outside")}, AUC: ${outside.map((one) => `${className(one.disease)}, ${one.place} ${figure(one.auc, 3)} (${span(one)})`).join("; ")}.`;
+
 function figuresOf({ tested }) {
   return make(
     "table",

@@ -1,7 +1,7 @@
-/** The printable report of one film. */
+/** The printable report of one film, and of all of them as a list. */
 
 import { byId, make } from "./dom.js";
-import { factsOf, measured, repaired, spokenAnswer, warningsOf } from "./panel.js";
+import { elsewhere, factsOf, measured, repaired, spokenAnswer, warningsOf } from "./panel.js";
 import { freshView, paint } from "./viewport.js";
 import { className, defectName, listed, methodName, present, say, spoken } from "./words.js";
 
@@ -24,6 +24,28 @@ export function writeReport(entries, card, look, heat) {
   );
 }
 
+/** Put the list, as it is sorted, where the print stylesheet shows it. */
+export function writeList(card) {
+  const table = byId("columns").closest("table").cloneNode(true);
+  for (const one of table.querySelectorAll("[id]")) one.removeAttribute("id");
+  for (const one of table.querySelectorAll("button")) one.replaceWith(one.firstChild);
+  // The head is on every sheet.
+  table.tHead.prepend(make("tr", {}, make("th", { class: "use", colspan: table.rows[0].cells.length }, say("notice"))));
+  byId("report").replaceChildren(make("section", { class: "sheet" }, head("report.list"), make("p", {}, `${byId("counts").textContent}. ${new Date().toLocaleString(spoken())}`), table, ...aboutModel(card)));
+}
+
+const head = (title) => make("header", {}, make("h2", {}, say(title)), make("p", { class: "use" }, say("notice")));
+
+const aboutModel = (card) => [
+  make("h3", {}, say("model")),
+  factsOf(card, false),
+  ...warningsOf(card),
+  make("p", { class: "fine" }, card.population),
+  card.outside.length ? make("p", { class: "fine" }, elsewhere(card)) : null,
+  card.tested ? make("p", { class: "fine" }, measured(card)) : null,
+  make("p", { class: "use" }, card.notice),
+];
+
 function reportOf(entry, card, look, heat) {
   const { answer } = entry;
   const still = { ...entry, view: { ...freshView(), ...entry.view, zoom: 1, x: 0, y: 0 } };
@@ -38,7 +60,7 @@ function reportOf(entry, card, look, heat) {
   return make(
     "section",
     { class: "sheet" },
-    make("header", {}, make("h2", {}, say("report")), make("p", { class: "use" }, say("notice"))),
+    head("report"),
     make("dl", { class: "facts" }, ["report.film", "report.printed", "report.reader"].map((key) => [
       make("dt", {}, say(key)),
       key === "report.reader" ? make("dd", { class: "blank" }, "") : make("dd", {}, key === "report.film" ? entry.name : new Date().toLocaleString(spoken())),
@@ -47,11 +69,6 @@ function reportOf(entry, card, look, heat) {
     make("p", {}, found.length ? say("quality.found", { defects: listed(found) }) : say("quality.clear"), " ", repaired(answer, card)),
     make("div", { class: films.length > 1 ? "pictures two" : "pictures" }, films),
     map?.note ? make("p", {}, map.note.replace(/[.]?$/, ".")) : null,
-    make("h3", {}, say("model")),
-    factsOf(card, false),
-    ...warningsOf(card),
-    make("p", { class: "fine" }, card.population),
-    card.tested ? make("p", { class: "fine" }, measured(card)) : null,
-    make("p", { class: "use" }, card.notice),
+    ...aboutModel(card),
   );
 }
