@@ -243,6 +243,8 @@ def main() -> None:
     del made
     settings["padded"], settings["patched"] = asdict(BORDERS), asdict(PATCHES)
     settings["torn"] = quality_settings("robust")["torn"]  # benchmarks/torn_films.py measures it
+    # benchmarks/saturated.py measures it
+    settings["saturated"] = quality_settings("robust")["saturated"]
     # benchmarks/burnt_in_text.py measures it
     settings["burnt_in_text"] = quality_settings("robust")["burnt_in_text"]
 

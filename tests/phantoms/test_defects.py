@@ -134,6 +134,7 @@ def test_findings_are_those_of_the_quality_chain() -> None:
         "photographed",
         "not_a_chest",
         "torn",
+        "saturated",
         "burnt_in_text",
     }
 

@@ -27,6 +27,7 @@ URGENCY = {
     "not_a_chest": 4.0,
     "torn": 3.0,
     "burnt_in_text": 3.0,
+    "saturated": 2.0,
     "patched": 2.0,
     "negative": 2.0,
     "underexposed": 2.0,

@@ -70,6 +70,7 @@ _DEFECTS = {
     "photographed": "Film was photographed",
     "not_a_chest": "Film does not look like a chest film",
     "torn": "Film may have lost a part",
+    "saturated": "Film is saturated",
     "burnt_in_text": "Film has text burnt into its pixels",
 }
 

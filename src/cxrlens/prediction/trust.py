@@ -52,7 +52,7 @@ REASONS = {
 }
 """Why an answer is `unsure`, in the order in which they are looked at, with the words for each."""
 
-SPOILING = frozenset({"torn", "photographed", "negative", "noisy", "blurred"})
+SPOILING = frozenset({"torn", "saturated", "photographed", "negative", "noisy", "blurred"})
 """Defects that make a film unsure unless the chain repairs them. Patches are none of them: on real films they
 are found on one in twenty of two places, mostly burnt-in marks beside the lungs."""
 

@@ -27,6 +27,7 @@ from cxrlens.quality.exposure import (
     CornerNegative,
     DarkMean,
     DarkTone,
+    FlatWhite,
     OddRegression,
     invert,
 )
@@ -49,7 +50,7 @@ _STEPS: dict[str, tuple[tuple[type[Any], ...], ...]] = {
     "report": ((), (CornerNegative, DarkMean, ResponseVariance, QuietResponse), ()),
     "robust": (
         (LossSeam, PrintedLines, GrainRegression, EvenBorders),
-        (OddRegression, SharpIslands, DarkTone, BandRegression),
+        (OddRegression, FlatWhite, SharpIslands, DarkTone, BandRegression),
         (SeenByCamera, ChestGate),
     ),
 }
@@ -70,7 +71,7 @@ LOOKING_SIDE = 224
 _REVISION = 1
 """Raised when the code of a step changes what it gives; caches are keyed by the version."""
 
-_ONLY_NOTED = frozenset({"torn", "burnt_in_text"})
+_ONLY_NOTED = frozenset({"torn", "saturated", "burnt_in_text"})
 """Defects whose steps change no pixel and came after chains had versions."""
 
 
@@ -209,7 +210,9 @@ class Chain:
         if not self.steps:
             turned = "+turned" if self._turns else ""
             return f"{self.version}+{_onlooker().findings_version}{turned}"
-        noted = [asdict(step) for step in self.native if step.defect in _ONLY_NOTED]  # type: ignore[call-overload]
+        noted = [
+            asdict(step) for step in (*self.native, *self.square) if step.defect in _ONLY_NOTED
+        ]  # type: ignore[call-overload]
         if self.gate:
             noted += [network_digest(), *map(asdict, self.gate)]  # type: ignore[arg-type]
         return f"{self.version}+{_settings_digest(noted)}" if noted else self.version

@@ -73,6 +73,45 @@ class CornerNegative(_Inverts):
         return Finding.beyond(bright_corner_share(film, self.corner), self.share, self.scale)
 
 
+@dataclass(frozen=True)
+class FlatWhite(Step, defect="saturated"):
+    """Even white over much of a film: window or exposure cut grey levels off, and nothing brings them back.
+
+    Attributes
+    ----------
+    white
+        The level from which a pixel counts.
+    margin
+        Left out at each edge, as a share of the side: what is white there may be a border's rest.
+    border
+        A line that is white to this share or more is no part of the rest.
+    share
+        Beyond this share of the rest, white with all their neighbours, the film is saturated.
+    scale
+        Step of the score, in shares.
+    """
+
+    white: int
+    margin: float
+    border: float
+    share: float
+    scale: float
+
+    def detect(self, film: Film) -> Finding:
+        """Find a film of which much is white alone."""
+        return Finding.beyond(self.flat_share(film), self.share, self.scale)
+
+    def flat_share(self, film: Film) -> float:
+        """Return how much of the film within its margins is white, and so is all round it."""
+        rows, columns = (int(self.margin * side) for side in film.shape)
+        inner = film[rows : film.shape[0] - rows, columns : film.shape[1] - columns]
+        white = (inner >= self.white).astype(np.uint8)
+        flat = np.asarray(cv2.erode(white, np.ones((3, 3), np.uint8)))
+        # Lines that are white from end to end are what is left of a border.
+        inside = np.ix_(white.mean(axis=1) < self.border, white.mean(axis=0) < self.border)
+        return float(flat[inside].mean()) if flat[inside].size else float(flat.mean())
+
+
 _SIGMAS = (1.0, 2.0, 4.0, 8.0)
 
 

@@ -28,6 +28,7 @@ DEFECTS = (
     "photographed",
     "not_a_chest",
     "torn",
+    "saturated",
     "burnt_in_text",
 )
 """Every defect that a chain can look for, in the order of the findings table."""
