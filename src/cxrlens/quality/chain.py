@@ -210,9 +210,8 @@ class Chain:
         if not self.steps:
             turned = "+turned" if self._turns else ""
             return f"{self.version}+{_onlooker().findings_version}{turned}"
-        noted = [
-            asdict(step) for step in (*self.native, *self.square) if step.defect in _ONLY_NOTED
-        ]  # type: ignore[call-overload]
+        only_noted = [step for step in (*self.native, *self.square) if step.defect in _ONLY_NOTED]
+        noted = [asdict(step) for step in only_noted]  # type: ignore[call-overload]
         if self.gate:
             noted += [network_digest(), *map(asdict, self.gate)]  # type: ignore[arg-type]
         return f"{self.version}+{_settings_digest(noted)}" if noted else self.version
