@@ -501,6 +501,14 @@ def test_one_film_at_a_time(client: httpx.Client, film: bytes, route: str) -> No
     assert (answer.status_code, "one film at a time" in answer.json()["error"]) == (400, True)
 
 
+def test_head_is_get_without_its_body(client: httpx.Client) -> None:
+    for path in ("/", "/health", "/model"):
+        whole, head = client.get(path), client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    assert client.head("/predict").status_code == 405
+
+
 def test_an_address_that_is_none(client: httpx.Client) -> None:
     for answer, status in ((client.get("/nowhere"), 404), (client.get("/predict"), 405)):
         assert (answer.status_code, "/docs" in answer.json()["error"]) == (status, True)

@@ -294,7 +294,10 @@ class Middleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._headers)
+        bodiless = scope["method"] == "HEAD"
+        if bodiless:  # the answer to GET without its body (RFC 9110, 9.3.2): watchdogs ask so
+            scope = {**scope, "method": "GET"}
+        exchange = _Exchange(scope, receive, send, self._headers, bodiless)
         started = time.perf_counter()
         try:
             app = self._refusal(scope) or self.app
@@ -328,9 +331,15 @@ class _Exchange:
     """One request and its answer, watched."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, headers: list[tuple[bytes, bytes]]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: list[tuple[bytes, bytes]],
+        bodiless: bool,
     ) -> None:
         self._receive, self._send, self._headers = receive, send, headers
+        self._bodiless = bodiless
         self.status, self.received, self.gone = 500, 0, False
         given = Headers(scope=scope)
         self._body_left = "content-length" in given or "transfer-encoding" in given
@@ -360,6 +369,8 @@ class _Exchange:
             if self._body_left:
                 extra.append((b"connection", b"close"))
             message = {**message, "headers": [*message.get("headers", []), *extra]}
+        elif self._bodiless and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
         if last and self._body_left:
             # A connection that is closed while bytes still come is reset, and the client never reads
