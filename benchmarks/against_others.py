@@ -201,144 +201,6 @@ def maps(films: list[np.ndarray]) -> Iterator[Pair]:
     )
 
 
-def trainings(paths: list[Path], place: Path, threads: int) -> Iterator[Pair]:
-    """The study's EfficientNetV2-B3, its first blocks frozen, from drawn weights: steps and epochs."""
-    import lightning
-    import timm
-    import torch
-    from PIL import Image
-    from torchvision.transforms import v2
-
-    from cxrlens.collections.collection import LABELS, Collection
-    from cxrlens.models.classifier import build_model
-    from cxrlens.recipes.recipe import read_recipe
-    from cxrlens.training.films import Drawn, training_part
-    from cxrlens.training.fit import _quiet, cached_films
-    from cxrlens.training.module import TrainingModule
-    from cxrlens.training.precision import DEPTHWISE, apply_precision
-
-    # After PyTorch: the other way round the process ends in a fault of its memory.
-    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    import keras
-
-    torch.set_num_threads(threads)
-    side, batch = 160, 8
-    paths = paths[: 3 * batch]
-    labels = np.arange(len(paths)) % 3
-    table = pd.DataFrame({"image": map(str, paths), "label": [LABELS[i] for i in labels]})
-    table["split"] = "train"
-    films = Collection(table.astype("string"))
-    told = (
-        f"side={side}",
-        "model.weights=none",
-        f"training.batch={batch}",
-        "training.max_epochs=1",
-    )
-    moved = ("shift=0.05", "scale=0.1", "rotation=10", "brightness=0.1", "contrast=0.2")
-    recipe = read_recipe("effnet-svm", (*told, *(f"augmentation.{one}" for one in moved)))
-    cached = cached_films(films, recipe, place / "training", None)
-    loss, loader = training_part(recipe, films, cached, Drawn())
-    module = TrainingModule(build_model(recipe.model, 3), loss, recipe, len(loader))
-    precision = apply_precision(DEPTHWISE, module.model)
-
-    def our_epoch() -> None:
-        with _quiet():
-            lightning.Trainer(
-                accelerator="cpu", devices=1, precision=precision, max_epochs=1, logger=False,
-                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            ).fit(module, loader)  # fmt: skip
-
-    chain, random = Chain.named("report", side), np.random.default_rng(0)
-
-    def read_as_the_study(path: Path) -> np.ndarray:
-        film = chain.examine(read_radiograph(path)).pixels.astype(np.float32)
-        turn = cv2.getRotationMatrix2D((side / 2, side / 2), random.uniform(-10, 10), random.uniform(0.9, 1.1))  # fmt: skip
-        turn[:, 2] += random.uniform(-0.05, 0.05, 2) * side
-        film = cv2.warpAffine(film, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
-        film = (film - 128) * random.uniform(0.8, 1.2) + 128 + 25 * random.uniform(-1, 1)
-        return np.repeat(film.clip(0, 255)[..., None], 3, 2)
-
-    class Generator(keras.utils.PyDataset):
-        def __len__(self) -> int:
-            return len(paths) // batch
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            chosen = slice(index * batch, (index + 1) * batch)
-            return np.stack([read_as_the_study(path) for path in paths[chosen]]), labels[chosen]
-
-    b3 = keras.applications.EfficientNetV2B3(
-        include_top=False, weights=None, pooling="avg", input_shape=(side, side, 3)
-    )
-    names = [layer.name for layer in b3.layers]
-    for layer in b3.layers[: names.index("block4b_add") + 1]:
-        layer.trainable = False
-    keras_model = keras.Sequential([b3, keras.layers.Dense(3)])
-    by_logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    keras_model.compile(keras.optimizers.Adam(1e-5), by_logits)
-    of_keras = Generator()
-    held = of_keras[0]
-
-    theirs = timm.create_model("tf_efficientnetv2_b3", num_classes=3).train()
-    theirs = theirs.to(memory_format=torch.channels_last)
-    for part in (theirs.conv_stem, theirs.bn1, theirs.blocks[:3], theirs.blocks[3][:2]):
-        part.requires_grad_(False).eval()
-    adam = torch.optim.Adam([one for one in theirs.parameters() if one.requires_grad], lr=1e-5)
-    moves = v2.Compose([
-        v2.ToImage(), v2.Resize((side, side)), v2.RandomAffine(10, (0.05, 0.05), (0.9, 1.1)),
-        v2.ColorJitter(0.1, 0.2), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3),
-    ])  # fmt: skip
-
-    class Files(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(paths)
-
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-            return moves(Image.open(paths[index]).convert("RGB")), int(labels[index])
-
-    def their_step(pictures: torch.Tensor, truth: torch.Tensor) -> None:
-        adam.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
-            value = torch.nn.functional.cross_entropy(theirs(pictures), truth)
-        value.backward()
-        adam.step()
-
-    of_timm = torch.utils.data.DataLoader(Files(), batch, shuffle=True)
-
-    def their_epoch() -> None:
-        for pictures, truth in of_timm:
-            their_step(pictures.contiguous(memory_format=torch.channels_last), truth)
-
-    (first, *_) = loader
-    own = torch.optim.Adam([one for one in module.model.parameters() if one.requires_grad], lr=1e-5)
-
-    def our_step() -> None:
-        own.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
-            value = loss(module.model(first.films).scores, first.labels)
-        value.backward()
-        own.step()
-
-    pictures = torch.randn(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
-    truth = torch.from_numpy(labels[:batch])
-    in_keras, with_timm = "Keras 3 on TensorFlow, float32", "PyTorch + timm, bfloat16"
-    yield "training step, the study's network", in_keras, our_step, lambda: keras_model.train_on_batch(*held), batch  # fmt: skip
-    yield "training step, the study's network", with_timm, our_step, lambda: their_step(pictures, truth), batch  # fmt: skip
-    yield (
-        "training epoch, films out of the cache",
-        f"{in_keras}, `fit` with a generator that reads, repairs (our chain) and augments",
-        our_epoch,
-        lambda: keras_model.fit(of_keras, epochs=1, verbose=0),
-        len(paths),
-    )
-    yield (
-        "training epoch, films out of the cache",
-        f"{with_timm}, DataLoader that reads and augments",
-        our_epoch,
-        their_epoch,
-        len(paths),
-    )
-
-
 def decoding(films: list[np.ndarray], place: Path) -> Iterator[Pair]:
     from pydicom import dcmread, uid
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -426,8 +288,8 @@ def write(found: dict[str, Any], films: int, told: str, threads: int) -> None:
     text = (
         f"Written by `python -m benchmarks against_others` on {films} {told}, {threads} thread(s) on both sides, "
         f"{REPEATS} repeats in turn, median (least–most), milliseconds of processor time.\n\n{markdown(table)}\n\n"
-        "LIME is held to the package's mean rank correlation with its own 5,000 masks and its mean R² on masks that nobody fitted, over two films. "
-        f"Training: 160 pixels, batches of 8, an epoch of 24 films, in which ours has Lightning's start.\n\n{stamp(machine())}; {shared()}."
+        "LIME is held to the package's mean rank correlation with its own 5,000 masks and its mean R² on masks that nobody fitted, over two films.\n\n"
+        f"{stamp(machine())}; {shared()}."
     )
     keep_speed("against_others", {"films": films, "pairs": found}, text)
 
@@ -440,7 +302,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="pairs whose name has this word")
     parser.add_argument(
-        "--group", default="", help="one of quality, decoding, cached, maps, networks, trainings"
+        "--group", default="", help="one of quality, decoding, cached, maps, networks"
     )
     options = parser.parse_args()
     # Before anything starts its threads: both sides have as many.
@@ -453,7 +315,7 @@ def main() -> None:
         of = options.films or write_phantoms(place / "set", 32, side=512).parent
         paths = find_films([of])[:32]
         films = [read_radiograph(path) for path in paths]
-        groups = (quality(films), decoding(films, place), cached(paths, place), maps(films), networks(films, options.threads), trainings(paths, place, options.threads))  # fmt: skip
+        groups = (quality(films), decoding(films, place), cached(paths, place), maps(films), networks(films, options.threads))  # fmt: skip
         for group in groups:
             if options.group and group.__name__ != options.group:
                 continue

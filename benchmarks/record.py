@@ -63,6 +63,7 @@ SPEED = {
     "speed": "Quality, cache and input",
     "predict_throughput": "Predicting a folder",
     "against_others": "Against what one would take instead",
+    "training_epoch": "An epoch of training against what one would take instead",
     "growth": "With the number of films",
     "quantised": "Whole numbers in place of floats",
     "training_speed": "Training steps",
