@@ -1,5 +1,7 @@
 """LIME: which regions of a film speak for a class, by hiding some at random (Ribeiro et al. 2016)."""
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -89,8 +91,8 @@ def lime(
     at hand, which is the `lime` package's arithmetic. ``assisted`` needs several times fewer: a Gaussian
     process learns the log-odds from the masks asked, answers thousands of others, and the regression is
     done on its answers;
-    answers beyond the first thousand correct it where it is wrong. Masks come in pairs, each with its
-    complement, so that what two regions do together does not pass for what one does.
+    answers beyond the first thousand correct it where it is wrong. Masks are fair coins, dealt so that no
+    region's weight is taken for another's; see `draw_masks`.
 
     Parameters
     ----------
@@ -158,16 +160,51 @@ def lime(
 def draw_masks(samples: int, regions: int, seed: int) -> Mask:
     """Draw which regions are shown.
 
+    Each mask by itself is fair coins, but masks come in blocks, of which half are rows of a Hadamard matrix:
+    its columns are dealt to regions at random, and half of them turned round. In a block any two regions are
+    shown together as often as apart, so the weight of one takes nothing from the other. Each mask is followed
+    by its complement (a foldover), so that what two regions do together does not pass for what one does.
+
     Returns
     -------
     ndarray of bool
-        (samples, regions), true where shown: first the whole film, then fair coins, each mask followed
-        by its complement.
+        (samples, regions), true where shown: first the whole film, then blocks.
+
+    Examples
+    --------
+    Of 7 regions a block has 16 masks:
+
+    >>> signs = 2 * draw_masks(17, 7, 0)[1:].astype(int) - 1
+    >>> np.array_equal(signs.T @ signs, 16 * np.eye(7))
+    True
     """
-    half = np.random.default_rng(seed).integers(0, 2, (samples // 2, regions)).astype(bool)
-    masks = np.ones((1 + 2 * len(half), regions), bool)
-    masks[1::2], masks[2::2] = half, ~half
-    return masks[:samples]
+    random = np.random.default_rng(seed)
+    signs = _hadamard(regions)
+    blocks = [np.ones((1, regions), bool)]
+    for _ in range(-(-(samples - 1) // (2 * len(signs)))):
+        columns = 1 + random.permutation(len(signs) - 1)[:regions]
+        turned = random.choice(np.array([-1, 1], np.int8), regions)
+        half = random.permutation(signs)[:, columns] * turned > 0
+        blocks.append(np.stack([half, ~half], axis=1).reshape(-1, regions))
+    return np.concatenate(blocks)[:samples]
+
+
+def _hadamard(regions: int) -> NDArray[np.int8]:
+    """Make the smallest of Paley's squares of signs (1933) that has a column a region beside one of ones.
+
+    All its rows are orthogonal to each other, and so are all its columns.
+    """
+    prime = next(
+        n
+        for n in itertools.count(max(3, regions))
+        if n % 4 == 3 and all(n % factor for factor in range(3, math.isqrt(n) + 1))
+    )
+    sign = np.full(prime, -1, np.int8)
+    sign[np.arange(prime) ** 2 % prime] = 1
+    square = np.ones((prime + 1, prime + 1), np.int8)
+    square[1:, 1:] = -sign[np.subtract.outer(np.arange(prime), np.arange(prime)) % prime]
+    np.fill_diagonal(square[1:, 1:], -1)
+    return square
 
 
 def proximity(masks: Mask) -> Floats:
