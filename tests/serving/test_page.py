@@ -468,6 +468,14 @@ def test_the_language_is_switched_while_films_are_there(
     assert page.url.endswith("?lang=en")
     page.goto(page.url.replace("lang=en", "lang=xx"))
     expect(page.locator("#toast")).to_contain_text("There is no language “xx” here")
+    # A browser that tells no languages and keeps nothing.
+    page.add_init_script("Object.defineProperty(navigator, 'languages', { get() {} })")
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('no') } })"
+    )
+    page.goto(page.url.partition("?")[0])
+    expect(page.locator("#model dl")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
 
 
 @pytest.mark.slow

@@ -15,13 +15,24 @@ export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
+/** Where the token is kept until the tab is closed; where a browser keeps nothing, until the page is left. */
+const kept = (() => {
+  try {
+    sessionStorage.getItem(KEPT);
+    return sessionStorage;
+  } catch {
+    const told = new Map();
+    return { getItem: (key) => told.get(key) ?? null, setItem: (key, value) => told.set(key, value) };
+  }
+})();
+
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
 /** Fetch; ask for the token where it is needed, and wait where the server is busy. */
 export async function call(path, options = {}) {
   let wrong = false;
   for (let tries = 0; tries < TRIES; tries += 1) {
-    const token = sessionStorage.getItem(KEPT);
+    const token = kept.getItem(KEPT);
     const headers = token ? { authorization: `Bearer ${token}` } : {};
     let answer;
     try {
@@ -31,10 +42,10 @@ export async function call(path, options = {}) {
       throw new Fault(say("server.gone"));
     }
     if (answer.status === 401) {
-      if (token === sessionStorage.getItem(KEPT)) {
+      if (token === kept.getItem(KEPT)) {
         wrong = token !== null;
         asking ??= askForToken(wrong);
-        sessionStorage.setItem(KEPT, await asking);
+        kept.setItem(KEPT, await asking);
         asking = null;
       }
     } else if (answer.status === 503) {

@@ -13,7 +13,7 @@ export const spoken = () => language;
 /** What the address asks for, else the first of the browser's languages that there is, else English. */
 export function wanted() {
   const asked = new URLSearchParams(location.search).get("lang");
-  const codes = [asked, ...navigator.languages].map((code) => code?.toLowerCase().split("-")[0]);
+  const codes = [asked, ...(navigator.languages ?? [])].map((code) => code?.toLowerCase().split("-")[0]);
   return { asked, code: codes.find((code) => Object.hasOwn(LANGUAGES, code ?? "")) ?? "en" };
 }
 
