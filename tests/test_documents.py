@@ -324,8 +324,9 @@ def reader(page: Path, laid_out: Path) -> Iterator[Reader]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_does_what_the_page_says(page: Path, reader: Reader) -> None:
-    if page.name == "pacs.md" and MISSING:
-        pytest.skip(MISSING)
+    chromium = None if shutil.which("chromium") else "needs Debian's chromium"
+    if lacks := {"pacs.md": MISSING, "serving.md": chromium}.get(page.name):
+        pytest.skip(lacks)
     for block in blocks(page):
         reader.reads(block)
     if page.name == "pacs.md":
@@ -342,6 +343,13 @@ def test_ci_calls_the_readme_s_two_commands() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     for block in blocks(ROOT / "README.md")[:2]:
         assert block.text.strip() in lines
+
+
+@pytest.mark.skipif(not (ROOT / "cxrlens-demo").exists(), reason="run the README's demo first")
+def test_the_demo_leaves_what_the_readme_names() -> None:
+    told = re.findall(r"cxrlens-demo/[\w./-]*\w", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(told) > 5
+    assert [name for name in told if not (ROOT / name).exists()] == []
 
 
 def headings(document: Path) -> set[str]:

@@ -320,7 +320,7 @@ def repair(
         findings, failures = repair_films(found, Chain.named(chain, side), out, force, bar)
     done(
         f"{out}: {_written_findings(findings, table)}; what was found and done is in {table}",
-        f"look at the copies, then cxrlens predict {out} --model MODEL --csv predictions.csv",
+        f"look at the copies, then cxrlens predict {out} --csv predictions.csv",
     )
     end_with(failures)
 
