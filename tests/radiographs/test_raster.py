@@ -326,3 +326,12 @@ def test_what_libtiff_says_of_a_damaged_film_reaches_no_terminal(compression, ca
             refused += "broken" in str(error)
     assert refused > 0
     assert capfd.readouterr() == ("", "")
+
+
+def test_sixteen_bits_of_which_little_is_filled_are_stretched():
+    narrow = (drawn(16) // 64 + 30_000).astype(np.uint16)
+    for data in (png(narrow, 0, 16), tiff(narrow)):
+        film = decode_radiograph(data, "film")
+        assert len(np.unique(film)) > 200
+        assert np.corrcoef(film.ravel(), narrow.ravel())[0, 1] > 0.999
+    assert np.unique(decode_radiograph(png(np.full_like(narrow, 30_000), 0, 16), "film")).size == 1

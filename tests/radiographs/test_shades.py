@@ -90,13 +90,27 @@ def test_exact_window_and_sigmoid():
     np.testing.assert_array_equal(sigmoid, np.rint(255 / (1 + np.exp(-4 * (stored - 1500) / 1000))))
 
 
-@pytest.mark.parametrize(("centre", "width"), [("2000", "1"), ("60000", "10"), ("-900", "50")])
+@pytest.mark.parametrize(
+    ("centre", "width"), [("2000", "1"), ("60000", "10"), ("-900", "50"), ("32768", "65536")]
+)
 def test_a_window_that_leaves_no_greys_is_passed_over(centre, width):
     film = read(native(TWELVE, 12, WindowCenter=centre, WindowWidth=width))
     np.testing.assert_array_equal(film, scaled(TWELVE, 12))
     several = {"WindowCenter": [centre, "1500"], "WindowWidth": [width, "1000"]}
     film = read(native(TWELVE, 12, **several))
     np.testing.assert_array_equal(film, window(TWELVE.astype(float), 1500, 1000))
+
+
+@pytest.mark.parametrize("bits", [14, 15])
+def test_a_film_that_fills_little_of_its_bits_is_stretched_to_what_it_fills(bits):
+    narrow = (TWELVE // 4 + 1500).astype(np.uint16)
+    film = read(native(narrow, bits)).astype(int)
+    low, high = np.quantile(narrow, [0.001, 0.999], method="inverted_cdf").astype(int)
+    expected = np.rint(np.clip((narrow.astype(int) - low) / (high - low), 0, 1) * 255)
+    assert np.abs(film - expected).max() <= 1
+    assert len(np.unique(film)) > 200
+    flat = np.full_like(narrow, 1500)
+    assert len(np.unique(read(native(flat, bits)))) == 1
 
 
 def test_of_a_film_of_two_levels_a_window_may_leave_two():

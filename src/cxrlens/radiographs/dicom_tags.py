@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.grey import depth_of_counts, depth_that_holds
+from cxrlens.radiographs.grey import depth_of_counts, depth_that_holds, has_greys, spread
 from cxrlens.radiographs.integrity import CodedForm
 
 PIXEL_TAGS = (
@@ -372,9 +372,6 @@ def _texts(film: Dataset, keyword: str) -> list[str]:
 
 Values = NDArray[np.float64]
 
-_FEW = 16
-"""A film of so few values may well be black and white."""
-
 SHADE_TAGS = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
@@ -398,9 +395,9 @@ def shades(
     VOI LUT, or else the window (of several the first of use; `LINEAR`, `LINEAR_EXACT` or `SIGMOID`);
     MONOCHROME1 inverted; padding black. 0 and 255 are the ends of the range that the tags promise, never
     the darkest and brightest pixel that were met: a stray pixel changes nothing else. Without VOI LUT and
-    window that is the whole range of the stored bits. Where these are said to be 16, which is often only
-    the size of the container, it is the smallest usual depth that holds the film
-    (`cxrlens.radiographs.grey.stored_depth`), padding left out.
+    window that is the whole range of the stored bits, or, where that leaves hardly a grey, most of the film.
+    Where these are said to be 16, which is often only the size of the container, it is the smallest usual
+    depth that holds the film (`cxrlens.radiographs.grey.stored_depth`), padding left out.
 
     Parameters
     ----------
@@ -411,7 +408,7 @@ def shades(
     film
         Holds the other tags. A tag that is missing, or that cannot be a number, is passed over; so are a
         slope of 0, a window that the standard forbids (narrower than 1, or 0 if exact), and one that
-        leaves nothing but black and white of a film with greys.
+        leaves hardly a grey of a film with greys (`cxrlens.radiographs.grey.has_greys`).
     name
         What messages call it.
 
@@ -434,9 +431,9 @@ def shades(
         raise FilmError(f"{name} is a DICOM film of nothing but padding by its PixelPaddingValue")
     reach = _stored_range(stored, counts * met, tags)
     values, darkest, brightest = _modality(stored.astype(np.float64), *reach, film, met, name)
-    shown = _voi(values, film, met, name)
+    shown = _voi(values, film, counts * met, name)
     if shown is None:
-        shown = (values - darkest) / (brightest - darkest)
+        shown = spread((values - darkest) / (brightest - darkest), counts * met)
     if tags.photometric == "MONOCHROME1":
         shown = 1 - shown
     table = np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
@@ -506,18 +503,14 @@ def _modality(
     return stored * slope + intercept, ends[0], ends[1]
 
 
-def _voi(values: Values, film: Dataset, met: NDArray[np.bool_], name: str) -> Values | None:
+def _voi(values: Values, film: Dataset, counts: NDArray[np.int64], name: str) -> Values | None:
     """Map values to brightness, 0 to 1, by the VOI LUT or the window; None where the film has neither."""
-    if found := _looked_up(values, film, "VOILUTSequence", met, name):
+    if found := _looked_up(values, film, "VOILUTSequence", counts > 0, name):
         return found[0] / found[1]
     centres, widths = _numbers(film, "WindowCenter"), _numbers(film, "WindowWidth")
     for centre, width in zip(centres, widths, strict=False):
         shown = _windowed(values, centre, width, film)
-        # A window that leaves black and white alone of a film with greys shows nothing of it.
-        if shown is None:
-            continue
-        levels = np.unique(np.rint(np.clip(shown[met], 0, 1) * 255))
-        if levels.size > 2 or met.sum() <= _FEW:
+        if shown is not None and has_greys(shown, counts):
             return shown
     return None
 

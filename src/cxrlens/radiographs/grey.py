@@ -90,6 +90,46 @@ def depth_of_counts(counts: NDArray[Any]) -> int:
     return USUAL_DEPTHS[-1]
 
 
+_FEW = 16
+"""A film of so few values may well be black and white."""
+
+_NARROW = 1 / 8
+"""Of the range from black to white: 32 levels of 256, which a network reads as texture."""
+
+
+def _most_of(shown: Floats, counts: NDArray[Any]) -> tuple[float, float]:
+    """Return between which brightnesses all but 0.1 % of a film lie at either end."""
+    order = np.argsort(shown, kind="stable")
+    upto = np.cumsum(counts[order])
+    low, high = np.searchsorted(upto, [0.001 * upto[-1], 0.999 * upto[-1]])
+    return float(shown[order[low]]), float(shown[order[high]])
+
+
+def has_greys(shown: Floats, counts: NDArray[Any]) -> bool:
+    """Return whether a way to show a film leaves greys of it: more than two, over an eighth of the range.
+
+    Parameters
+    ----------
+    shown
+        Brightness of each stored value; 0 is black and 1 white, and what lies beyond is cut off.
+    counts
+        How many pixels have that value. A film of few values may be shown in any way.
+    """
+    if np.count_nonzero(counts) <= _FEW:
+        return True
+    seen = np.clip(shown, 0, 1)
+    low, high = _most_of(seen, counts)
+    return high - low >= _NARROW and np.unique(np.rint(seen[counts > 0] * 255)).size > 2
+
+
+def spread(shown: Floats, counts: NDArray[Any]) -> Floats:
+    """Stretch a way to show a film to most of the film, where it leaves hardly a grey; see `has_greys`."""
+    if has_greys(shown, counts):
+        return shown
+    low, high = _most_of(shown, counts)
+    return (shown - low) / (high - low) if high > low else shown
+
+
 def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> Film:
     """Scale 16-bit samples so that the white of their depth becomes 255.
 
@@ -98,7 +138,8 @@ def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> Film:
     pixels
         Samples of any shape.
     depth
-        Bits that they use; brighter samples become white. By default their `stored_depth`.
+        Bits that they use; brighter samples become white. By default their `stored_depth`; a film that
+        fills little of it is then `spread`.
 
     Returns
     -------
@@ -108,6 +149,10 @@ def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> Film:
     white = (1 << (depth or stored_depth(pixels))) - 1
     samples = np.arange(1 << 16, dtype=np.uint32)
     levels = np.minimum((samples * 510 + white) // (2 * white), 255).astype(np.uint8)
+    if depth is None:
+        counts = np.bincount(pixels.ravel(), minlength=1 << 16)
+        if not has_greys(samples / white, counts):
+            levels = np.rint(np.clip(spread(samples / white, counts), 0, 1) * 255).astype(np.uint8)
     return np.asarray(levels[pixels], np.uint8)
 
 
