@@ -352,7 +352,10 @@ def test_a_broken_film_in_the_middle_of_training_films(phantom_table: Path, tmp_
             "training.batch",
         ),
         (["train", "lite0-ffn", "{films}"], "-o runs/NAME"),
-        (["train", "evidence-lite0", "{films}", "-o", "run"], "--boxes FILE, or --set map.boxes=0"),
+        (
+            ["train", "evidence-lite0", "{films}", "-o", "run"],
+            "--boxes FILE --lungs FILE, or --set map.boxes=0",
+        ),
         (
             ["train", "lite0-ffn", "{films}", "-o", "run", "--boxes", "{films}"],
             "no map that boxes teach",
