@@ -96,7 +96,7 @@ def page(
             ),
         )
         page.goto(address)
-        expect(page.locator("#model dl")).to_be_visible()
+        expect(page.locator("#model dl")).to_be_visible(timeout=LONG)
         yield page
         page.close()
     assert faults == []
