@@ -178,6 +178,13 @@ def test_ages_with_a_comma_and_without_a_number(folder: Path) -> None:
     assert films["age"].isna().tolist() == [False, True, True]
 
 
+def test_ages_as_dicom_writes_them(folder: Path) -> None:
+    films = read(folder, "image,age\nimages/a.png,045Y\nimages/b.png,006M\nimages/c.png,7\n").films
+    assert films["age"].tolist() == [45, 0.5, 7]
+    with pytest.raises(CollectionError, match="row 2: age '45 años' is no number"):
+        read(folder, "image,age\nimages/a.png,45 años\n")
+
+
 def test_a_patient_written_in_two_ways_stands_in_one_split(folder: Path) -> None:
     text = (
         "image,label,patient,split\nimages/%s.png,normal,%s,train\nimages/%s.png,normal,%s,test\n"

@@ -290,6 +290,11 @@ def _in_our_words(
 def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
     text = films[column].astype("string").str.strip()
     text = text.mask(text.str.lower().isin(_NO_NUMBER))
+    if column == "age" and (coded := text.str.fullmatch("[0-9]{3}[DWMYdwmy]").fillna(False)).any():
+        # DICOM's age strings; pydicom takes a while to load, and most tables have none.
+        from cxrlens.radiographs.dicom import years
+
+        text = text.mask(coded, text[coded].map(lambda age: str(years(age))))
     # A German or French spreadsheet writes 45,5.
     values = pd.to_numeric(text.str.replace(",", ".", regex=False), errors="coerce")
     wrong = values.isna() & text.notna()
