@@ -275,6 +275,7 @@ def measured(ours: Callable[[], object], theirs: Callable[[], object]) -> list[l
 
 
 def write(found: dict[str, Any], films: int, told: str, threads: int) -> None:
+    machines = list(dict.fromkeys(one["machine"] for one in found.values()))
     table = pd.DataFrame(
         {
             **dict(zip(("what", "against"), name.split(" | "), strict=True)),
@@ -282,6 +283,7 @@ def write(found: dict[str, Any], films: int, told: str, threads: int) -> None:
             "theirs, ms a film": said(one["theirs_ms"], 2),
             "times as fast": said(one["times"], 2),
             "by the clock": said(one["times_clock"], 2),
+            "on": machines.index(one["machine"]) + 1,
         }
         for name, one in found.items()
     )
@@ -289,7 +291,8 @@ def write(found: dict[str, Any], films: int, told: str, threads: int) -> None:
         f"Written by `python -m benchmarks against_others` on {films} {told}, {threads} thread(s) on both sides, "
         f"{REPEATS} repeats in turn, median (least–most), milliseconds of processor time.\n\n{markdown(table)}\n\n"
         "LIME is held to the package's mean rank correlation with its own 5,000 masks and its mean R² on masks that nobody fitted, over two films.\n\n"
-        f"{stamp(machine())}; {shared()}."
+        f"On {'; '.join(f'{number}: {one}' for number, one in enumerate(machines, 1))}. "
+        f"The last was shared with other work, {shared()}."
     )
     keep_speed("against_others", {"films": films, "pairs": found}, text)
 
@@ -329,6 +332,7 @@ def main() -> None:
                     "theirs_ms": middle(busy_theirs),
                     "times": middle(busy_theirs / busy),
                     "times_clock": middle(clock_theirs / clock),
+                    "machine": stamp(machine()),
                 }
                 print(what, against, found[f"{what} | {against}"], flush=True)
                 # A run that is cut short leaves what it measured, and a later one adds to it.

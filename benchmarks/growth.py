@@ -103,7 +103,8 @@ def main() -> None:
                 text = (
                     f"Written by `python -m benchmarks growth`: drawn films of {options.side} pixels, processor time of "
                     "all threads (one of linear algebra), peak memory of one process. "
-                    f"The last column is reckoned from the last two sizes.\n\n{markdown(table(found))}\n\n"
+                    "The last column is reckoned from the last two sizes; audit, which holds every film against every other, "
+                    f"will take longer than that.\n\n{markdown(table(found))}\n\n"
                     f"{stamp(machine())}; {shared()}."
                 )
                 keep_speed("growth", {"side": options.side, "sizes": found}, text)
