@@ -63,6 +63,8 @@ EQUAL = {
     "prediction.calibration.fit_calibration: `1.0` → `1.6`": "where Newton's step is first tried: it is halved until it helps",
     "prediction.calibration.fit_calibration: `loss(found - size * step) > before` → `loss(found - size * step) >= before`": "a step that changes nothing ends the search either way",
     "evaluation.calibrate.films_for: `1` → `2`": "where the search begins: it grows until it is wide enough",
+    "evaluation.calibrate.beta_quantile: `60` → `61`": "halvings past what a number holds",
+    "evaluation.calibrate.films_for: `2` → `3`": "how fast the search grows: halving then finds the same",
     "evaluation.calibrate.fit_site: `True` → `False`": "zip of two lists that have one length: strict guards against a slip of ours",
 }
 """Survivors that were looked at, and why they are no fault."""

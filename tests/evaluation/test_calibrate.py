@@ -193,6 +193,16 @@ def test_what_happens_to_a_thousand_follows_the_stated_prevalence() -> None:
         site_of(films, labels, wish, prevalence={"covid": 0.1})
 
 
+def test_one_patient_with_all_missed_films_widens_the_interval() -> None:
+    films, labels = place(300, 5)
+    at = site_of(films, labels, Wish(), unsure=0.0).numbers.thresholds[1]
+    patients = np.arange(1, 301)
+    patients[(labels == 2) & (films.z[:, 1] <= at)] = 0
+    trust = Trust(CLASSES)
+    missed = fit_site(trust, "0" * 12, films, labels, patients, Wish(), unsure=0.0).screened.missed
+    assert missed.low == 0 < 1.5 * missed.value < missed.high
+
+
 def test_the_threshold_of_least_cost_follows_the_costs() -> None:
     films, labels = place(400, 3)
     sites = [
