@@ -117,7 +117,9 @@ class ResNet(nn.Module):
             found.append(block(found[-1]))
         return [found[index] for index in indices]
 
-    def prune_intermediate_layers(self, indices: Sequence[int], prune_head: bool = True) -> None:
+    def prune_intermediate_layers(
+        self, indices: Sequence[int], prune_norm: bool = False, prune_head: bool = True
+    ) -> None:
         """Keep everything: the last stage is the last layer."""
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -340,7 +340,7 @@ class EvidenceClassifier(FilmClassifier):
         self.depths = two_depths(backbone)
         network: Any = backbone.network
         fine, deep = (int(network.feature_info[depth]["num_chs"]) for depth in self.depths)
-        network.prune_intermediate_layers(list(self.depths), prune_head=True)
+        network.prune_intermediate_layers(list(self.depths), prune_norm=True, prune_head=True)
         head = EvidenceHead(fine, deep, width, classes - 1, sharpness)
         super().__init__(backbone, head, standardise)
         self.lungs = LungNetwork() if counts == "lungs" else None
