@@ -204,7 +204,7 @@ def measured(mine: Side, clock: Clock, others: dict[str, Side], films: dict[str,
             yield {name: np.array(many) for name, many in rows.items()}
 
 
-def found_of(rows: dict[str, np.ndarray]) -> dict[str, Any]:
+def found_of(rows: dict[str, np.ndarray], precision: str) -> dict[str, Any]:
     found = {}
     for name, theirs in rows.items():
         part, _, side = name.partition(" | ")
@@ -214,6 +214,8 @@ def found_of(rows: dict[str, np.ndarray]) -> dict[str, Any]:
         found[name] = {
             "part": part,
             "side": side,
+            "ours_in": precision,
+            "turns": len(own),
             "ours_ms": middle(own[:, 0].tolist()),
             "theirs_ms": middle(theirs[:, 0].tolist()),
             "times": middle((theirs / own)[:, 0].tolist()),
@@ -238,16 +240,18 @@ def write(content: dict[str, Any]) -> None:
             "theirs, ms a film": said(one["theirs_ms"], 2),
             "times as fast": said(one["times"], 2),
             "by the clock": said(one["times_clock"], 2),
+            "ours in": one["ours_in"],
+            "turns": one["turns"],
         }
         for one in content["parts"].values()
     )
     text = (
         f"Written by `python -m benchmarks training_epoch`: the study's `effnet-svm` (EfficientNetV2-B3, first 80 layers "
         f"frozen, 224 pixels, batches of {content['batch']}) on {content['count']} {content['told']} of {content['megapixels'][0]:.1f} to "
-        f"{content['megapixels'][1]:.1f} megapixels, {content['threads']} thread(s) on every side, {content['turns']} turns after a "
+        f"{content['megapixels'][1]:.1f} megapixels, {content['threads']} thread(s) on every side, sides in turn after a "
         "first that does not count, median (least–most), milliseconds of processor time. Theirs reads, shrinks and repairs every film in "
         f"every epoch, as the study's generator did; ours once, into the film cache ({content['cache_ms']:.0f} ms a film). "
-        f"Ours trains in {content['precision']['chosen']}, the fastest by its own measurement before the first epoch.\n\n"
+        "Ours trains in the arithmetic that its own measurement before the first epoch finds fastest.\n\n"
         f"{markdown(table)}\n\n{stamp(machine())}; shared machine, {shared()}."
     )
     keep_speed("training_epoch", content, text)
@@ -309,8 +313,7 @@ def main() -> None:
         parts = kept("training_epoch").get("parts", {}) if options.only else {}
         for rows in measured(mine, clock, others, films):
             # A run that is cut short leaves what it measured.
-            content["turns"] = len(rows["epoch | ours"])
-            write({**content, "parts": {**parts, **found_of(rows)}})
+            write({**content, "parts": {**parts, **found_of(rows, precision["chosen"])}})
 
 
 if __name__ == "__main__":
