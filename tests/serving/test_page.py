@@ -31,6 +31,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
 Page = sync_api.Page
 expect = sync_api.expect
+expect.set_options(timeout=LONG)
 
 
 def test_nothing_comes_from_outside_and_nothing_stands_inline() -> None:
@@ -105,7 +106,7 @@ def page(
 def give(page: "sync_api.Page", films: list[Path]) -> None:
     page.set_input_files("#files", [str(film) for film in films])
     for row in page.locator("#films li").all():
-        expect(row).not_to_have_class(re.compile("busy"), timeout=LONG)
+        expect(row).not_to_have_class(re.compile("busy"))
 
 
 def shade(page: "sync_api.Page") -> float:
@@ -281,13 +282,13 @@ def test_a_slow_map_shows_how_far_it_is_and_can_be_given_up(
         give(page, films[:1])
         page.locator("#methods label", has_text="LIME").click()
         told = re.compile(r"LIME for \w+: [1-9]")
-        expect(page.locator("#job-words")).to_contain_text(told, timeout=LONG)
+        expect(page.locator("#job-words")).to_contain_text(told)
         page.click("#cancel")
         expect(page.locator("#job")).to_be_hidden(timeout=LONG)
-        expect(page.locator("#live")).to_have_text("LIME was given up", timeout=LONG)
+        expect(page.locator("#live")).to_have_text("LIME was given up")
         steps.release(10_000)
         page.locator("#methods label", has_text=re.compile("^Occlusion")).click()
-        expect(page.locator("#live")).to_contain_text("Occlusion map for", timeout=LONG)
+        expect(page.locator("#live")).to_contain_text("Occlusion map for")
         expect(page.locator("#heat-words")).to_contain_text("Blue speaks for the class")
         page.close()
 
