@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from cxrlens.prediction import load
 from cxrlens.quality.chain import Chain
 from cxrlens.radiographs.grey import resize
 from cxrlens.radiographs.read import find_films, read_radiograph
-from record import keep_speed, kept, machine, markdown, middle, said, shared, stamp
+from record import keep_speed, kept, machine, markdown, middle, said, shared, stamp, timed
 
 REPEATS = 5
 REFERENCE, MASKS, FRESH = 5000, 1000, 1000
@@ -266,9 +265,7 @@ def measured(ours: Callable[[], object], theirs: Callable[[], object]) -> list[l
     for turn in range(REPEATS + 1):
         row = []
         for work in (ours, theirs):
-            clock, busy = time.perf_counter(), time.process_time()
-            work()
-            row += [time.process_time() - busy, time.perf_counter() - clock]
+            row += timed(work)
         if turn:
             rows.append(row)
     return rows

@@ -27,16 +27,10 @@ from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction import Predictor, load
 from cxrlens.prediction.table import predict_films
 from cxrlens.radiographs.read import find_films, read_radiograph
-from record import keep_speed, machine, markdown, middle, said, shared, stamp
+from record import keep_speed, machine, markdown, middle, said, shared, stamp, timed
 
 BATCH = 32
 STARTS = 9
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    clock, busy = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - clock, time.process_time() - busy
 
 
 def with_one_thread() -> Predictor:
@@ -91,16 +85,16 @@ def main() -> None:
             {name: timed(work) for name, work in parts.items()} for _ in range(options.rounds)
         ]
     count = len(films)
-    rates = {name: middle([count / one[name][0] for one in rounds]) for name in parts}
-    busy = {name: middle([1000 * one[name][1] / count for one in rounds]) for name in parts}
-    had = {name: middle([one[name][1] / one[name][0] for one in rounds]) for name in parts}
+    rates = {name: middle([count / one[name][1] for one in rounds]) for name in parts}
+    busy = {name: middle([1000 * one[name][0] / count for one in rounds]) for name in parts}
+    had = {name: middle([one[name][0] / one[name][1] for one in rounds]) for name in parts}
     cores = len(os.sched_getaffinity(0))
     read, network, predict = parts
     slower = max(busy[read]["median"], busy[network]["median"])
     million = 1e6 * busy[predict]["median"] / 3.6e6
     free = cores * slower / busy[predict]["median"]
-    goal = middle([max(one[read][0], one[network][0]) / one[predict][0] for one in rounds])
-    apart = middle([sum(one[n][1] for n in (read, network)) / one[predict][1] for one in rounds])
+    goal = middle([max(one[read][1], one[network][1]) / one[predict][1] for one in rounds])
+    apart = middle([sum(one[n][0] for n in (read, network)) / one[predict][0] for one in rounds])
     said_help = starts()
     table = pd.DataFrame(
         {

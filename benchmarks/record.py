@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,13 @@ def shared() -> str:
     if not hasattr(os, "getloadavg"):
         return ""
     return f"load average {os.getloadavg()[1]:.1f} over the last five minutes"
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of processor time, of all threads, and by the clock."""
+    processor, clock = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - processor, time.perf_counter() - clock
 
 
 def middle(values: Sequence[float]) -> dict[str, float]:

@@ -38,7 +38,7 @@ from cxrlens.training.films import Drawn, training_part
 from cxrlens.training.fit import _quiet, cached_films
 from cxrlens.training.module import TrainingModule
 from cxrlens.training.precision import apply_precision, choose_precision
-from record import keep_speed, kept, machine, markdown, middle, said, shared, stamp
+from record import keep_speed, kept, machine, markdown, middle, said, shared, stamp, timed
 
 # After PyTorch: the other way round the process ends in a fault of its memory. And after cxrlens.models, which
 # makes torchvision importable beside a CPU build.
@@ -182,19 +182,13 @@ def by_timm(generator: Generator) -> Side:
     }
 
 
-def timed(work: Callable[[], object]) -> np.ndarray:
-    began = np.array([time.process_time(), time.perf_counter()])
-    work()
-    return np.array([time.process_time(), time.perf_counter()]) - began
-
-
 def measured(mine: Side, clock: Clock, others: dict[str, Side], films: dict[str, int]) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Milliseconds a film of each side's parts, all sides in turn; after each turn what is known by then."""
     rows: dict[str, list[np.ndarray]] = {}
     for turn in range(REPEATS + 1):
         for part in PARTS:
             for name, side in {"ours": mine, **others}.items():
-                took = timed(side[part])
+                took = np.array(timed(side[part]))
                 if name == "ours" and part == "epoch":
                     took = clock.took
                 if turn:

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrlens.collections.collection import Collection, patient_codes
+from cxrlens.collections.collection import Collection, patient_codes, shared_patients
 from cxrlens.collections.same_films import joined, pixel_key
 from cxrlens.collections.survey import header_of
-from cxrlens.collections.tables import persons
 from cxrlens.errors import CollectionError
 from cxrlens.files import explained
 from cxrlens.progress import Progress, in_batches
@@ -429,6 +428,4 @@ def find_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> Leaks:
 def _split_patients(table: pd.DataFrame) -> list[str] | None:
     if not {"patient", "split"} <= {*table.columns[table.notna().any()]}:
         return None
-    known = table.dropna(subset=["patient", "split"])
-    places = known.groupby(persons(known["patient"]))
-    return sorted(map(str, places["patient"].first()[places["split"].nunique() > 1]))
+    return sorted(shared_patients(table, "split"))

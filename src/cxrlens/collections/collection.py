@@ -354,14 +354,19 @@ def _rooted(image: str) -> bool:
 
 def _refuse_shared_patients(films: pd.DataFrame, origin: str) -> None:
     for column in films.columns.intersection(["split", "fold"]):
-        known = films.dropna(subset=["patient", column])
-        places = known.groupby(persons(known["patient"]))
-        shared = places["patient"].first()[places[column].nunique() > 1]
-        if len(shared):
+        shared = shared_patients(films, column)
+        if shared:
             raise CollectionError(
                 f"{origin}: {len(shared)} patients stand in more than one {column}, for example "
-                f"{shared.iloc[0]!r}: cxrlens split makes splits by patient"
+                f"{shared[0]!r}: cxrlens split makes splits by patient"
             )
+
+
+def shared_patients(films: pd.DataFrame, column: str) -> list[str]:
+    """Name patients whose films stand in more than one part of a column, as first written; see `persons`."""
+    known = films.dropna(subset=["patient", column])
+    places = known.groupby(persons(known["patient"]))
+    return [str(name) for name in places["patient"].first()[places[column].nunique() > 1]]
 
 
 def patient_codes(table: pd.DataFrame) -> NDArray[np.intp]:

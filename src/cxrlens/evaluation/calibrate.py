@@ -562,9 +562,8 @@ def _screened(
     rates = _rates(kinds, labels, np.ones(len(labels)), shares)
     found = [_bound(rates[i], [one[i] for one in drawn]) for i in range(3)]
     for i, possible in enumerate((labels > 0, labels == 0, labels >= 0)):
-        if not rates[
-            i
-        ]:  # what never happened happens in no resample: the exact bound, class by class
+        # What never happened happens in no resample: the exact bound, class by class.
+        if rates[i] == 0:
             most = sum(
                 shares[of] * _clopper(0, np.unique(patients[labels == of]).size).high
                 for of in np.unique(labels[possible])

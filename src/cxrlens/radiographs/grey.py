@@ -99,6 +99,8 @@ _NARROW = 1 / 8
 
 def _most_of(shown: Floats, counts: NDArray[Any]) -> tuple[float, float]:
     """Return between which brightnesses all but 0.1 % of a film lie at either end."""
+    met = counts > 0  # few of the values that there could be
+    shown, counts = shown[met], counts[met]
     order = np.argsort(shown, kind="stable")
     upto = np.cumsum(counts[order])
     low, high = np.searchsorted(upto, [0.001 * upto[-1], 0.999 * upto[-1]])
@@ -146,13 +148,18 @@ def to_eight_bits(pixels: NDArray[np.uint16], depth: int | None = None) -> Film:
     ndarray of uint8
         The same shape, rounded to the nearest level.
     """
-    white = (1 << (depth or stored_depth(pixels))) - 1
-    samples = np.arange(1 << 16, dtype=np.uint32)
-    levels = np.minimum((samples * 510 + white) // (2 * white), 255).astype(np.uint8)
+    counts = None
     if depth is None:
         counts = np.bincount(pixels.ravel(), minlength=1 << 16)
-        if not has_greys(samples / white, counts):
-            levels = np.rint(np.clip(spread(samples / white, counts), 0, 1) * 255).astype(np.uint8)
+        depth = depth_of_counts(counts)
+    white = (1 << depth) - 1
+    samples = np.arange(1 << 16, dtype=np.uint32)
+    levels = np.minimum((samples * 510 + white) // (2 * white), 255).astype(np.uint8)
+    if counts is not None:
+        shown = samples / white
+        stretched = spread(shown, counts)
+        if stretched is not shown:
+            levels = np.rint(np.clip(stretched, 0, 1) * 255).astype(np.uint8)
     return np.asarray(levels[pixels], np.uint8)
 
 
