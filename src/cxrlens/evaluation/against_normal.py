@@ -20,6 +20,7 @@ from cxrlens.evaluation.intervals import (
     percentiles,
     predictive_values,
     rates_from,
+    refuse_prevalences,
     steps,
     thresholds,
 )
@@ -109,7 +110,13 @@ def each_disease(
     -------
     dict of str to Disease
         By disease; empty where no film is labelled normal and none a disease with a score.
+
+    Raises
+    ------
+    CxrlensError
+        See `cxrlens.evaluation.intervals.refuse_prevalences`.
     """
+    refuse_prevalences(prevalence, [name for name in classes if name != NORMAL])
     found = {}
     for disease in (name for name in classes if name != NORMAL):
         films = _films(predictions, disease)

@@ -24,6 +24,7 @@ from cxrlens import __version__
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, patient_codes, read_collection
 from cxrlens.errors import CollectionError, CxrlensError
+from cxrlens.evaluation.intervals import refuse_prevalences
 from cxrlens.files import refuse_existing, write_text
 from cxrlens.prediction.calibration import (
     LEAST_FILMS,
@@ -407,12 +408,8 @@ def _shares(
 ) -> tuple[Array, bool]:
     """Give the share of each class: as stated, otherwise as counted, none of them 0."""
     found = (counts + 1) / (counts.sum() + len(counts))
+    refuse_prevalences(stated, classes[1:])
     for name, share in (stated or {}).items():
-        if name not in classes[1:] or not 0 < share < 1:
-            raise CxrlensError(
-                f"--prevalence {name}={share}: name one of {', '.join(classes[1:])}, and a share "
-                "between 0 and 1"
-            )
         found[classes.index(name)] = share
     found[0] = 1 - found[1:].sum()
     if found[0] <= 0:

@@ -9,7 +9,7 @@ Nothing is copied for a resample: each is a vector of whole weights, one a patie
 are computed from weighted counts for all resamples at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.collection import patient_codes
+from cxrlens.errors import CxrlensError
 from cxrlens.evaluation.measured import Demand, Interval, Intervals
 from cxrlens.evaluation.metrics import (
     check_predictions,
@@ -390,6 +391,23 @@ def thresholds(
     return {
         (demand, of): float(curve.thresholds[curve.chosen(demand, of)[0]]) for demand, of in DEMANDS
     }
+
+
+def refuse_prevalences(stated: Mapping[str, float] | None, diseases: Sequence[str]) -> None:
+    """Refuse what cannot be the shares of those tested who have each disease.
+
+    Raises
+    ------
+    CxrlensError
+        If one is of no disease among `diseases` or not in (0, 1), or they leave no one healthy.
+    """
+    for name, share in (stated or {}).items():
+        if name not in diseases or not 0 < share < 1:
+            raise CxrlensError(
+                f"prevalence {name}={share}: name one of {', '.join(diseases)}, and a share between 0 and 1"
+            )
+    if sum((stated or {}).values()) >= 1:
+        raise CxrlensError("the stated prevalences leave no one healthy: they sum to 1 or more")
 
 
 def predictive_values(
