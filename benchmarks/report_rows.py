@@ -113,7 +113,10 @@ STUDY: dict[str, tuple[str, tuple[str, ...]]] = {
         "lite0-ffn",
         (*LONG, *MILDER, "model.backbone=tf_efficientnet_lite2", "training.side=192"),
     ),
-    "lite0-ffn-milder-224": ("lite0-ffn", (*LONG, *MILDER, "training.side=224")),
+    "lite2-ffn-milder-224": (
+        "lite0-ffn",
+        (*LONG, *MILDER, "model.backbone=tf_efficientnet_lite2", "training.side=224"),
+    ),
 }
 """Rows on the set without NIH: the recipe that ships, with balance, changed films and one cycle, its epoch chosen by the
 validation films; then, since its training films were not learnt to the end, with milder changes, more pixels and a larger
