@@ -287,9 +287,7 @@ def test_predict_explain_and_evaluate_a_run(
         "evaluate", "--predictions", tmp_path / "bare.csv", code=2
     )
     for share, told in (("tuberculosis=2", "between 0 and 1"), ("cough=0.1", "name one of")):
-        assert told in cxrlens(
-            "evaluate", "--predictions", table, "--prevalence", share, code=2
-        )
+        assert told in cxrlens("evaluate", "--predictions", table, "--prevalence", share, code=2)
     for wrong in (("--prevalence", "2"), ("--confirmed", "view"), ("--model", small_run.path)):
         cxrlens("evaluate", "--predictions", table, *wrong, code=2)
 

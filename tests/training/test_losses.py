@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cxrlens.recipes.recipe import Loss
-from cxrlens.training.losses import build_loss, class_weights
+from cxrlens.training.losses import build_loss, class_weights, taught_loss, taught_map_loss
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(0, 3, (50, 3))
@@ -80,3 +80,22 @@ def test_binary_focal_is_its_formula(gamma: float) -> None:
     loss = build_loss(Loss(name="binary-focal", gamma=gamma), [1, 2])
     got = loss(torch.from_numpy(score), torch.from_numpy(rest))
     assert float(got) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_teacher_is_agreed_with_at_no_loss() -> None:
+    theirs = torch.tensor(SCORES)
+    own = theirs + torch.tensor(RNG.normal(0, 1, (50, 3)))
+    assert taught_loss(theirs + 5, theirs).item() == pytest.approx(0, abs=1e-5)
+    p, q = (torch.softmax(of, 1).numpy() for of in (theirs, own))
+    by_hand = (p * np.log(p / q)).sum(1).mean()
+    assert taught_loss(own, theirs).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_a_taught_map_is_agreed_with_place_by_place() -> None:
+    theirs = torch.tensor(RNG.normal(-2, 2, (4, 2, 7, 7)))
+    assert taught_map_loss(theirs, theirs).item() == pytest.approx(0, abs=1e-6)
+    own = theirs.clone()
+    own[1, 0, 3, 3] += 2
+    p, q = (torch.sigmoid(of[1, 0, 3, 3]).item() for of in (theirs, own))
+    by_hand = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    assert taught_map_loss(own, theirs).item() == pytest.approx(by_hand / theirs.numel(), rel=1e-3)

@@ -213,6 +213,15 @@ class MapTeaching(Part):
     """A place inside a box counts so many times a place outside."""
 
 
+class Distilling(Part):
+    """Teaching by what several trainings say together (`cxrlens.training.fit.distil`)."""
+
+    labels: float = Field(0.3, ge=0)
+    """Of what labels, boxes and masks teach, beside what the teachers say of a whole film, which counts 1."""
+    places: float = Field(3.0, ge=0)
+    """Of what the teachers say of each place of an evidence map."""
+
+
 class Training(Part):
     """How the loss is lowered (the 2023 study, section 7)."""
 
@@ -308,7 +317,16 @@ _SHIPPED = Path(__file__).parent
 _TOLD = 8
 """Faults of a recipe that are told; the rest are counted."""
 
-_OF_NETWORKS = {"loss", "training", "augmentation", "folds", "one_vs_all", "target", "map"}
+_OF_NETWORKS = {
+    "loss",
+    "training",
+    "augmentation",
+    "folds",
+    "one_vs_all",
+    "target",
+    "map",
+    "distil",
+}
 """Keys that say nothing to a baseline."""
 
 
@@ -335,6 +353,8 @@ class Recipe(Part):
     loss: Loss = Loss()
     map: MapTeaching | None = None
     """Teaching of an evidence map beside the labels."""
+    distil: Distilling | None = None
+    """Of a network that others teach, which are named to `cxrlens.training.fit.distil`."""
     training: Training = Training()
     augmentation: Augmentation | None = None
     leave_out: LeaveOut = LeaveOut()
@@ -536,7 +556,9 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     *parents, leaf = key.strip().split(".")
     place = content
     for parent in parents:
-        place = place.setdefault(parent, {})
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
         if not isinstance(place, dict):
             raise RecipeError(f"--set {setting}: {parent} holds a value, it has no parts")
     place[leaf] = plain_yaml(value, f"--set {_shown(setting)}: the value cannot be read,")

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
 from cxrlens.collections.combine import fold, split
 from cxrlens.collections.same_films import Same, refuse_contradictions, same_rows
-from cxrlens.errors import CollectionError, CxrlensError, RunError, need
+from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError, need
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.predictor import Predictor
 from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, within
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
-from cxrlens.recipes.recipe import Baseline, Recipe
+from cxrlens.recipes.recipe import Baseline, Distilling, Recipe, read_recipe
 from cxrlens.runs.run import PREDICTED, Run, make_room
 from cxrlens.runs.saved import read_weights, write_weights
 from cxrlens.training.baselines import fit_baseline
@@ -177,6 +177,11 @@ def train(
         collection = split(collection, recipe.seed)
     collection.need("split")
     asked = recipe
+    if recipe.distil:
+        raise RecipeError(
+            "distil is of a network that runs teach: name them to cxrlens.training.fit.distil, or leave the "
+            "key out"
+        )
     recipe, collection = leave_out(asked, collection)
     refuse_missing_classes(collection, recipe)
     members_of(recipe, collection)
@@ -317,7 +322,12 @@ class Training:
         drawn = read_drawn(recipe, self.collection, _kept(run.boxes), _kept(run.lungs))
         loss, train_loader = training_part(recipe, self.collection, films, drawn)
         validation = part(recipe, self.collection, films, "validation")
-        module = TrainingModule(model, loss, recipe, len(train_loader))
+        teachers = _teachers(run)
+        if teachers:
+            states = [{k: v.numpy() for k, v in of.state_dict().items()} for of in teachers]
+            mean = {name: torch.tensor(value) for name, value in _mean(states).items()}
+            model.load_state_dict(mean)
+        module = TrainingModule(model, loss, recipe, len(train_loader), teachers)
         keeper = KeepEpochs(run, recipe.seed)
         callbacks: list[Callback] = [keeper]
         if recipe.training.keep == "best":
@@ -563,25 +573,9 @@ def blend(
         If `out` exists or cannot be written.
     """
     found = [Run(path) for path in runs]
-    if len(found) < 2:
-        raise RunError("a blend is of two runs or more: name another run")
     first = found[0]
-    for run in found:
-        run.need_finished()
-        if _origin(run) != _origin(first):
-            raise RunError(
-                f"{run.path} and {first.path} differ in more than their training: a blend needs the same "
-                "network, seed, side, quality chain, lungs and films"
-            )
-    make_room(out, force)
-    versions = first.versions()
-    kept = ("device", "threads", "chain", "predicted", "precision", "weights")
-    facts = {name: versions[name] for name in kept if name in versions}
-    facts["blended"] = [run.digest for run in found]
     collection = first.collection()
-    blended = Run.create(out, first.recipe, collection, facts)
-    boxes, lungs = (path if path.is_file() else None for path in (first.boxes, first.lungs))
-    read_drawn(first.recipe, collection, boxes, lungs).write(blended)
+    blended = _together(found, "blended", first.recipe, out, force)
     with blended.alone():
         write_weights(out / "weights.safetensors", mean_weights(found))
         films = cached_films(collection, first.recipe, cache, progress)
@@ -592,9 +586,107 @@ def blend(
     return blended
 
 
+def distil(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    settings: Sequence[str] = (),
+    cache: Path | None = None,
+    force: bool = False,
+    progress: Stages | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Run:
+    """Teach one network what finished runs say together (Hinton 2015), film by film and place by place.
+
+    It begins at the mean of their weights and is trained once more on their films, as the first was, beside
+    labels, boxes and masks by the mean of the runs' scores and maps for the same changed films (Beyer 2022).
+    An interrupted one goes on with `resume`.
+
+    Parameters
+    ----------
+    runs
+        As of `blend`.
+    out
+        The run folder to make.
+    settings
+        ``key=value`` changes to the first run's recipe, for example ``training.max_epochs=3``.
+    cache, force, progress, on_epoch
+        See `cxrlens.training.fit.train`.
+
+    Raises
+    ------
+    RunError
+        If a run is unfinished, or differs in more than its training.
+    RecipeError
+        If a setting is at fault, or changes what a network begins with.
+    OutputError
+        If `out` exists or cannot be written.
+    """
+    found = [Run(path) for path in runs]
+    first = found[0]
+    recipe = read_recipe(first.path / "recipe.yaml", settings)
+    recipe = recipe.model_copy(update={"distil": recipe.distil or Distilling()})
+    if _begins_as(recipe) != _begins_as(first.recipe):
+        raise RecipeError(
+            "what is distilled begins as its teachers began: of their recipe only training, augmentation, "
+            "loss, map and distil can change"
+        )
+    taught = _together(found, "taught_by", recipe, out, force)
+    for number, run in enumerate(found):
+        write_weights(_teacher(taught, number), read_weights(run.weights))
+    with taught.alone():
+        collection = first.collection()
+        films = cached_films(collection, recipe, cache, progress)
+        of_films = Training(taught, collection, films, cache, progress, on_epoch, first.predicted)
+        return of_films.finish()
+
+
+def _together(found: Sequence[Run], fact: str, recipe: Recipe, out: Path, force: bool) -> Run:
+    """Make the run of what comes of several that began alike, and note their digests."""
+    if len(found) < 2:
+        raise RunError("what runs say together takes two runs or more: name another run")
+    first = found[0]
+    for run in found:
+        run.need_finished()
+        if _origin(run) != _origin(first):
+            raise RunError(
+                f"{run.path} and {first.path} differ in more than their training: they need the same "
+                "network, seed, side, quality chain, lungs and films"
+            )
+    make_room(out, force)
+    versions = first.versions()
+    kept = ("device", "threads", "chain", "predicted", "precision", "weights")
+    facts = {name: versions[name] for name in kept if name in versions}
+    facts[fact] = [run.digest for run in found]
+    collection = first.collection()
+    made = Run.create(out, recipe, collection, facts)
+    read_drawn(recipe, collection, _kept(first.boxes), _kept(first.lungs)).write(made)
+    return made
+
+
+def _teacher(run: Run, number: int) -> Path:
+    """Where the weights of a teacher lie while a run is taught."""
+    return run.path / "progress" / "teachers" / f"{number}.safetensors"
+
+
+def _teachers(run: Run) -> list[FilmClassifier]:
+    """Build the networks that teach a run."""
+    found = []
+    for number, _ in enumerate(run.versions().get("taught_by", ())):
+        settings = run.recipe.network.model_copy(update={"weights": "none"})
+        model = build_model(settings, run.recipe.outputs)
+        weights = read_weights(_teacher(run, number)).items()
+        model.load_state_dict({name: torch.tensor(value) for name, value in weights})
+        found.append(model)
+    return found
+
+
 def mean_weights(runs: Sequence[Run]) -> dict[str, NDArray[Any]]:
     """Average the weights of runs of one network, array by array."""
-    stacks = [read_weights(run.weights) for run in runs]
+    return _mean([read_weights(run.weights) for run in runs])
+
+
+def _mean(stacks: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     return {
         # Whole numbers only count batches.
         name: np.mean([stack[name] for stack in stacks], axis=0).astype(value.dtype)
@@ -604,13 +696,9 @@ def mean_weights(runs: Sequence[Run]) -> dict[str, NDArray[Any]]:
 
 def _origin(run: Run) -> tuple[object, ...]:
     """Tell what decides which weights a training begins with, and what it may see."""
-    recipe, films = run.recipe, run.films()
-    return (
-        recipe.network,
-        recipe.seed,
-        recipe.side,
-        recipe.quality,
-        recipe.lungs,
-        tuple(films["image"]),
-        tuple(films["split"]),
-    )
+    films = run.films()
+    return (_begins_as(run.recipe), tuple(films["image"]), tuple(films["split"]))
+
+
+def _begins_as(recipe: Recipe) -> tuple[object, ...]:
+    return (recipe.network, recipe.seed, recipe.side, recipe.quality, recipe.lungs)

@@ -148,6 +148,43 @@ def map_loss(
     return (loss * weight).sum() / weight.sum().clamp(min=1)
 
 
+def taught_loss(scores: Tensor, taught: Tensor) -> Tensor:
+    """Tell how far scores are from a teacher's: Kullback and Leibler's divergence (Hinton 2015).
+
+    Parameters
+    ----------
+    scores, taught
+        (N, classes) before softmax, the teacher's without a gradient.
+
+    Returns
+    -------
+    Tensor
+        Mean over the films.
+    """
+    own = functional.log_softmax(scores.float(), dim=1)
+    theirs = functional.log_softmax(taught.float(), dim=1)
+    return functional.kl_div(own, theirs, reduction="batchmean", log_target=True)
+
+
+def taught_map_loss(evidence: Tensor, taught: Tensor) -> Tensor:
+    """Tell how far maps of evidence are from a teacher's, place by place; 0 where they agree.
+
+    Parameters
+    ----------
+    evidence, taught
+        (N, D, h, w) before the sigmoid, the teacher's without a gradient.
+
+    Returns
+    -------
+    Tensor
+        Mean over films, diseases and places of the binary cross-entropy beyond the teacher's own entropy.
+    """
+    own, theirs = evidence.float(), taught.float()
+    share = theirs.sigmoid()
+    cross, least = (functional.binary_cross_entropy_with_logits(of, share) for of in (own, theirs))
+    return cross - least
+
+
 def build_loss(loss: Loss, counts: Sequence[int]) -> LossFunction:
     """Make the loss that a recipe names, without the margin term, which is of the head's weights.
 

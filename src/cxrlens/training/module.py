@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from cxrlens.errors import RunError
 from cxrlens.files import explained, moved_into_place, of_shape
-from cxrlens.models.classifier import FilmClassifier
+from cxrlens.models.classifier import EvidenceClassifier, FilmClassifier, Outputs
 from cxrlens.recipes.recipe import Augmentation, Recipe, Training
 from cxrlens.runs.run import Run
 from cxrlens.runs.saved import write_weights
@@ -42,7 +42,7 @@ from cxrlens.training.augment import (
     shade,
     transplanted,
 )
-from cxrlens.training.losses import LossFunction, map_loss
+from cxrlens.training.losses import LossFunction, map_loss, taught_loss, taught_map_loss
 
 CLIMB = 0.15
 """Share of a training during which the rate of one cycle climbs."""
@@ -107,6 +107,16 @@ FINER = 4
 class TrainingModule(lightning.LightningModule):
     """A classifier, what lowers its loss, and a moving average of its weights if the recipe wants one.
 
+    Parameters
+    ----------
+    model, loss, recipe
+        What learns, and how.
+    steps
+        Batches of an epoch.
+    teachers
+        Networks whose mean it is taught, for a recipe with the key `distil`; they see each film as it was
+        changed for the one that learns, and count everywhere in it, as it does.
+
     Attributes
     ----------
     model
@@ -121,9 +131,16 @@ class TrainingModule(lightning.LightningModule):
         loss: LossFunction,
         recipe: Recipe,
         steps: int,
+        teachers: Sequence[FilmClassifier] = (),
     ) -> None:
         super().__init__()
         self.model = model
+        # A list is none of the module's own parts: it is neither trained nor saved.
+        self.teachers = [one.eval().requires_grad_(False) for one in teachers]
+        for one in self.teachers:
+            if isinstance(one, EvidenceClassifier):
+                one.lungs = None
+        self.distil = recipe.distil
         self.loss = loss
         self.settings = recipe.training
         self.margin = recipe.loss.margin
@@ -161,10 +178,13 @@ class TrainingModule(lightning.LightningModule):
             grey = shade(grey, changes, standardise.middle)
         if self.augmentation and self.augmentation.mix:
             grey = mixed(grey, draw_mixing(batch, self.augmentation.mix))
-        outputs = self.model.answer(standardise.channelled(grey))
+        x = standardise.channelled(grey)
+        outputs = self.model.answer(x)
         loss = self._counted("train", outputs.scores, batch)
         if self.map and batch.guided and outputs.map is not None:
             loss = loss + self.map.weight * self._map_loss(outputs.map, batch, changes)
+        if self.distil and self.teachers:
+            loss = self.distil.labels * loss + self._taught_loss(outputs, x)
         if self.margin:
             weights: Tensor = self.model.head.weight  # type: ignore[assignment]
             loss = loss + self.margin / 2 * weights.square().sum()
@@ -197,6 +217,17 @@ class TrainingModule(lightning.LightningModule):
         # One score tells class 0, the target, from class 1, the rest: at 0 both are alike.
         choice = scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] <= 0).long()
         getattr(self, f"{part}_accuracy").update(choice.detach(), batch.labels)
+        return loss
+
+    def _taught_loss(self, outputs: Outputs, x: Tensor) -> Tensor:
+        assert self.distil is not None
+        with torch.no_grad():
+            answers = [one.to(x.device).answer(x) for one in self.teachers]
+        loss = taught_loss(outputs.scores, torch.stack([of.scores for of in answers]).mean(0))
+        maps = [of.map for of in answers if of.map is not None]
+        if outputs.map is not None and maps:
+            theirs = torch.stack(maps).mean(0)
+            loss = loss + self.distil.places * taught_map_loss(outputs.map, theirs)
         return loss
 
     def _map_loss(self, evidence: Tensor, batch: Batch, changes: Draw | None) -> Tensor:
