@@ -1,8 +1,9 @@
-"""Average the weights of trainings that left the same sources out, and ask those: members and blend side by side.
+"""Average the weights of trainings that left the same sources out, or teach one network what they say, and ask those.
 
-    python benchmarks/blends.py RUN RUN [RUN ...] -o OUT [--cache DIR] [--threads 1]
+    python benchmarks/blends.py RUN RUN [RUN ...] -o OUT [--distil [KEY=VALUE ...]] [--cache DIR] [--threads 1]
 
-Needs the shared radiographs beside the project, and runs of `left_out.py` of one seed. OUT is the blend's run folder.
+Needs the shared radiographs beside the project, and runs of `left_out.py` of one seed. OUT is the run folder of the blend, or
+of what is distilled, with these changes to the first run's recipe. Members and what came of them stand side by side.
 Adds a row to results/blends.{json,md}.
 """
 
@@ -21,17 +22,26 @@ from cxrlens.collections.collection import read_collection
 from cxrlens.files import write_text
 from cxrlens.quality.chain import Chain
 from cxrlens.runs import Run
-from cxrlens.training.fit import blend
+from cxrlens.training.fit import blend, distil, resume
 from left_out import auc_with_interval, scores_of, within_sources
 from looks import looked
 from real_films import CXR
 from record import RESULTS, keep, kept, markdown, stamp
 
 
-def measured(members: list[Path], out: Path, cache: Path | None) -> list[dict[str, Any]]:
-    """Blend, and ask members and blend."""
+def measured(
+    members: list[Path], out: Path, settings: list[str] | None, cache: Path | None
+) -> list[dict[str, Any]]:
+    """Blend or distil, and ask members and what came of them."""
     runs = [Run(member) for member in members]
-    runs.append(Run(out) if out.exists() else blend(members, out, cache=cache))
+    if settings is None:
+        kind = "blend"
+        runs.append(Run(out) if out.exists() else blend(members, out, cache=cache))
+    else:
+        kind = "distilled"
+        begun = (out / "versions.json").exists()
+        taught = resume(out, cache=cache) if begun else None
+        runs.append(taught or distil(members, out, settings=settings, cache=cache))
     recipe = runs[0].recipe
     films = read_collection(CXR / "collection.csv").films
     own = runs[0].films()
@@ -41,13 +51,13 @@ def measured(members: list[Path], out: Path, cache: Path | None) -> list[dict[st
     chosen = np.asarray(films["source"].isin(left_out), np.bool_)
     of_chosen = films[chosen].reset_index(drop=True)
     found = []
-    for run, name in zip(runs, [*(of.path.name for of in runs[:-1]), "blend"], strict=True):
+    for run, name in zip(runs, [*(of.path.name for of in runs[:-1]), kind], strict=True):
         within = within_sources(of_chosen, scores_of(run, cached, chosen), left_out)
         seen = {of["source"]: of["auc"] for of in within}
         of_all = " + ".join(of.path.name for of in runs[:-1])
-        if name == "blend":
-            looked(f"blend of {of_all}", left_out, "blends.py", seen)
-        found += [{"blend": of_all, "network": name} | of for of in within]
+        if name == kind:
+            looked(f"{kind} of {of_all}", left_out, "blends.py", seen)
+        found += [{"blend": f"{kind} of {of_all}", "network": name} | of for of in within]
         print(name, seen, flush=True)
     return found
 
@@ -65,7 +75,8 @@ def page(content: dict[str, Any]) -> str:
         for of in content["rows"]
     ]
     return (
-        f"Written by `benchmarks/blends.py` on {stamp(content['machine'])}. Each blend is of the networks above it.\n\n"
+        f"Written by `benchmarks/blends.py` on {stamp(content['machine'])}. Each blend is of the networks above it, and each "
+        "distilled network was taught what those say together.\n\n"
         f"{markdown(pd.DataFrame(rows))}\n"
     )
 
@@ -74,11 +85,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--distil", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = measured(arguments.runs, arguments.out, arguments.cache)
+    rows = measured(arguments.runs, arguments.out, arguments.distil, arguments.cache)
     others = [of for of in kept("blends").get("rows", []) if of["blend"] != rows[0]["blend"]]
     keep("blends", {"rows": others + rows})
     write_text(RESULTS / "blends.md", page(kept("blends")))
