@@ -22,7 +22,8 @@ from cxrlens.collections.collection import read_collection
 from cxrlens.files import write_text
 from cxrlens.quality.chain import Chain
 from cxrlens.runs import Run
-from cxrlens.training.fit import blend, distil, resume
+from cxrlens.training.fit import resume
+from cxrlens.training.together import blend, distil
 from left_out import auc_with_interval, scores_of, within_sources
 from looks import looked
 from real_films import CXR

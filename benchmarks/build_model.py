@@ -54,7 +54,8 @@ from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import CARD, MANIFEST, manifest_digest
-from cxrlens.training.fit import blend, distil, resume, train
+from cxrlens.training.fit import resume, train
+from cxrlens.training.together import blend, distil
 from cxrlens.training.trust import fit_trust
 from left_out import NONCOMMERCIAL, contradicted, drawn, free_masks, scores_of, within_sources
 from real_films import CXR

@@ -34,7 +34,8 @@ from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs import Run
-from cxrlens.training.fit import mean_weights, train
+from cxrlens.training.fit import train
+from cxrlens.training.together import mean_weights
 from left_out import dealt, macro_f1, scores_by, within_sources
 from looks import looked
 from real_films import CXR

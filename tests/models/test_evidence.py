@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from cxrlens.errors import CxrlensError
 from cxrlens.lungs import find_lungs
-from cxrlens.models.classifier import FLAT, FilmClassifier, build_model, soft_maximum
-from cxrlens.models.lung_network import LungNetwork
+from cxrlens.models.classifier import FLAT, FilmClassifier, LungNetwork, build_model, soft_maximum
 from cxrlens.phantoms import draw_phantom
 from cxrlens.recipes.recipe import Model
 

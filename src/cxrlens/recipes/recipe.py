@@ -214,7 +214,7 @@ class MapTeaching(Part):
 
 
 class Distilling(Part):
-    """Teaching by what several trainings say together (`cxrlens.training.fit.distil`)."""
+    """Teaching by what several trainings say together (`cxrlens.training.together.distil`)."""
 
     labels: float = Field(0.3, ge=0)
     """Of what labels, boxes and masks teach, beside what the teachers say of a whole film, which counts 1."""
@@ -354,7 +354,7 @@ class Recipe(Part):
     map: MapTeaching | None = None
     """Teaching of an evidence map beside the labels."""
     distil: Distilling | None = None
-    """Of a network that others teach, which are named to `cxrlens.training.fit.distil`."""
+    """Of a network that others teach, which are named to `cxrlens.training.together.distil`."""
     training: Training = Training()
     augmentation: Augmentation | None = None
     leave_out: LeaveOut = LeaveOut()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -285,3 +285,12 @@ class SavedModel(ABC):
             if split:
                 found.append((str(image), split))
         return found
+
+
+def mean_of(stacks: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Average weights of one network, array by array."""
+    return {
+        # Whole numbers only count batches.
+        name: np.mean([stack[name] for stack in stacks], axis=0).astype(value.dtype)
+        for name, value in stacks[0].items()
+    }

@@ -3,18 +3,16 @@
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from numpy.typing import NDArray
 
 from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
@@ -26,9 +24,9 @@ from cxrlens.prediction.predictor import Predictor
 from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, within
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
-from cxrlens.recipes.recipe import Baseline, Distilling, Recipe, read_recipe
+from cxrlens.recipes.recipe import Baseline, Recipe
 from cxrlens.runs.run import PREDICTED, Run, make_room
-from cxrlens.runs.saved import read_weights, write_weights
+from cxrlens.runs.saved import mean_of, read_weights, write_weights
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.films import batches, part, read_drawn, training_part
 from cxrlens.training.module import KeepEpochs, SafetensorsCheckpoints, TrainingModule
@@ -179,8 +177,8 @@ def train(
     asked = recipe
     if recipe.distil:
         raise RecipeError(
-            "distil is of a network that runs teach: name them to cxrlens.training.fit.distil, or leave the "
-            "key out"
+            "distil is of a network that runs teach: name them to cxrlens.training.together.distil, or leave "
+            "the key out"
         )
     recipe, collection = leave_out(asked, collection)
     refuse_missing_classes(collection, recipe)
@@ -319,13 +317,13 @@ class Training:
 
     def _fit_network(self, films: CachedFilms, model: FilmClassifier) -> None:
         run, recipe = self.run, self.run.recipe
-        drawn = read_drawn(recipe, self.collection, _kept(run.boxes), _kept(run.lungs))
+        drawn = read_drawn(recipe, self.collection, if_kept(run.boxes), if_kept(run.lungs))
         loss, train_loader = training_part(recipe, self.collection, films, drawn)
         validation = part(recipe, self.collection, films, "validation")
         teachers = _teachers(run)
         if teachers:
             states = [{k: v.numpy() for k, v in of.state_dict().items()} for of in teachers]
-            mean = {name: torch.tensor(value) for name, value in _mean(states).items()}
+            mean = {name: torch.tensor(value) for name, value in mean_of(states).items()}
             model.load_state_dict(mean)
         module = TrainingModule(model, loss, recipe, len(train_loader), teachers)
         keeper = KeepEpochs(run, recipe.seed)
@@ -383,8 +381,8 @@ class Training:
             recipe,
             collection,
             out,
-            boxes=_kept(self.run.boxes),
-            lungs=_kept(self.run.lungs),
+            boxes=if_kept(self.run.boxes),
+            lungs=if_kept(self.run.lungs),
             device=self.run.versions()["device"],
             cache=self.cache,
             progress=progress,
@@ -421,7 +419,8 @@ def _new_model(recipe: Recipe) -> FilmClassifier:
     return build_model(recipe.network, recipe.outputs)
 
 
-def _kept(table: Path) -> Path | None:
+def if_kept(table: Path) -> Path | None:
+    """Give the path of a table that a run keeps, or None where it keeps none."""
     return table if table.is_file() else None
 
 
@@ -545,126 +544,7 @@ def tensorboard(folder: Path) -> OnEpoch:
     return write
 
 
-def blend(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    cache: Path | None = None,
-    force: bool = False,
-    progress: Stages | None = None,
-) -> Run:
-    """Average the weights of finished runs into a run of its own, and predict its films.
-
-    Parameters
-    ----------
-    runs
-        At least two, of one network, seed, side, chain and collection: all that may differ is how they
-        were trained. The first gives the recipe and the collection.
-    out
-        The run folder to make.
-    cache, force, progress
-        See `cxrlens.training.fit.train`.
-
-    Raises
-    ------
-    RunError
-        If a run is unfinished, or differs in more than its training.
-    OutputError
-        If `out` exists or cannot be written.
-    """
-    found = [Run(path) for path in runs]
-    first = found[0]
-    collection = first.collection()
-    blended = _together(found, "blended", first.recipe, out, force)
-    with blended.alone():
-        write_weights(out / "weights.safetensors", mean_weights(found))
-        films = cached_films(collection, first.recipe, cache, progress)
-        training = Training(blended, collection, films, cache, progress, None, first.predicted)
-        blended.write_skipped(films.failures)
-        for name in first.predicted:
-            training.predict(films, name)
-    return blended
-
-
-def distil(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    settings: Sequence[str] = (),
-    cache: Path | None = None,
-    force: bool = False,
-    progress: Stages | None = None,
-    on_epoch: OnEpoch | None = None,
-) -> Run:
-    """Teach one network what finished runs say together (Hinton 2015), film by film and place by place.
-
-    It begins at the mean of their weights and is trained once more on their films, as the first was, beside
-    labels, boxes and masks by the mean of the runs' scores and maps for the same changed films (Beyer 2022).
-    An interrupted one goes on with `resume`.
-
-    Parameters
-    ----------
-    runs
-        As of `blend`.
-    out
-        The run folder to make.
-    settings
-        ``key=value`` changes to the first run's recipe, for example ``training.max_epochs=3``.
-    cache, force, progress, on_epoch
-        See `cxrlens.training.fit.train`.
-
-    Raises
-    ------
-    RunError
-        If a run is unfinished, or differs in more than its training.
-    RecipeError
-        If a setting is at fault, or changes what a network begins with.
-    OutputError
-        If `out` exists or cannot be written.
-    """
-    found = [Run(path) for path in runs]
-    first = found[0]
-    recipe = read_recipe(first.path / "recipe.yaml", settings)
-    recipe = recipe.model_copy(update={"distil": recipe.distil or Distilling()})
-    if _begins_as(recipe) != _begins_as(first.recipe):
-        raise RecipeError(
-            "what is distilled begins as its teachers began: of their recipe only training, augmentation, "
-            "loss, map and distil can change"
-        )
-    taught = _together(found, "taught_by", recipe, out, force)
-    for number, run in enumerate(found):
-        write_weights(_teacher(taught, number), read_weights(run.weights))
-    with taught.alone():
-        collection = first.collection()
-        films = cached_films(collection, recipe, cache, progress)
-        of_films = Training(taught, collection, films, cache, progress, on_epoch, first.predicted)
-        return of_films.finish()
-
-
-def _together(found: Sequence[Run], fact: str, recipe: Recipe, out: Path, force: bool) -> Run:
-    """Make the run of what comes of several that began alike, and note their digests."""
-    if len(found) < 2:
-        raise RunError("what runs say together takes two runs or more: name another run")
-    first = found[0]
-    for run in found:
-        run.need_finished()
-        if _origin(run) != _origin(first):
-            raise RunError(
-                f"{run.path} and {first.path} differ in more than their training: they need the same "
-                "network, seed, side, quality chain, lungs and films"
-            )
-    make_room(out, force)
-    versions = first.versions()
-    kept = ("device", "threads", "chain", "predicted", "precision", "weights")
-    facts = {name: versions[name] for name in kept if name in versions}
-    facts[fact] = [run.digest for run in found]
-    collection = first.collection()
-    made = Run.create(out, recipe, collection, facts)
-    read_drawn(recipe, collection, _kept(first.boxes), _kept(first.lungs)).write(made)
-    return made
-
-
-def _teacher(run: Run, number: int) -> Path:
+def teacher_at(run: Run, number: int) -> Path:
     """Where the weights of a teacher lie while a run is taught."""
     return run.path / "progress" / "teachers" / f"{number}.safetensors"
 
@@ -675,30 +555,7 @@ def _teachers(run: Run) -> list[FilmClassifier]:
     for number, _ in enumerate(run.versions().get("taught_by", ())):
         settings = run.recipe.network.model_copy(update={"weights": "none"})
         model = build_model(settings, run.recipe.outputs)
-        weights = read_weights(_teacher(run, number)).items()
+        weights = read_weights(teacher_at(run, number)).items()
         model.load_state_dict({name: torch.tensor(value) for name, value in weights})
         found.append(model)
     return found
-
-
-def mean_weights(runs: Sequence[Run]) -> dict[str, NDArray[Any]]:
-    """Average the weights of runs of one network, array by array."""
-    return _mean([read_weights(run.weights) for run in runs])
-
-
-def _mean(stacks: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {
-        # Whole numbers only count batches.
-        name: np.mean([stack[name] for stack in stacks], axis=0).astype(value.dtype)
-        for name, value in stacks[0].items()
-    }
-
-
-def _origin(run: Run) -> tuple[object, ...]:
-    """Tell what decides which weights a training begins with, and what it may see."""
-    films = run.films()
-    return (_begins_as(run.recipe), tuple(films["image"]), tuple(films["split"]))
-
-
-def _begins_as(recipe: Recipe) -> tuple[object, ...]:
-    return (recipe.network, recipe.seed, recipe.side, recipe.quality, recipe.lungs)

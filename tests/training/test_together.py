@@ -12,7 +12,8 @@ from cxrlens.progress import Epoch
 from cxrlens.recipes.recipe import Distilling, read_recipe
 from cxrlens.runs.run import Run
 from cxrlens.runs.saved import read_weights, write_weights
-from cxrlens.training.fit import blend, distil, resume, train
+from cxrlens.training.fit import resume, train
+from cxrlens.training.together import blend, distil
 
 
 @pytest.fixture(scope="module")
