@@ -1,12 +1,11 @@
 r"""Build the model in the box: train our best recipe on all films, say how well it came out, and export it.
 
     python benchmarks/build_model.py OUT [--name box] [--recipe evidence-lungs] [--set key=value ...]
-        [--also key=value,... ...] [--distil key=value,...] [--without SOURCE,...] [--seed 0] [--cache DIR] [--threads 2]
+        [--also key=value,... ...] [--without SOURCE,...] [--seed 0] [--cache DIR] [--threads 2]
 
 Needs the shared radiographs beside the project. OUT/run is the run and OUT/bundle its bundle; a run that was
 interrupted goes on. Each `--also` trains once more with these settings added, and OUT/run is then the mean of all
-weights, or with `--distil` what they say together taught to one (`cxrlens.training.fit`); the trainings stay in
-OUT/members. Run and bundle hold what was fitted on the
+weights (`cxrlens.training.together`); the trainings stay in OUT/members. Run and bundle hold what was fitted on the
 validation films: calibration, thresholds, and the curve of each disease's thresholds (`trust.json`). The model in the box is
 
     python benchmarks/build_model.py OUT --set augmentation.transplant=0 --also \
@@ -55,7 +54,7 @@ from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
 from cxrlens.runs.bundle import CARD, MANIFEST, manifest_digest
 from cxrlens.training.fit import resume, train
-from cxrlens.training.together import blend, distil
+from cxrlens.training.together import blend
 from cxrlens.training.trust import fit_trust
 from left_out import NONCOMMERCIAL, contradicted, drawn, free_masks, scores_of, within_sources
 from real_films import CXR
@@ -149,15 +148,6 @@ def taught(
     return train(recipe, Collection(films), place, cache=cache, **tables)
 
 
-def together(places: list[Path], out: Path, asked: argparse.Namespace) -> Run:
-    """Make one run of several, or go on with it."""
-    if (out / "versions.json").exists():
-        return resume(out, cache=asked.cache) if asked.distil else Run(out)
-    if asked.distil:
-        return distil(places, out, settings=asked.distil.split(","), cache=asked.cache)
-    return blend(places, out, cache=asked.cache)
-
-
 def built(asked: argparse.Namespace) -> None:
     """Train, measure, export."""
     common = (
@@ -188,7 +178,7 @@ def built(asked: argparse.Namespace) -> None:
     ]
     run = trained[0]
     if asked.also:
-        run = together(places, run_at, asked)
+        run = Run(run_at) if run_at.exists() else blend(places, run_at, cache=asked.cache)
     chain = Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs)
     cached = cache_films(films["image"].tolist(), chain, asked.cache)
     if not Predictor.load(run.path).trust.curves:  # a run from before they were counted
@@ -204,7 +194,6 @@ def built(asked: argparse.Namespace) -> None:
         "recipe": recipe.name,
         "settings": list(common),
         "also": asked.also,
-        "distil": asked.distil,
         "left_out": left_out,
         "seed": asked.seed,
         "epochs": recipe.training.max_epochs,
@@ -215,12 +204,7 @@ def built(asked: argparse.Namespace) -> None:
         "digest_of_films": digest_of_films(films["image"].tolist()),
         "digest_of_weights": file_digest(run.weights),
         "minutes_of_training": round(
-            sum(
-                float(of.history()["seconds"].sum())
-                for of in (*trained, *[run] * bool(asked.distil))
-            )
-            / 60,
-            1,
+            sum(float(of.history()["seconds"].sum()) for of in trained) / 60, 1
         ),
         "network_megabytes": round(onnx.stat().st_size / 1e6, 2),
         "bundle_differs_by": bundle.difference,
@@ -362,7 +346,6 @@ if __name__ == "__main__":
     parser.add_argument("--recipe", default="evidence-lungs")
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
     parser.add_argument("--also", nargs="*", default=[])
-    parser.add_argument("--distil", default="", metavar="KEY=VALUE,...")
     parser.add_argument("--without", default="")
     parser.add_argument("--without-noncommercial", action="store_true")
     parser.add_argument("--wheel", default="", metavar="NAME")
