@@ -13,10 +13,13 @@ from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError
 from cxrlens.models.classifier import build_model
 from cxrlens.phantoms import write_phantoms
 from cxrlens.prediction.torch_network import load_classifier
+from cxrlens.radiographs.read import read_radiograph
 from cxrlens.recipes.recipe import Recipe, Training, read_recipe
 from cxrlens.runs import Run
 from cxrlens.training.fit import resume, train
+from cxrlens.training.losses import taught_map_loss
 from cxrlens.training.module import build_optimiser, build_schedule
+from cxrlens.training.together import blend, distil
 
 
 def small(*settings: str) -> Recipe:
@@ -101,6 +104,29 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert all(torch.equal(first[key], second[key]) for key in first)
     columns = ["epoch", "train_loss", "train_map_loss", "validation_accuracy", "learning_rate"]
     pd.testing.assert_frame_equal(run.history()[columns], finished.history()[columns])
+
+
+def test_a_distilled_map_is_nearer_to_what_its_teachers_say_than_their_mean_weights(
+    run: Run, drawn: Path, films: Collection, cache: Path, tmp_path: Path
+) -> None:
+    quick = small("training.learning_rate_high=1e-2", "training.max_epochs=6")
+    other = train(quick, films, tmp_path / "other", cache=cache, **tables(drawn))
+    both = [run.path, other.path]
+    settings = [
+        "distil.labels=0",
+        "distil.places=30",
+        "training.learning_rate_high=3e-3",
+        "training.max_epochs=8",
+    ]
+    taught = distil(both, tmp_path / "taught", settings=settings, cache=cache)
+    mean = blend(both, tmp_path / "mean", cache=cache)
+    pixels = torch.stack(
+        [torch.from_numpy(read_radiograph(image)) for image in films.split("train")["image"]]
+    )
+    with torch.inference_mode():
+        maps = [load_classifier(of).eval()(pixels).map for of in (run, other, taught, mean)]
+    theirs = (maps[0] + maps[1]) / 2
+    assert taught_map_loss(maps[2], theirs) < 0.5 * taught_map_loss(maps[3], theirs)
 
 
 def test_the_last_epoch_is_kept_and_training_never_stops_early(
