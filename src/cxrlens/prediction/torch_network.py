@@ -1,6 +1,7 @@
 """Networks out of run folders, run by PyTorch in float32."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -91,15 +92,15 @@ def _collect(run: Run, leaves: list[FilmClassifier]) -> Decision:
     return Single(len(leaves) - 1, run.recipe.outputs)
 
 
-def load_classifier(run: Run) -> FilmClassifier:
-    """Build the classifier of a run without members and load its best weights.
+def load_classifier(run: Run, weights: Path | None = None) -> FilmClassifier:
+    """Build the classifier of a run without members and load its best weights, or others of its network.
 
     Raises
     ------
     RunError
         If there are none yet, or they do not fit the recipe.
     """
-    weights = run.weights
+    weights = weights or run.weights
     recipe = run.recipe
     model = build_model(recipe.network.model_copy(update={"weights": "none"}), recipe.outputs)
     # A copy: what was read lies in memory that may not be written to.

@@ -21,6 +21,7 @@ from cxrlens.collections.same_films import Same, refuse_contradictions, same_row
 from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError, need
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.predictor import Predictor
+from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, within
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
@@ -320,11 +321,13 @@ class Training:
         drawn = read_drawn(recipe, self.collection, if_kept(run.boxes), if_kept(run.lungs))
         loss, train_loader = training_part(recipe, self.collection, films, drawn)
         validation = part(recipe, self.collection, films, "validation")
-        teachers = _teachers(run)
-        if teachers:
-            states = [{k: v.numpy() for k, v in of.state_dict().items()} for of in teachers]
-            mean = {name: torch.tensor(value) for name, value in mean_of(states).items()}
-            model.load_state_dict(mean)
+        taught_by = [
+            teacher_at(run, number) for number, _ in enumerate(run.versions().get("taught_by", ()))
+        ]
+        teachers = [load_classifier(run, weights) for weights in taught_by]
+        if taught_by:
+            mean = mean_of([read_weights(weights) for weights in taught_by])
+            model.load_state_dict({name: torch.tensor(value) for name, value in mean.items()})
         module = TrainingModule(model, loss, recipe, len(train_loader), teachers)
         keeper = KeepEpochs(run, recipe.seed)
         callbacks: list[Callback] = [keeper]
@@ -547,15 +550,3 @@ def tensorboard(folder: Path) -> OnEpoch:
 def teacher_at(run: Run, number: int) -> Path:
     """Where the weights of a teacher lie while a run is taught."""
     return run.path / "progress" / "teachers" / f"{number}.safetensors"
-
-
-def _teachers(run: Run) -> list[FilmClassifier]:
-    """Build the networks that teach a run."""
-    found = []
-    for number, _ in enumerate(run.versions().get("taught_by", ())):
-        settings = run.recipe.network.model_copy(update={"weights": "none"})
-        model = build_model(settings, run.recipe.outputs)
-        weights = read_weights(teacher_at(run, number)).items()
-        model.load_state_dict({name: torch.tensor(value) for name, value in weights})
-        found.append(model)
-    return found

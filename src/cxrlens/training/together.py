@@ -14,6 +14,9 @@ from cxrlens.runs.saved import mean_of, read_weights, write_weights
 from cxrlens.training.films import read_drawn
 from cxrlens.training.fit import Training, cached_films, if_kept, teacher_at
 
+CHANGES = ("name", "about", "training", "augmentation", "loss", "map", "distil")
+"""Keys in which what is distilled may differ from its teachers."""
+
 
 def blend(
     runs: Sequence[Path],
@@ -42,10 +45,10 @@ def blend(
     OutputError
         If `out` exists or cannot be written.
     """
-    found = [Run(path) for path in runs]
+    found = _alike(runs)
     first = found[0]
     collection = first.collection()
-    blended = _together(found, "blended", first.recipe, out, force)
+    blended = _made_of(found, "blended", first.recipe, out, force)
     with blended.alone():
         write_weights(out / "weights.safetensors", mean_weights(found))
         films = cached_films(collection, first.recipe, cache, progress)
@@ -92,16 +95,18 @@ def distil(
     OutputError
         If `out` exists or cannot be written.
     """
-    found = [Run(path) for path in runs]
+    found = _alike(runs)
     first = found[0]
     recipe = read_recipe(first.path / "recipe.yaml", settings)
-    recipe = recipe.model_copy(update={"distil": recipe.distil or Distilling()})
-    if _begins_as(recipe) != _begins_as(first.recipe):
+    kept = [name for name in Recipe.model_fields if name not in CHANGES]
+    if other := [name for name in kept if getattr(recipe, name) != getattr(first.recipe, name)]:
         raise RecipeError(
-            "what is distilled begins as its teachers began: of their recipe only training, augmentation, "
-            "loss, map and distil can change"
+            f"{', '.join(other)}: what is distilled begins as its teachers began; of their recipe only "
+            f"{', '.join(CHANGES)} can change"
         )
-    taught = _together(found, "taught_by", recipe, out, force)
+    once = recipe.leave_out.model_copy(update={"in_turn": ()})
+    recipe = recipe.model_copy(update={"distil": recipe.distil or Distilling(), "leave_out": once})
+    taught = _made_of(found, "taught_by", recipe, out, force)
     for number, run in enumerate(found):
         write_weights(teacher_at(taught, number), read_weights(run.weights))
     with taught.alone():
@@ -111,18 +116,26 @@ def distil(
         return of_films.finish()
 
 
-def _together(found: Sequence[Run], fact: str, recipe: Recipe, out: Path, force: bool) -> Run:
-    """Make the run of what comes of several that began alike, and note their digests."""
+def _alike(runs: Sequence[Path]) -> list[Run]:
+    """Open runs; refuse what did not begin alike."""
+    found = [Run(path) for path in runs]
     if len(found) < 2:
         raise RunError("what runs say together takes two runs or more: name another run")
-    first = found[0]
     for run in found:
         run.need_finished()
-        if _origin(run) != _origin(first):
+        if run.recipe.members:
+            raise RunError(f"{run.path} is of several networks that vote: name runs of one network")
+        if _origin(run) != _origin(found[0]):
             raise RunError(
-                f"{run.path} and {first.path} differ in more than their training: they need the same "
+                f"{run.path} and {found[0].path} differ in more than their training: they need the same "
                 "network, seed, side, quality chain, lungs and films"
             )
+    return found
+
+
+def _made_of(found: Sequence[Run], fact: str, recipe: Recipe, out: Path, force: bool) -> Run:
+    """Make the run of what comes of several that began alike, and note their digests."""
+    first = found[0]
     make_room(out, force)
     versions = first.versions()
     kept = ("device", "threads", "chain", "predicted", "precision", "weights")
@@ -141,9 +154,13 @@ def mean_weights(runs: Sequence[Run]) -> dict[str, NDArray[Any]]:
 
 def _origin(run: Run) -> tuple[object, ...]:
     """Tell what decides which weights a training begins with, and what it may see."""
-    films = run.films()
-    return (_begins_as(run.recipe), tuple(films["image"]), tuple(films["split"]))
-
-
-def _begins_as(recipe: Recipe) -> tuple[object, ...]:
-    return (recipe.network, recipe.seed, recipe.side, recipe.quality, recipe.lungs)
+    recipe, films = run.recipe, run.films()
+    return (
+        recipe.network,
+        recipe.seed,
+        recipe.side,
+        recipe.quality,
+        recipe.lungs,
+        tuple(films["image"]),
+        tuple(films["split"]),
+    )
