@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from cxrlens.main_job import go_on, train
+from cxrlens.training.together import blend
 from real_films import TRIANGLE, films_of, say
 
 LITE = (
@@ -122,6 +123,9 @@ STUDY: dict[str, tuple[str, tuple[str, ...]]] = {
 validation films; then, since its training films were not learnt to the end, with milder changes, more pixels and a larger
 network."""
 
+BLENDED = {"lite2-ffn-milder-blend": ("lite2-ffn-milder-192", "lite2-ffn-milder-224")}
+"""Rows that are the mean of other rows' weights."""
+
 BASELINES: dict[str, tuple[str, tuple[str, ...]]] = {
     name: (name, ()) for name in ("thumbnail-ridge", "pca-svm", "hog-svm")
 }
@@ -147,6 +151,10 @@ NAMED_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def finish(name: str, folder: Path) -> None:
+    if name in BLENDED:
+        if not (folder / "rows" / name).exists():
+            blend([folder / "rows" / of for of in BLENDED[name]], folder / "rows" / name)
+        return
     recipe, settings = (ROWS | SECOND | STUDY | BASELINES | NAMED_ROWS)[name]
     out = folder / "rows" / name
     if (out / "predictions-test.csv").exists():

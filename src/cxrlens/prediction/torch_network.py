@@ -93,7 +93,14 @@ def _collect(run: Run, leaves: list[FilmClassifier]) -> Decision:
 
 
 def load_classifier(run: Run, weights: Path | None = None) -> FilmClassifier:
-    """Build the classifier of a run without members and load its best weights, or others of its network.
+    """Build the classifier of a run without members and load its weights.
+
+    Parameters
+    ----------
+    run
+        Its recipe says what to build.
+    weights
+        Another file of weights of this network; None for the run's own, its best.
 
     Raises
     ------
