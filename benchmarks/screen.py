@@ -34,8 +34,8 @@ from cxrlens.prediction.torch_network import load_classifier
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs import Run
+from cxrlens.runs.saved import mean_weights
 from cxrlens.training.fit import train
-from cxrlens.training.together import mean_weights
 from left_out import dealt, macro_f1, scores_by, within_sources
 from looks import looked
 from real_films import CXR
@@ -49,7 +49,7 @@ SHARED = ("training.precision=bfloat16-split-depthwise",)
 def averaged(runs: list[Path]) -> FilmClassifier:
     """Average the weights of trainings that began alike."""
     model = load_classifier(Run(runs[0]))
-    mean = mean_weights([Run(run) for run in runs])
+    mean = mean_weights([Run(run).weights for run in runs])
     model.load_state_dict({name: torch.as_tensor(value) for name, value in mean.items()})
     return model
 

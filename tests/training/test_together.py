@@ -79,6 +79,7 @@ def test_what_runs_say_together_is_taught_to_one(run: Run, tmp_path: Path) -> No
         on_epoch=told.append,
     )
     taught.need_finished()
+    assert [epoch.number for epoch in told] == [1]
     assert taught.versions()["taught_by"] == [run.digest, other.digest]
     assert taught.recipe.distil == Distilling(labels=0)
     assert not (taught.path / "progress").exists()

@@ -408,6 +408,9 @@ def _wish(sensitivity: float | None, specificity: float | None, costs: str | Non
 
 
 def _prevalences(given: list[str]) -> dict[str, float]:
+    from cxrlens.collections.tables import LABELS
+    from cxrlens.evaluation.intervals import refuse_prevalences
+
     found = {}
     for one in given:
         name, _, share = one.partition("=")
@@ -415,6 +418,8 @@ def _prevalences(given: list[str]) -> dict[str, float]:
             found[name.strip()] = float(share)
         except ValueError as error:
             raise typer.BadParameter("--prevalence takes e.g. tuberculosis=0.02") from error
+    # Before any film is asked about.
+    refuse_prevalences(found, LABELS[1:])
     return found
 
 

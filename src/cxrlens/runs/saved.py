@@ -287,8 +287,9 @@ class SavedModel(ABC):
         return found
 
 
-def mean_of(stacks: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Average weights of one network, array by array."""
+def mean_weights(files: Sequence[Path]) -> dict[str, NDArray[Any]]:
+    """Average the weights in files of one network, array by array."""
+    stacks = [read_weights(path) for path in files]
     return {
         # Whole numbers only count batches.
         name: np.mean([stack[name] for stack in stacks], axis=0).astype(value.dtype)

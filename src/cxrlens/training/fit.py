@@ -27,7 +27,7 @@ from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
 from cxrlens.recipes.recipe import Baseline, Recipe
 from cxrlens.runs.run import PREDICTED, Run, make_room
-from cxrlens.runs.saved import mean_of, read_weights, write_weights
+from cxrlens.runs.saved import mean_weights, write_weights
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.films import batches, part, read_drawn, training_part
 from cxrlens.training.module import KeepEpochs, SafetensorsCheckpoints, TrainingModule
@@ -326,8 +326,8 @@ class Training:
         ]
         teachers = [load_classifier(run, weights) for weights in taught_by]
         if taught_by:
-            mean = mean_of([read_weights(weights) for weights in taught_by])
-            model.load_state_dict({name: torch.tensor(value) for name, value in mean.items()})
+            mean = mean_weights(taught_by).items()
+            model.load_state_dict({name: torch.tensor(value) for name, value in mean})
         module = TrainingModule(model, loss, recipe, len(train_loader), teachers)
         keeper = KeepEpochs(run, recipe.seed)
         callbacks: list[Callback] = [keeper]

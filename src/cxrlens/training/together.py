@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
+from cxrlens.collections.collection import Collection
 from cxrlens.errors import RecipeError, RunError
 from cxrlens.progress import OnEpoch, Stages
 from cxrlens.recipes.recipe import Distilling, Recipe, read_recipe
 from cxrlens.runs.run import Run, make_room
-from cxrlens.runs.saved import mean_of, read_weights, write_weights
+from cxrlens.runs.saved import mean_weights, read_weights, write_weights
 from cxrlens.training.films import read_drawn
 from cxrlens.training.fit import Training, cached_films, if_kept, teacher_at
 
@@ -48,9 +46,9 @@ def blend(
     found = _alike(runs)
     first = found[0]
     collection = first.collection()
-    blended = _made_of(found, "blended", first.recipe, out, force)
+    blended = _made_of(found, "blended", first.recipe, collection, out, force)
     with blended.alone():
-        write_weights(out / "weights.safetensors", mean_weights(found))
+        write_weights(out / "weights.safetensors", mean_weights([run.weights for run in found]))
         films = cached_films(collection, first.recipe, cache, progress)
         training = Training(blended, collection, films, cache, progress, None, first.predicted)
         blended.write_skipped(films.failures)
@@ -106,11 +104,11 @@ def distil(
         )
     once = recipe.leave_out.model_copy(update={"in_turn": ()})
     recipe = recipe.model_copy(update={"distil": recipe.distil or Distilling(), "leave_out": once})
-    taught = _made_of(found, "taught_by", recipe, out, force)
+    collection = first.collection()
+    taught = _made_of(found, "taught_by", recipe, collection, out, force)
     for number, run in enumerate(found):
         write_weights(teacher_at(taught, number), read_weights(run.weights))
     with taught.alone():
-        collection = first.collection()
         films = cached_films(collection, recipe, cache, progress)
         of_films = Training(taught, collection, films, cache, progress, on_epoch, first.predicted)
         return of_films.finish()
@@ -133,7 +131,9 @@ def _alike(runs: Sequence[Path]) -> list[Run]:
     return found
 
 
-def _made_of(found: Sequence[Run], fact: str, recipe: Recipe, out: Path, force: bool) -> Run:
+def _made_of(
+    found: Sequence[Run], fact: str, recipe: Recipe, collection: Collection, out: Path, force: bool
+) -> Run:
     """Make the run of what comes of several that began alike, and note their digests."""
     first = found[0]
     make_room(out, force)
@@ -141,15 +141,9 @@ def _made_of(found: Sequence[Run], fact: str, recipe: Recipe, out: Path, force: 
     kept = ("device", "threads", "chain", "predicted", "precision", "weights")
     facts = {name: versions[name] for name in kept if name in versions}
     facts[fact] = [run.digest for run in found]
-    collection = first.collection()
     made = Run.create(out, recipe, collection, facts)
     read_drawn(recipe, collection, if_kept(first.boxes), if_kept(first.lungs)).write(made)
     return made
-
-
-def mean_weights(runs: Sequence[Run]) -> dict[str, NDArray[Any]]:
-    """Average the weights of runs of one network, array by array."""
-    return mean_of([read_weights(run.weights) for run in runs])
 
 
 def _origin(run: Run) -> tuple[object, ...]:
