@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from cxrlens.cli import app
+from cxrlens.cli import app, main
 from cxrlens.collections.pairs import RULES
 from cxrlens.collections.readers import LAYOUTS
 from cxrlens.collections.tables import LABELS
@@ -33,17 +33,23 @@ from tests.radiographs.dicom_films import native
 
 
 def cxrlens(*arguments: object, code: int = 0) -> str:
-    """Run a command; hold its exit code and that no traceback reached the user; give what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cxrlens", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == code, said
-    assert "Traceback" not in said
-    return said
+    """Run a command in this process; hold its exit code; give what it said on both streams.
+
+    A traceback, which a user would see, is raised here or ends with another code.
+    """
+    said = io.StringIO()
+    ended = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cxrlens", *map(str, arguments)])
+        patch.setattr(sys, "stdout", said)
+        patch.setattr(sys, "stderr", said)
+        try:
+            main()
+        except SystemExit as end:
+            ended = int(end.code or 0)
+    assert ended == code, said.getvalue()
+    assert "Traceback" not in said.getvalue()
+    return said.getvalue()
 
 
 def test_help_teaches() -> None:
