@@ -3,9 +3,11 @@
     python benchmarks/screen.py NAME [--recipe evidence-lite0] [--set key=value ...] [--without SOURCE,...]
         [--epochs 3] [--seed 0] [--runs DIR] [--cache DIR] [--threads 1]
     python benchmarks/screen.py NAME --average ROW ROW [ROW ...] [--runs DIR] [--cache DIR]
+    python benchmarks/screen.py NAME --distil ROW ROW [ROW ...] [--set key=value ...] [--runs DIR] [--cache DIR]
     python benchmarks/screen.py --table
 
-With --average the weights of rows of one seed are averaged instead of a training.
+With --average the weights of rows of one seed are averaged instead of a training, with --distil one network is
+taught what they say together.
 
 Needs the shared radiographs beside the project. One training leaves out every place that holds a disease and
 normal films, but those without which nothing is left to learn from, so that each row judges four sources at the
@@ -36,6 +38,7 @@ from cxrlens.recipes.recipe import read_recipe
 from cxrlens.runs import Run
 from cxrlens.runs.saved import mean_weights
 from cxrlens.training.fit import train
+from cxrlens.training.together import distil
 from left_out import dealt, macro_f1, scores_by, within_sources
 from looks import looked
 from real_films import CXR
@@ -69,8 +72,13 @@ def measured(asked: argparse.Namespace) -> None:
     cached = cache_films(films["image"].tolist(), chain, asked.cache)
     own = films[~films["source"].isin(left_out)].reset_index(drop=True)
     began = time.perf_counter()
+    members = [asked.runs / name for name in asked.average or asked.distil]
     if asked.average:
-        model = averaged([asked.runs / name for name in asked.average])
+        model = averaged(members)
+    elif asked.distil:
+        taught = (f"training.max_epochs={asked.epochs}", *asked.settings)
+        out = asked.runs / asked.name
+        model = load_classifier(distil(members, out, settings=taught, cache=asked.cache))
     else:
         tables = {}
         if recipe.map:
@@ -99,7 +107,8 @@ def measured(asked: argparse.Namespace) -> None:
         "about": asked.about,
         "recipe": asked.recipe,
         "settings": list(asked.settings)
-        + [f"weights of {' + '.join(asked.average)}"] * bool(asked.average),
+        + [f"weights of {' + '.join(asked.average)}"] * bool(asked.average)
+        + [f"distilled from {' + '.join(asked.distil)}"] * bool(asked.distil),
         "left_out": left_out,
         "seed": asked.seed,
         "epochs": asked.epochs,
@@ -185,7 +194,9 @@ if __name__ == "__main__":
     parser.add_argument("--about", default="")
     parser.add_argument("--recipe", default="evidence-lite0")
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
-    parser.add_argument("--average", nargs="*", default=[])
+    together = parser.add_mutually_exclusive_group()
+    together.add_argument("--average", nargs="*", default=[])
+    together.add_argument("--distil", nargs="*", default=[])
     parser.add_argument("--without", default=WITHOUT)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
