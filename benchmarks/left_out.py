@@ -51,6 +51,8 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "inside": ("evidence-lungs",),
     "bare": ("evidence-lungs", "augmentation.transplant=0"),
     "mixed": ("evidence-lungs", "augmentation.mix=0.3"),
+    "fine": ("evidence-lungs", "training.side=224"),
+    "coarse": ("evidence-lungs", "training.side=128"),
     "free": ("evidence-lungs",),
     "plain": ("lite0-ffn",),
     "long": ("lite0-ffn", "training.max_epochs=12"),
@@ -62,12 +64,14 @@ ALSO = {
     "lesions": ", counted everywhere",
     "bare": ", no transplants",
     "mixed": ", mixed",
+    "fine": ", trained at 224 pixels",
+    "coarse": ", trained at 128 pixels",
     "free": ", no non-commercial sets",
     "long": ", 12 epochs",
 }
 """What tells a kind from another of its recipe, in the table."""
 
-READ_AGAIN = ("lungs", "lesions", "inside", "bare", "mixed", "free")
+READ_AGAIN = ("lungs", "lesions", "inside", "bare", "mixed", "fine", "coarse", "free")
 """Kinds that are not trained on films whose label a second reading contradicts; the others came first."""
 
 NONCOMMERCIAL = ("tbx11k",)
@@ -107,7 +111,7 @@ class Row:
 QUEUE = [
     *(
         Row(kind, left_out, 0)
-        for kind in ("inside", "bare", "mixed", "lungs", "lesions")
+        for kind in ("inside", "bare", "mixed", "fine", "coarse", "lungs", "lesions")
         for left_out in LEFT_OUT
     ),
     *(Row("map", left_out, 0) for left_out in LEFT_OUT),
