@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from cxrlens.errors import FilmError
-from cxrlens.radiographs.read import decode_radiograph
+from cxrlens.radiographs.read import decode_radiograph, read_radiograph
 
 from .drawn import chunk, coloured, drawn, exif, jpeg_with, jpeg_without, luma, png, scaled
 
@@ -214,17 +214,18 @@ def test_grey_jpeg_equals_another_decoder_bit_for_bit():
     )
 
 
-ORIENTED = {
-    1: GREY,
-    2: np.fliplr(GREY),
-    3: np.rot90(GREY, 2),
-    4: np.flipud(GREY),
-    5: GREY.T,
-    6: np.rot90(GREY, -1),
-    7: np.rot90(GREY, 2).T,
-    8: np.rot90(GREY, 1),
-    9: GREY,
+TURNS = {
+    1: np.array,
+    2: np.fliplr,
+    3: lambda film: np.rot90(film, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda film: np.rot90(film, -1),
+    7: lambda film: np.rot90(film, 2).T,
+    8: np.rot90,
+    9: np.array,
 }
+ORIENTED = {orientation: turn(GREY) for orientation, turn in TURNS.items()}
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -235,6 +236,26 @@ def test_exif_orientation_is_given(orientation, order):
     np.testing.assert_array_equal(of_png, ORIENTED[orientation])
     of_jpeg = decode_radiograph(jpeg_with(jpeg(GREY), 0xE1, b"Exif\0\0" + block), "film")
     assert np.abs(of_jpeg.astype(int) - ORIENTED[orientation]).max() < 20
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("film", "bits"), [(GREY, 8), (TWELVE, 12)], ids=["L", "I;16"])
+def test_a_tiff_that_is_not_compressed_is_turned_as_it_asks(tmp_path, film, bits, orientation):
+    path = tmp_path / "film.tif"
+    path.write_bytes(tiff(film, extratags=[(274, "H", 1, orientation, True)]))
+    expected = TURNS[orientation](scaled(film, bits))
+    np.testing.assert_array_equal(read_radiograph(path), expected)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+def test_pixels_come_from_the_bytes_whatever_lies_under_the_film_s_name(tmp_path, kind):
+    other = tmp_path / "other"
+    Image.fromarray(np.zeros_like(GREY)).save(other, kind)
+    film = io.BytesIO()
+    Image.fromarray(GREY).save(film, kind)
+    named = decode_radiograph(film.getvalue(), str(other))
+    np.testing.assert_array_equal(named, decode_radiograph(film.getvalue(), "film"))
+    assert named.std() > 0
 
 
 def test_orientation_reaches_deep_colour():

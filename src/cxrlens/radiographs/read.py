@@ -268,7 +268,7 @@ def _decode_raster(data: bytes, name: str, kind: str, max_pixels: int) -> ReadFi
         if kind == "PNG" and (fault := fault_of_png(data)):
             raise FilmError(f"{name} is a broken PNG file ({fault}): copy it again")
         try:
-            image = _FORMATS[kind](io.BytesIO(data), name)
+            image = _FORMATS[kind](io.BytesIO(data))
         except Exception as error:  # a decoder on arbitrary bytes can raise anything
             raise FilmError(_broken_file(name, kind, error)) from error
         refuse_size(*image.size, name, max_pixels)
