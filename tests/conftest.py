@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.combine import split
 from cxrlens.phantoms import write_phantoms
+from cxrlens.quality.borders import PrintedLines
+from cxrlens.quality.step import Finding
 
 if TYPE_CHECKING:
     from cxrlens.runs import Run
@@ -44,3 +48,16 @@ def small_bundle(small_run: "Run", tmp_path_factory: pytest.TempPathFactory) -> 
     from cxrlens.export.bundle import export
 
     return export(small_run.path, tmp_path_factory.mktemp("exported") / "bundle").path
+
+
+@pytest.fixture
+def thin_films_break_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a detector fail on films a thousand times as long as they are broad, and on no other."""
+    sound = PrintedLines.detect
+
+    def detect(self: PrintedLines, film: NDArray[np.uint8]) -> Finding:
+        if max(film.shape) > 1000 * min(film.shape):
+            raise ZeroDivisionError("secret")
+        return sound(self, film)
+
+    monkeypatch.setattr(PrintedLines, "detect", detect)

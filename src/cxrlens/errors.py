@@ -6,8 +6,11 @@ or end in ``gnp.exe`` read backwards. In tables, which are data, names stay as t
 
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
 
 _JOINERS = "\u200c\u200d"
 """Persian and Indian scripts need them; they act on their neighbours alone."""
@@ -85,6 +88,42 @@ class BundleError(CxrlensError):
 
 class ModelError(CxrlensError):
     """A model that opens but does not answer as a model can."""
+
+
+@contextmanager
+def blamed_on(film: str) -> Iterator[None]:
+    """Make any fault of the block one of the film that it works on, so that it stops no other.
+
+    The sentence says of what kind it is and where, and quotes nothing of the film; the fault is its cause.
+
+    Parameters
+    ----------
+    film
+        What the sentence calls it.
+
+    Raises
+    ------
+    FilmError
+        For a fault that has no sentence of its own, other than a package that is missing.
+    """
+    try:
+        yield
+    except (CxrlensError, ImportError):
+        raise
+    except (
+        Exception
+    ) as error:  # detectors, decoders and libraries on arbitrary films raise anything
+        kind, place = type(error).__name__, place_of(error.__traceback__)
+        raise FilmError(
+            f"{film} cannot be worked on ({kind} at {place}): look at it by hand"
+        ) from error
+
+
+def place_of(trace: TracebackType | None) -> str:
+    """Say where a fault was raised, a file's name and a line; its own words could quote a film."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
 
 
 EXTRAS = {

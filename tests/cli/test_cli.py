@@ -164,6 +164,29 @@ def test_check_and_repair_go_on_past_a_broken_film(tmp_path: Path, phantom_table
     cxrlens("repair", folder, "-o", tmp_path / "out", code=2)
 
 
+@pytest.mark.usefixtures("thin_films_break_a_step")
+def test_a_film_that_a_step_fails_on_takes_none_with_it(
+    small_run: Run, tmp_path: Path, phantom_table: Path
+) -> None:
+    folder, model = tmp_path / "films", ("--model", small_run.path)
+    folder.mkdir()
+    for image in sorted((phantom_table.parent / "images").iterdir())[:2]:
+        shutil.copy(image, folder)
+    cv2.imwrite(str(folder / "thin.png"), np.full((5000, 1), 90, np.uint8))
+    for verb, options in {
+        "check": ("--csv", tmp_path / "findings.csv"),
+        "repair": ("-o", tmp_path / "repaired", "--chain", "robust"),
+        "predict": (*model, "--csv", tmp_path / "predictions.csv"),
+        "explain": (*model, "-o", tmp_path / "explained"),
+    }.items():
+        said = cxrlens(verb, folder, *options, code=1)
+        assert "thin.png cannot be worked on (ZeroDivisionError at conftest.py:" in said, verb
+        assert "secret" not in said
+    for table in ("findings.csv", "repaired/findings.csv", "predictions.csv"):
+        assert len(pd.read_csv(tmp_path / table)) == 2
+    assert len([*(tmp_path / "explained").glob("0*.png")]) == 2
+
+
 def test_a_table_is_printed_alone_and_what_else_is_said_goes_to_stderr(
     small_run: Run, phantom_table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ Film = NDArray[np.uint8]
 @pytest.mark.parametrize("side", [64, 224])
 def test_gives_squares_of_the_side_for_any_film(name: str, side: int) -> None:
     rng = np.random.default_rng(0)
-    for shape in ((1, 1), (1, 300), (7, 5), (224, 224), (301, 200)):
+    for shape in ((1, 1), (1, 300), (7, 5), (224, 224), (301, 200), (5000, 1), (2, 30_000)):
         film = rng.integers(0, 256, shape, dtype=np.uint8)
         before = film.copy()
         examination = Chain.named(name, side).examine(film)

@@ -211,6 +211,18 @@ def test_a_broken_film_among_many_takes_none_with_it(client: httpx.Client, film:
     assert broken["predicted"] is None
 
 
+@pytest.mark.usefixtures("thin_films_break_a_step")
+def test_a_film_that_a_step_fails_on_takes_none_with_it(
+    client: httpx.Client, film: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    thin = cv2.imencode(".png", np.full((5000, 1), 90, np.uint8))[1].tobytes()
+    files = [("film", ("a.png", film)), ("film", ("thin.png", thin)), ("film", ("c.png", film))]
+    first, fault, last = client.post("/predict", files=files).json()["films"]
+    assert first["probabilities"] == last["probabilities"] is not None
+    assert fault["error"].startswith("the film cannot be worked on (ZeroDivisionError at conftest")
+    assert "ZeroDivisionError" in caplog.text  # with its traceback, for who runs the server
+
+
 def test_a_photograph_in_colour_is_doubted(client: httpx.Client) -> None:
     rng = np.random.default_rng(0)
     colours = np.repeat(np.repeat(rng.integers(0, 256, (4, 4, 3), np.uint8), 40, 0), 40, 1)

@@ -18,8 +18,9 @@ from cxrlens.audit.views import FILLS, LEAST, Lungs, filled, lungs_alone
 from cxrlens.collections.collection import LABELS, patient_codes
 from cxrlens.prediction import Predictor
 from cxrlens.progress import Progress, counted, in_batches
+from cxrlens.quality.chain import examined
 from cxrlens.radiographs.grey import Film, Floats
-from cxrlens.radiographs.read import look_at_films, read_radiograph
+from cxrlens.radiographs.read import look_at_films, read_film
 
 VARIANTS = ("whole films", *(f"lungs filled: {fill}" for fill in FILLS), "lungs alone")
 """Variants of a film that the model is shown, in the order of tables."""
@@ -113,7 +114,7 @@ def rely(
     seen = {}
     for image, pixels in look_at_films(
         table["image"].tolist(),
-        lambda image: model.chain.examine(read_radiograph(image)).pixels,
+        lambda image: examined(read_film(image), image, model.chain.examine).pixels,
         failures={},  # they were listed when all films were read
     ):
         mask = lungs(pixels[None])[0]

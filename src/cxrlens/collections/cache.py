@@ -27,7 +27,7 @@ from pydantic_core import from_json
 from cxrlens.errors import FilmError, OutputError
 from cxrlens.files import explained, lock, moved_into_place, private_folder
 from cxrlens.progress import Progress, in_batches
-from cxrlens.quality.chain import Chain
+from cxrlens.quality.chain import Chain, examined
 from cxrlens.radiographs.grey import Film
 from cxrlens.radiographs.read import decode_film, read_bytes
 
@@ -252,7 +252,7 @@ class _Store:
             if key in self.rows:
                 return _Prepared(stamp, key, None, {})
             film = decode_film(data, image)
-            examination = self.chain.examine(film.pixels).tinted(film.tint)
+            examination = examined(film, image, self.chain.examine)
             return _Prepared(stamp, key, examination.pixels, examination.row())
         except FilmError as error:
             return error

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from cxrlens.collections.collection import Collection
 from cxrlens.collections.same_films import pixel_key
 from cxrlens.progress import Progress
-from cxrlens.quality.chain import LOOKING_SIDE, Chain
+from cxrlens.quality.chain import LOOKING_SIDE, Chain, examined
 from cxrlens.quality.detail import QuietResponse, ResponseVariance, response_picture
 from cxrlens.quality.exposure import CornerNegative, DarkMean, bright_corner_share
 from cxrlens.quality.step import Step
@@ -153,7 +153,8 @@ def survey(
 
 def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     data = read_bytes(image)
-    (film, _, tint), header = decode_film(data, image), header_of(data)
+    read, header = decode_film(data, image), header_of(data)
+    film = read.pixels
     levels = np.bincount(film.ravel(), minlength=256)
     upto = np.cumsum(levels)
     grey = np.arange(256)
@@ -169,7 +170,7 @@ def _looked(image: str, chain: Chain) -> tuple[dict[str, Any], Film]:
     }
     for share in PERCENTILES:
         row[f"p{share}"] = int(np.searchsorted(upto, share / 100 * film.size))
-    findings = chain.check(film).tinted(tint).row()
+    findings = examined(read, image, chain.check).row()
     findings.pop("repairs", None)
     return row | findings, resize(film, LOOKING_SIDE)
 

@@ -269,7 +269,7 @@ class HeatMap:
     def _repr_png_(self) -> bytes:
         picture = self.picture()
         shrunk = min(1.0, _IN_NOTEBOOK / len(picture))
-        size = (round(picture.shape[1] * shrunk), round(len(picture) * shrunk))
+        size = (max(1, round(picture.shape[1] * shrunk)), max(1, round(len(picture) * shrunk)))
         return _png(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8))
 
     def save(self, path: str | Path, palette: str = "ember", force: bool = False) -> Path:

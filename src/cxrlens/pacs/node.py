@@ -14,12 +14,11 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import RootModel
 
 from cxrlens import __version__
-from cxrlens.errors import CxrlensError, FilmError, ModelError, OutputError
+from cxrlens.errors import CxrlensError, FilmError, ModelError, OutputError, blamed_on, place_of
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.files import explained
 from cxrlens.pacs.courier import Backoff, Courier, Destination
@@ -41,7 +40,6 @@ BATCH = 16
 """Films at work at once; each keeps its pixels in memory until its results are written."""
 
 _DISK = "disk"
-_Made = TypeVar("_Made")
 
 _log = logging.getLogger("cxrlens.pacs")
 
@@ -162,7 +160,8 @@ class Worker:
     def _outcomes(self, films: Sequence[Path]) -> list[Prediction | FilmError]:
         """Predict in one batch; where a film breaks the batch, one by one."""
         try:
-            return guarded(lambda: list(self._predictor.predict_many(films)))
+            with quietly(), blamed_on("the film"):
+                return list(self._predictor.predict_many(films))
         except FilmError as error:
             if len(films) == 1:
                 return [error]
@@ -172,7 +171,8 @@ class Worker:
         self, key: str, header: FilmHeader, prediction: Prediction | None, remark: str
     ) -> None:
         result = Result(header, self._model, self._moment(key), prediction, remark)
-        files = guarded(lambda: _files(result, self._overlay))
+        with quietly(), blamed_on("the film"):
+            files = _files(result, self._overlay)
         facts = {
             "made": result.made.isoformat(),
             "model": self._model.name,
@@ -225,24 +225,6 @@ def _heat(prediction: Prediction) -> HeatMap | None:
     default = prediction.predictor.methods[0]
     # A slow method would hold up the film behind this one.
     return prediction.explain(default.name) if default.quick else None
-
-
-def guarded(make: Callable[[], _Made]) -> _Made:
-    """Turn any fault that a single film causes into a `FilmError`, so that it stops no other.
-
-    Raises
-    ------
-    FilmError
-        If `make` fails; one sentence that quotes nothing of the film.
-    """
-    with quietly():
-        try:
-            return make()
-        except (FilmError, ModelError):
-            raise
-        except Exception as error:  # decoders and libraries on arbitrary films can raise anything
-            kind = type(error).__name__
-            raise FilmError(f"the film cannot be worked on ({kind}): look at it by hand") from error
 
 
 class CrashCounts:
@@ -445,8 +427,5 @@ def open_log() -> None:
 
 def _say_where(fault: threading.ExceptHookArgs) -> None:
     """Log of a fault in the program its kind and place; its own words could quote a film."""
-    trace = fault.exc_traceback
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+    place = place_of(fault.exc_traceback)
     _log.error("a part of the node ended: %s at %s", fault.exc_type.__name__, place)

@@ -31,7 +31,7 @@ from cxrlens.prediction.decision import (
 from cxrlens.prediction.networks import BundleNetwork, threads
 from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, read_trust, refusal
 from cxrlens.progress import Progress, in_batches
-from cxrlens.quality.chain import Chain
+from cxrlens.quality.chain import Chain, examined
 from cxrlens.quality.step import DEFECTS, Examination
 from cxrlens.radiographs.read import Film, ReadFilm, name_of, read_film
 from cxrlens.runs import Bundle, Run, SavedModel, open_model
@@ -370,9 +370,9 @@ class Predictor:
         name = "" if isinstance(film, ReadFilm) else name_of(film)
         try:
             read = film if isinstance(film, ReadFilm) else self.reader(film, name)
+            return _Examined(name, read, examined(read, name or "the film", self.chain.examine))
         except FilmError as error:
             return error
-        return _Examined(name, read, self.chain.examine(read.pixels).tinted(read.tint))
 
     def _predict_batch(
         self, batch: list[_Examined | FilmError]

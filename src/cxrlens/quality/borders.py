@@ -238,10 +238,13 @@ class PrintedLines(Step, defect="burnt_in_text"):
 
     def longest(self, film: Film) -> Box:
         """Return the letters of the longest line: (N, 4) x, y, width and height in the film as looked at."""
+        height, width = film.shape
         factor = self.side / max(film.shape)
         if factor < 1:
+            # Of a very thin film one pixel is left; of any other the factor is one for both sides.
+            across, down = max(factor, 1 / width), max(factor, 1 / height)
             film = np.asarray(
-                cv2.resize(film, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8
+                cv2.resize(film, None, fx=across, fy=down, interpolation=cv2.INTER_AREA), np.uint8
             )
         square = np.ones((_STROKE, _STROKE), np.uint8)
         lines = [np.empty((0, 4), np.int64)]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cxrlens.errors import OutputError, RecipeError
+from cxrlens.errors import OutputError, RecipeError, blamed_on
 from cxrlens.files import moved_into_place, refuse_existing, short_stem
 from cxrlens.lungs import find_lungs
 from cxrlens.lungs.fields import network_digest
@@ -43,7 +43,7 @@ from cxrlens.quality.step import (
     thresholds,
 )
 from cxrlens.radiographs.grey import Film, resize
-from cxrlens.radiographs.read import look_at_films, read_film
+from cxrlens.radiographs.read import ReadFilm, look_at_films, read_film
 
 _STEPS: dict[str, tuple[tuple[type[Any], ...], ...]] = {
     "none": ((), (), ()),
@@ -349,9 +349,29 @@ def check_films(
     return pd.DataFrame(rows, columns=["image", *_columns(chain)]), failures
 
 
+def examined(film: ReadFilm, name: str, look: Callable[[Film], Examination]) -> Examination:
+    """Have a chain look at a film that was read, its colours included.
+
+    Parameters
+    ----------
+    film
+        The film.
+    name
+        What messages call it.
+    look
+        `Chain.examine` or `Chain.check`.
+
+    Raises
+    ------
+    FilmError
+        If a step fails on it; see `cxrlens.errors.blamed_on`.
+    """
+    with blamed_on(name):
+        return look(film.pixels).tinted(film.tint)
+
+
 def _of_file(path: Path, look: Callable[[Film], Examination]) -> Examination:
-    film = read_film(path)
-    return look(film.pixels).tinted(film.tint)
+    return examined(read_film(path), str(path), look)
 
 
 def repair_films(

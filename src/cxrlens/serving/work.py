@@ -448,6 +448,7 @@ class Engine:
                 prediction = await self.batcher.predict(film)
             except FilmError:
                 self.counters.unread.inc()
+                _log.exception("a film that was read could not be worked on")
                 raise
             self.counters.count(prediction)
             yield prediction
