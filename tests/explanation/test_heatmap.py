@@ -87,9 +87,9 @@ def test_maps_come_to_the_film_s_geometry() -> None:
 
 
 def test_a_sheet_holds_films_and_members() -> None:
-    alone = sheet([SheetRow("a $1", [heat("gradcam")])], "normal")
-    row = SheetRow("b", [heat(), heat(), heat()])
-    wide = sheet([row, row], "normal", ["member 1", "member 2"], "report")
+    alone = sheet([SheetRow.of("a $1", [heat("gradcam")])], "normal")
+    row = SheetRow.of("b", [heat(), heat(), heat()], "report")
+    wide = sheet([row, row], "normal", ["member 1", "member 2"])
     assert alone.dtype == wide.dtype == np.uint8
     assert wide.shape[0] > 1.5 * alone.shape[0]
     assert wide.shape[1] > 2 * alone.shape[1]

@@ -4,16 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cxrlens.errors import FilmError
+from cxrlens.errors import FilmError, blamed_on
 from cxrlens.explanation import method_named
 from cxrlens.explanation.heatmap import HeatMap, check_palette, write_png
 from cxrlens.explanation.method import SAMPLES, Method
@@ -21,8 +20,8 @@ from cxrlens.files import refuse_existing, short_stem
 from cxrlens.prediction.predictor import Prediction, Predictor
 from cxrlens.prediction.trust import REASONS
 from cxrlens.progress import Progress
-from cxrlens.reports.figures import Plot, style
-from cxrlens.reports.page import FilmCard, Page
+from cxrlens.reports.figures import Plot, scaled, shrunk, style
+from cxrlens.reports.page import CARD, FilmCard, Page
 
 _TILE = 320
 
@@ -35,17 +34,42 @@ class SheetRow:
     ----------
     name
         Stands at its left, e.g. the file and what was predicted.
-    maps
-        The model's map, then each member's if it has any; all of the same film.
+    tiles
+        Small pictures (h, w, 3) RGB, left to right: the film and the model's map, then each member's if it
+        has any.
+    regional
+        Whether the model's map is one of regions, and takes two tiles.
     """
 
     name: str
-    maps: Sequence[HeatMap]
+    tiles: Sequence[NDArray[np.uint8]]
+    regional: bool
+
+    @classmethod
+    def of(cls, name: str, maps: Sequence[HeatMap], palette: str = "ember") -> Self:
+        """Draw the model's map and each member's, all of one film; nothing of their full size is kept.
+
+        Parameters
+        ----------
+        name
+            See `SheetRow`.
+        maps
+            The model's, then the members'.
+        palette
+            A key of `cxrlens.explanation.heatmap.PALETTES`.
+        """
+        first = maps[0]
+        tiles = [np.repeat(scaled(first.film, _TILE)[..., None], 3, axis=2)]
+        if first.regional:
+            tiles += [
+                scaled(tile, _TILE) for tile in (first.regions(palette), first.colours(palette))
+            ]
+            maps = maps[1:]
+        tiles += [scaled(heat.overlay(palette), _TILE) for heat in maps]
+        return cls(name, tiles, first.regional)
 
 
-def sheet(
-    rows: Sequence[SheetRow], title: str, members: Sequence[str] = (), palette: str = "ember"
-) -> NDArray[np.uint8]:
+def sheet(rows: Sequence[SheetRow], title: str, members: Sequence[str] = ()) -> NDArray[np.uint8]:
     """Draw films and maps in a grid.
 
     Parameters
@@ -56,8 +80,6 @@ def sheet(
         Over the sheet.
     members
         Names of the members, as many as each row has maps after its first.
-    palette
-        A key of `cxrlens.explanation.heatmap.PALETTES`.
 
     Returns
     -------
@@ -65,23 +87,14 @@ def sheet(
         (h, w, 3) RGB. a map of regions shows its three panels, any other the film and the map over it; then
         each member's map over the film.
     """
-    three = rows[0].maps[0].regional
-    heads = ["film", "for and against", "weights"] if three else ["film", "model"]
+    heads = ["film", "for and against", "weights"] if rows[0].regional else ["film", "model"]
     heads += list(members)
     with _drawing(2.3 * len(heads) + 0.4, 2.45 * len(rows) + 0.5) as (drawing, pixels):
         drawing.suptitle(title, fontsize=11, fontweight="bold")
         grid = drawing.subplots(len(rows), len(heads), squeeze=False)
         for axes, row in zip(grid, rows, strict=True):
-            first = row.maps[0]
-            tiles = [np.repeat(first.film[..., None], 3, axis=2)]
-            tiles += (
-                [first.regions(palette), first.colours(palette)]
-                if three
-                else [first.overlay(palette)]
-            )
-            tiles += [heat.overlay(palette) for heat in row.maps[1:]]
-            for place, tile in zip(axes, tiles, strict=True):
-                _show(place, _small(tile))
+            for place, tile in zip(axes, row.tiles, strict=True):
+                _show(place, tile)
             axes[0].set_ylabel(row.name, fontsize=8)
         for place, head in zip(grid[0], heads, strict=True):
             place.set_title(head, fontsize=9)
@@ -104,12 +117,6 @@ def _show(axes: Axes, picture: NDArray[np.uint8], **options: Any) -> None:
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-
-
-def _small(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    ratio = _TILE / max(tile.shape[:2])
-    way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(tile, None, fx=ratio, fy=ratio, interpolation=way), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -192,32 +199,36 @@ def explain_films(
     for done, (path, outcome) in enumerate(
         zip(films, predictor.predict_many(films), strict=True), 1
     ):
-        if isinstance(outcome, FilmError):
-            failures[str(path)] = str(outcome)
-            continue
-        heat = outcome.explain(chosen.name, target, samples=samples)
-        name = f"{len(pictures) + 1:03d}-{short_stem(path)}-{chosen.name}-{heat.target}.png"
-        pictures.append(heat.save(folder / name, palette, force))
-        cards.setdefault(heat.target, []).append(
-            FilmCard(
-                heat.picture(palette),
-                path.name,
-                f"{path.name}: the film and, beside it, its {chosen.title} map for {heat.target}",
-                _words(outcome, heat),
-                outcome.probabilities if outcome.answered else {},
+        try:
+            if isinstance(outcome, FilmError):
+                raise outcome
+            with blamed_on(str(path)):
+                heat = outcome.explain(chosen.name, target, samples=samples)
+                picture = heat.picture(palette)
+                row = None
+                if len(rows.get(heat.target, [])) < SHEET_FILMS:
+                    theirs = [
+                        outcome.explain(chosen.name, heat.target, member=voter, samples=samples)
+                        for voter in voters
+                    ]
+                    row = SheetRow.of(_said(path, outcome, heat), [heat, *theirs], palette)
+        except FilmError as error:
+            failures[str(path)] = str(error)
+        else:
+            name = f"{len(pictures) + 1:03d}-{short_stem(path)}-{chosen.name}-{heat.target}.png"
+            pictures.append(write_png(folder / name, picture, force))
+            cards.setdefault(heat.target, []).append(
+                FilmCard(
+                    # No larger than the page shows it: there may be thousands.
+                    shrunk(picture, 2 * CARD),
+                    path.name,
+                    f"{path.name}: the film and, beside it, its {chosen.title} map for {heat.target}",
+                    _words(outcome, heat),
+                    outcome.probabilities if outcome.answered else {},
+                )
             )
-        )
-        listed = rows.setdefault(heat.target, [])
-        if len(listed) < SHEET_FILMS:
-            theirs = [
-                outcome.explain(chosen.name, heat.target, member=voter, samples=samples)
-                for voter in voters
-            ]
-            said = f"{path.stem[:24]}\n{_verdict(outcome)}"
-            if heat.scale is not None:
-                # Each map is scaled by itself: without this a change of nothing looks like much.
-                said += f"; strongest {_rounded(heat.scale)}"
-            listed.append(SheetRow(said, [heat, *theirs]))
+            if row:
+                rows.setdefault(heat.target, []).append(row)
         if progress:
             progress(done, len(films))
     page = Page("Where the model looked", f"{chosen.title}; {_legend(chosen, palette)}")
@@ -230,7 +241,6 @@ def explain_films(
             rows[label],
             f"{label}: {chosen.title}",
             [f"member {voter + 1}" for voter in voters],
-            palette,
         )
         sheets.append(write_png(folder / f"sheet-{chosen.name}-{label}.png", drawn, force))
         if members:  # their maps are on the sheet alone; otherwise it would show each film again
@@ -268,6 +278,12 @@ def _legend(method: Method, palette: str) -> str:
         return "the brighter the colour, the more that part raises the class's score"
     support, against = ("blue", "orange") if palette == "ember" else ("blue or green", "red")
     return f"{support} speaks for the class, {against} against it"
+
+
+def _said(path: Path, prediction: Prediction, heat: HeatMap) -> str:
+    said = f"{path.stem[:24]}\n{_verdict(prediction)}"
+    # Each map is scaled by itself: without this a change of nothing looks like much.
+    return said if heat.scale is None else f"{said}; strongest {_rounded(heat.scale)}"
 
 
 def _verdict(prediction: Prediction) -> str:

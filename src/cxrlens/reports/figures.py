@@ -238,14 +238,23 @@ def picture_uri(picture: NDArray[np.uint8], longest: int = 512) -> str:
         raise ValueError(
             f"a picture is (H, W) or (H, W, 3) uint8, not {picture.shape} {picture.dtype}"
         )
-    height, width = picture.shape[:2]
-    ratio = longest / max(height, width)
-    if ratio < 1:
-        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="PNG", optimize=True)
+    Image.fromarray(shrunk(picture, longest)).save(data, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def shrunk(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Shrink a picture so that its longer side has `longest` pixels; a smaller one stays itself."""
+    return picture if max(picture.shape[:2]) <= longest else scaled(picture, longest)
+
+
+def scaled(picture: NDArray[np.uint8], longer: int) -> NDArray[np.uint8]:
+    """Scale a picture (H, W, ...) so that its longer side has `longer` pixels, the other at least 1."""
+    height, width = picture.shape[:2]
+    ratio = longer / max(height, width)
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, size, interpolation=way), np.uint8)
 
 
 @dataclass(frozen=True)

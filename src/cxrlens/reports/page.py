@@ -38,6 +38,10 @@ def short(image: str | Path) -> str:
     return "/".join(Path(image).parts[-2:])
 
 
+CARD = 384
+"""Pixels of the longer side of a film on a card; twice as many of a film with its map beside it."""
+
+
 @dataclass(frozen=True)
 class FilmCard:
     """A film with its words, one of several side by side.
@@ -218,7 +222,7 @@ class Page:
             shown.append(content)
         self._add("figures", plots=shown)
 
-    def films(self, cards: Sequence[FilmCard], caption: str = "", longest: int = 384) -> None:
+    def films(self, cards: Sequence[FilmCard], caption: str = "", longest: int = CARD) -> None:
         """Add films side by side, each with its words.
 
         Parameters
