@@ -1,10 +1,12 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CxrlensError, FilmError, OutputError, RunError
@@ -32,6 +34,20 @@ def test_a_film_is_predicted_as_it_was_in_training(predictor: Predictor, small_r
         )
         assert prediction.findings["negative"] == row["negative"]
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_run_takes_the_devices_that_are_there_and_refuses_others_in_a_sentence(
+    predictor: Predictor, small_run: Run, phantoms: Collection
+) -> None:
+    film = phantoms.films["image"].iloc[0]
+    auto = Predictor.load(small_run.path, "auto").predict(film)
+    assert auto.scores == pytest.approx(predictor.predict(film).scores, abs=0.1)
+    with pytest.raises(CxrlensError, match="--device gpu: known are auto, cpu, cuda, mps"):
+        Predictor.load(small_run.path, "gpu")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for device in (name for name, here in there.items() if not here):
+        with pytest.raises(CxrlensError, match=f"--device {device}: this machine has none"):
+            Predictor.load(small_run.path, device)
 
 
 def test_pixels_and_files_are_alike(predictor: Predictor, phantoms: Collection) -> None:
@@ -185,6 +201,31 @@ def test_explained_films_are_pictures_and_a_page(
     assert "a scale of colours: 0; 0.5; 1" in page
     with pytest.raises(OutputError, match="exists already"):
         explain_films(predictor, films, tmp_path / "out")
+
+
+def test_a_thin_film_is_explained_and_none_is_kept_in_full_size(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    large = draw_phantom(1, "pneumonia", 1024).film
+    films = []
+    for number, film in enumerate([large[:2, :900].repeat(2, 1)] + [large] * 6):
+        films.append(tmp_path / f"{number}.png")
+        cv2.imwrite(str(films[-1]), film)
+    held = []
+    tracemalloc.start()
+    try:
+        result = explain_films(
+            predictor,
+            films,
+            tmp_path / "out",
+            progress=lambda done, of: held.append(tracemalloc.get_traced_memory()[0]),
+        )
+    finally:
+        tracemalloc.stop()
+    assert len(result.pictures) == 7
+    assert not result.failures
+    with_its_map = 2 * 3 * large.nbytes
+    assert held[-1] - held[1] < 3 * with_its_map  # of five films more
 
 
 def copied(run: Run, folder: Path) -> Path:

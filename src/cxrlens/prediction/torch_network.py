@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxrlens.errors import RunError
+from cxrlens.errors import CxrlensError, RunError
 from cxrlens.explanation.method import Slopes
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.decision import Decision, OneVsAll, Outputs, Single, Voting
@@ -66,6 +66,31 @@ class TorchNetwork:
         return next(self.leaves[0].parameters()).device
 
 
+def accelerator(device: str) -> str:
+    """Choose where PyTorch computes: ``auto`` is the first of ``cuda``, ``mps`` and ``cpu`` that is there.
+
+    Raises
+    ------
+    CxrlensError
+        If the device is unknown, or this machine has none.
+    """
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device == "auto":
+        return next((name for name in ("cuda", "mps") if available[name]), "cpu")
+    if device not in available:
+        raise CxrlensError(f"--device {device}: known are auto, {', '.join(available)}")
+    if not available[device]:
+        there = ", ".join(name for name, here in available.items() if here)
+        raise CxrlensError(
+            f"--device {device}: this machine has none that PyTorch can use; it has {there}"
+        )
+    return device
+
+
 def load_network(run: Run, device: str = "cpu") -> tuple[TorchNetwork, Decision]:
     """Load a run's classifier, or its members', and how they decide.
 
@@ -73,7 +98,10 @@ def load_network(run: Run, device: str = "cpu") -> tuple[TorchNetwork, Decision]
     ------
     RunError
         If the run or a member is not finished, or weights do not fit their recipe.
+    CxrlensError
+        If there is no such device; see `accelerator`.
     """
+    device = accelerator(device)
     leaves: list[FilmClassifier] = []
     decision = _collect(run, leaves)
     return TorchNetwork([leaf.to(device) for leaf in leaves], run.recipe.side), decision

@@ -18,10 +18,10 @@ from cxrlens.collections.cache import CachedFilms, cache_films
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
 from cxrlens.collections.combine import fold, split
 from cxrlens.collections.same_films import Same, refuse_contradictions, same_rows
-from cxrlens.errors import CollectionError, CxrlensError, RecipeError, RunError, need
+from cxrlens.errors import CollectionError, RecipeError, RunError, need
 from cxrlens.models.classifier import FilmClassifier, build_model
 from cxrlens.prediction.predictor import Predictor
-from cxrlens.prediction.torch_network import load_classifier
+from cxrlens.prediction.torch_network import accelerator, load_classifier
 from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, within
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
@@ -188,7 +188,7 @@ def train(
     if recipe.training.source_prior:
         collection.need("source")
     facts = {
-        "device": _accelerator(device),
+        "device": accelerator(device),
         "threads": torch.get_num_threads(),
         "chain": Chain.named(recipe.quality, recipe.side, lungs=recipe.lungs).version,
         "predicted": list(predicted),
@@ -439,24 +439,6 @@ def cached_films(
     if cached.failures:
         refuse_missing_classes(readable, recipe)
     return cached
-
-
-def _accelerator(device: str) -> str:
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if device == "auto":
-        return next((name for name in ("cuda", "mps") if available[name]), "cpu")
-    if device not in available:
-        raise CxrlensError(f"--device {device}: known are auto, {', '.join(available)}")
-    if not available[device]:
-        there = ", ".join(name for name, here in available.items() if here)
-        raise CxrlensError(
-            f"--device {device}: this machine has none that PyTorch can use; it has {there}"
-        )
-    return device
 
 
 @contextmanager
