@@ -1,6 +1,8 @@
 """Films that ask for minutes or gigabytes are given up; others are read as ever."""
 
 import io
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -92,6 +94,24 @@ def test_a_film_tells_how_far_its_colours_lie_from_grey(form: str) -> None:
     assert decode_film(encoded(form, WARM), "film").tint >= TINTED
     for grey in (GREY, np.dstack([GREY] * 3)):
         assert decode_film(encoded(form, grey), "film").tint < TINTED
+
+
+UNDER_A_LIMIT = """
+import resource, sys
+from cxrlens.radiographs.read import decode_film_apart
+
+film = sys.stdin.buffer.read()
+resource.setrlimit(resource.RLIMIT_AS, 2 * (20 * 2**30,))
+for _ in range(2):
+    assert decode_film_apart(film, "film").pixels.shape == (240, 200)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bounds of memory are Linux's")
+def test_a_film_is_read_where_memory_has_a_limit_already() -> None:
+    command = [sys.executable, "-c", UNDER_A_LIMIT]
+    ended = subprocess.run(command, input=encoded("PNG"), capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr.decode()) == (0, "")
 
 
 def test_a_refusal_has_the_reader_s_words() -> None:

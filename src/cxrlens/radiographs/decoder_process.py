@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -90,33 +91,39 @@ def decode_bounded(job: dict[str, Any], film: bytes) -> Any:
     from cxrlens.radiographs.read import decode_film
 
     decoders.is_apart = True
-    _bound(job["processor_seconds"], _BYTES_PER_PIXEL * job["max_pixels"] + _BYTES_BESIDE)
+    most = _BYTES_PER_PIXEL * job["max_pixels"] + _BYTES_BESIDE
     try:
-        return decode_film(film, job["name"], job["max_pixels"])
+        with _bounded(job["processor_seconds"], most):
+            return decode_film(film, job["name"], job["max_pixels"])
     except FilmError as error:
         raise ValueError(str(error)) from error
     except BaseException as error:  # a panic in Rust is no Exception
         raise ValueError(
             f"{job['name']} cannot be decoded ({type(error).__name__}): save it anew as PNG"
         ) from error
-    finally:
-        _bound(0, None)
 
 
-def _bound(seconds: float, more_bytes: int | None) -> None:
+@contextlib.contextmanager
+def _bounded(seconds: float, more_bytes: int) -> Iterator[None]:
     """End this process after so much processor time; let it take so many bytes more than it has."""
     if not hasattr(signal, "setitimer"):
+        yield
         return
     import resource
 
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = [bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY]
+    with contextlib.suppress(OSError):  # only Linux tells what a process has
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        bounds.append(pages * resource.getpagesize() + more_bytes)
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = resource.RLIM_INFINITY
-    if more_bytes is not None:
-        with contextlib.suppress(OSError):  # only Linux tells what a process has
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            most = pages * resource.getpagesize() + more_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        # Who started us may have bounded us already; nobody can go beyond that.
+        resource.setrlimit(resource.RLIMIT_AS, (min(bounds, default=soft), hard))
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def work(header: dict[str, Any], body: bytes) -> tuple[Any, list[Any]]:
