@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.combine import split
 from cxrlens.phantoms import write_phantoms
-from cxrlens.quality.borders import PrintedLines
-from cxrlens.quality.step import Finding
+from cxrlens.radiographs import resize
 
 if TYPE_CHECKING:
     from cxrlens.runs import Run
@@ -52,12 +51,11 @@ def small_bundle(small_run: "Run", tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def thin_films_break_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a detector fail on films a thousand times as long as they are broad, and on no other."""
-    sound = PrintedLines.detect
+    """Have a step of every chain fail on films a thousand times as long as they are broad, on no other."""
 
-    def detect(self: PrintedLines, film: NDArray[np.uint8]) -> Finding:
+    def broken(film: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         if max(film.shape) > 1000 * min(film.shape):
             raise ZeroDivisionError("secret")
-        return sound(self, film)
+        return resize(film, side)
 
-    monkeypatch.setattr(PrintedLines, "detect", detect)
+    monkeypatch.setattr("cxrlens.quality.chain.resize", broken)
