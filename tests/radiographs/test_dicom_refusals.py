@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 from pydicom import uid
+from pydicom.encaps import encapsulate
 
 from cxrlens.errors import FilmError
 from cxrlens.radiographs.read import decode_radiograph
@@ -24,7 +25,7 @@ from .dicom_films import (
     read,
     written,
 )
-from .drawn import jpeg_with, scaled
+from .drawn import coloured, jpeg_with, scaled
 
 OTHERS = {
     "CT": "a CT slice, not a radiograph",
@@ -219,6 +220,48 @@ def test_a_stream_that_is_cut_short_in_a_whole_file_is_refused(syntax, stream, s
     kept = stream[: int(len(stream) * share) // 2 * 2] + bytes(filling)
     with pytest.raises(FilmError, match=r"^film\.dcm is a broken DICOM file"):
         read(written(dataset_of(pixels, bits), kept, syntax))
+
+
+@pytest.mark.parametrize("syntax", [NATIVE, uid.ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("pixels", "bits", "tags"),
+    [
+        (TWELVE, 12, {"Rows": TWELVE.shape[0] * 3 // 5}),
+        (TWELVE, 12, {"Columns": TWELVE.shape[1] - 1}),
+        (TWELVE, 12, {"Rows": TWELVE.shape[0] // 2}),  # as two frames of which no tag tells
+        (EIGHT, 8, {"Rows": EIGHT.shape[0] - 1}),
+        (coloured(), 8, {"Rows": EIGHT.shape[0] - 1}),
+    ],
+)
+def test_more_pixels_than_the_tags_promise_are_refused(syntax, pixels, bits, tags):
+    photometric = "RGB" if pixels.ndim == 3 else "MONOCHROME2"
+    film = dataset_of(pixels, bits, photometric=photometric, **tags)
+    words = rf"disagree in size: .* bytes, and it has {pixels.nbytes:,}\): export it anew"
+    with pytest.raises(FilmError, match=words):
+        read(written(film, pixels.tobytes(), syntax))
+
+
+@pytest.mark.parametrize("of_offsets", [True, False])
+@pytest.mark.parametrize("kind", [kind for kind in CODED if kind not in ("plain", "deflated")])
+def test_compressed_frames_of_which_no_tag_tells_are_refused_and_fragments_are_not(
+    kind, of_offsets
+):
+    syntax, stream = CODED[kind]
+    film = dataset_of(*((EIGHT, 8) if kind == "JPEG" else (TWELVE, 12)))
+    whole = read(written(film, stream, syntax))
+    film.PixelData = encapsulate([stream, stream], has_bot=of_offsets)
+    with pytest.raises(FilmError, match="is a DICOM film of 2 frames"):
+        read(saved(film))
+    if syntax != uid.RLELossless:  # whose frame is one fragment
+        film.PixelData = encapsulate([stream], fragments_per_frame=3, has_bot=of_offsets)
+        np.testing.assert_array_equal(read(saved(film)), whole)
+
+
+def test_a_film_of_an_odd_length_has_its_padding():
+    odd = np.ascontiguousarray(EIGHT[:45, :61])
+    for padding in (b"", b"\0"):
+        film = dataset_of(odd, 8)
+        np.testing.assert_array_equal(read(written(film, odd.tobytes() + padding)), odd)
 
 
 @pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.JPEGLosslessSV1])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import FileDataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import encapsulate, generate_fragments, get_frame, parse_basic_offsets
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import _read_file_meta_info, read_partial, read_preamble
 from pydicom.filewriter import write_file_meta_info
@@ -315,9 +315,11 @@ def _refuse_others(dataset: FileDataset, name: str) -> None:
         # Of a file that breaks off within compressed pixels, pydicom gives nothing at all.
         raise FilmError(f"{name} is a broken DICOM file (its pixels are missing): copy it again")
     if (frames := whole(dataset, "NumberOfFrames") or 1) > 1:
-        raise FilmError(
-            f"{name} is a DICOM film of {frames} frames: save each as a file of its own"
-        )
+        raise _of_frames(frames, name)
+
+
+def _of_frames(frames: int, name: str) -> FilmError:
+    return FilmError(f"{name} is a DICOM film of {frames} frames: save each as a file of its own")
 
 
 def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
@@ -334,12 +336,15 @@ def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
     if syntax in _PLAIN:
         tags = read_pixel_tags(film, name, None)
         refuse_size(tags.columns, tags.rows, name, max_pixels)
+        _refuse_more(film.PixelData, tags, name)
         if tags.samples == 3 and tags.planar is None:
             tags = replace(tags, planar=_planar(film.PixelData, tags))
         order: dict[str, Any] = {"pixel_vr": film["PixelData"].VR}
         pixels, _ = get_decoder(syntax).as_array(film.PixelData, index=0, **_options(tags), **order)
     else:
         plugin = _plugin(syntax, name)
+        if (frames := _coded_frames(film.PixelData)) > 1:
+            raise _of_frames(frames, name)
         stream = get_frame(film.PixelData, 0, number_of_frames=1)
         form = None if syntax == uid.RLELossless else _form(stream, syntax, name)
         tags = read_pixel_tags(film, name, form)
@@ -349,6 +354,28 @@ def _film(film: FileDataset, name: str, max_pixels: int) -> NDArray[np.uint8]:
         options = _options(tags)
         pixels = decode_apart(syntax, plugin, options, encapsulate([stream]), name)
     return _displayed(pixels, tags, film, name)
+
+
+def _refuse_more(pixels: bytes, tags: PixelTags, name: str) -> None:
+    """Refuse plain pixels beyond those that the tags promise: the film would be cut, or sheared.
+
+    Too few are refused where they are decoded.
+    """
+    promised = (tags.rows * tags.columns * tags.samples * tags.container + 7) // 8
+    if len(pixels) > promised + promised % 2:
+        raise FilmError(
+            f"{name} is a broken DICOM file (its tags and its pixels disagree in size: "
+            f"{tags.columns}×{tags.rows} pixels are {promised:,} bytes, and it has {len(pixels):,}): "
+            "export it anew from its source"
+        )
+
+
+def _coded_frames(pixels: bytes) -> int:
+    """Count compressed frames, of which no tag need tell: each begins as the first does."""
+    items = io.BytesIO(pixels)
+    parse_basic_offsets(items)
+    begun = [fragment[:4] for fragment in generate_fragments(items)]
+    return begun.count(begun[0]) if begun else 0
 
 
 def _options(tags: PixelTags) -> dict[str, Any]:
