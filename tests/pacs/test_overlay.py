@@ -11,7 +11,8 @@ import pytest
 
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.pacs.overlay import presentation_state, region_groups, regions_of
-from cxrlens.pacs.results import NOTICE, Result, structured_report
+from cxrlens.pacs.results import Result, structured_report
+from cxrlens.prediction.trust import NOTICE
 
 from .dicom_film import write_film
 from .test_results import HEADERS, dataset, result_of

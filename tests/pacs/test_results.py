@@ -20,7 +20,6 @@ from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.pacs.header import ModelIdentity, read_header
 from cxrlens.pacs.results import (
     LONGEST,
-    NOTICE,
     SHORTEST,
     Result,
     _words,
@@ -30,7 +29,7 @@ from cxrlens.pacs.results import (
     structured_report,
 )
 from cxrlens.prediction import Prediction
-from cxrlens.prediction.trust import REASONS
+from cxrlens.prediction.trust import NOTICE, REASONS
 from cxrlens.quality.step import Examination, Finding
 
 from .dicom_film import CR, film_dataset, pixels_of, write_film
@@ -226,7 +225,7 @@ def test_a_report_says_what_the_model_said(tmp_path: Path) -> None:
     assert image.referenced_sop_instance_uid == read_header(path).uid
     texts = [element.value for element in report.iterall() if element.keyword == "TextValue"]
     assert {MODEL.name, MODEL.digest, f"model digest {MODEL.digest}"} <= {*texts}
-    assert f"{NOTICE}. Predicted pneumonia." in texts
+    assert f"{NOTICE} Predicted pneumonia." in texts
     assert report.VerificationFlag == "UNVERIFIED"
     assert report.CompletionFlag == "PARTIAL"
 
@@ -259,6 +258,11 @@ def test_panels_have_a_size_that_screens_show(shape: tuple[int, int]) -> None:
         assert picture.shape[2] == 3
     tall = captioned(np.zeros((768, 100, 3), np.uint8), "x", ["many words " * 30])
     assert tall.shape[1] >= 640
+    notice = captioned(np.zeros((768, 100, 3), np.uint8), NOTICE, [])
+    assert notice[:-768].any()
+    assert (
+        notice[:-768, :, 2] <= 0.5 * notice[:-768, :, 0]
+    ).all()  # in its colour, however many lines
 
 
 def test_unsuitable_films_are_known_by_their_header(tmp_path: Path) -> None:

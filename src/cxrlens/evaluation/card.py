@@ -19,7 +19,7 @@ from cxrlens.collections.readers.published import KnownSource, known_source, sou
 from cxrlens.errors import RunError
 from cxrlens.evaluation.tables import by_class, known, listed, percent
 from cxrlens.files import write_text
-from cxrlens.prediction.trust import TRUST, read_trust
+from cxrlens.prediction.trust import NOTICE, TRUST, read_trust
 from cxrlens.runs import SavedModel
 from cxrlens.runs.run import Run
 
@@ -331,7 +331,7 @@ class ModelCard(BaseModel):
     sources: dict[str, KnownSource] = {}
     parts: str = ""
     scores: dict[str, list[float]] = {}
-    notice: str = "Research use only: not a medical device, not a diagnosis."
+    notice: str = NOTICE
 
 
 def card_of(model: SavedModel) -> ModelCard:

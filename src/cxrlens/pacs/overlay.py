@@ -33,7 +33,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from cxrlens.explanation.heatmap import HeatMap
-from cxrlens.pacs.results import NOTICE, OVERLAY, Result, encoded, origin, own_code
+from cxrlens.pacs.results import OVERLAY, Result, encoded, origin, own_code
+from cxrlens.prediction.trust import NOTICE
 from cxrlens.radiographs.decoding import quietly
 
 HALF = 0.5
@@ -137,7 +138,7 @@ def _state(result: Result, heat: HeatMap, regions: list[Region], shown: Dataset)
     film.setdefault("PhotometricInterpretation", "MONOCHROME2")
     film.Rows, film.Columns = heat.film.shape
     layer = GraphicLayer("EVIDENCE", 1, f"Research use: {heat.method}"[:64], _ORANGE)
-    words = f"cxrlens: where the model looked for {heat.target} ({heat.method}). {NOTICE}."
+    words = f"cxrlens: where the model looked for {heat.target} ({heat.method}). {NOTICE}"
     text = TextObject(
         words,
         AnnotationUnitsValues.DISPLAY,

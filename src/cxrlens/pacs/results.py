@@ -40,7 +40,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.pacs.header import FilmHeader, ModelIdentity
 from cxrlens.prediction import Prediction
-from cxrlens.prediction.trust import REASONS
+from cxrlens.prediction.trust import NOTICE, REASONS
 from cxrlens.radiographs.decoding import hush, quietly
 
 SCHEME = "99CXRLENS"
@@ -74,8 +74,8 @@ _DEFECTS = {
     "burnt_in_text": "Film has text burnt into its pixels",
 }
 
-NOTICE = "Research use, not a diagnosis"
-"""Burnt into every picture and said in every report."""
+_NOTICE_OF_A_SERIES = "research use, not a diagnosis"
+"""What of it fits into the 64 characters of a series' description."""
 
 CAPTURE, REPORT, OVERLAY = "capture", "report", "overlay"
 """The kinds of results, which their UIDs are derived from."""
@@ -262,18 +262,17 @@ def captioned(picture: NDArray[np.uint8], headline: str, lines: Sequence[str]) -
     """
     width = max(picture.shape[1], _NARROWEST)
     size = max(18, width // 64)
-    rows = [
-        (text, _font(size * 4 // 3)) for text in _wrapped(headline, _font(size * 4 // 3), width)
-    ]
+    large, small = _font(size * 4 // 3), _font(size)
+    rows = [(text, large, (255, 214, 90)) for text in _wrapped(headline, large, width)]
     for line in lines:
-        rows += [(text, _font(size)) for text in _wrapped(line, _font(size), width)]
-    heights = [round(font.size * 1.4) for _, font in rows]
+        rows += [(text, small, (235, 235, 235)) for text in _wrapped(line, small, width)]
+    heights = [round(font.size * 1.4) for _, font, _ in rows]
     top = sum(heights) + 2 * _MARGIN
     canvas = Image.new("RGB", (width, top + picture.shape[0]))
     canvas.paste(Image.fromarray(picture), ((width - picture.shape[1]) // 2, top))
     pen, y = ImageDraw.Draw(canvas), _MARGIN
-    for number, ((text, font), height) in enumerate(zip(rows, heights, strict=True)):
-        pen.text((_MARGIN, y), text, font=font, fill=(255, 214, 90) if number == 0 else (235,) * 3)
+    for (text, font, colour), height in zip(rows, heights, strict=True):
+        pen.text((_MARGIN, y), text, font=font, fill=colour)
         y += height
     return np.array(canvas, dtype=np.uint8)
 
@@ -414,7 +413,7 @@ def _measurements(result: Result) -> MeasurementsAndQualitativeEvaluations:
     )
     # Some readers (dsr2html) show numbers without their names: the sentence has both.
     said = f"Predicted {prediction.predicted}." if prediction and prediction.answered else ""
-    comment = " ".join(filter(None, (f"{NOTICE}.", result.remark, said, *_scores(prediction))))
+    comment = " ".join(filter(None, (NOTICE, result.remark, said, *_scores(prediction))))
     contains = RelationshipTypeValues.CONTAINS
     group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, comment, contains))
     return group
@@ -435,7 +434,7 @@ def origin(result: Result, kind: str) -> dict[str, Any]:
         "manufacturer_model_name": model.name[:64],
         "device_serial_number": model.digest,
         "software_versions": model.program,
-        "series_description": f"cxrlens {kind}: {NOTICE.lower()}",
+        "series_description": f"cxrlens {kind}: {_NOTICE_OF_A_SERIES}",
     }
 
 

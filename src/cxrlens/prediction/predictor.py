@@ -29,7 +29,16 @@ from cxrlens.prediction.decision import (
     decision_from_json,
 )
 from cxrlens.prediction.networks import BundleNetwork, threads
-from cxrlens.prediction.trust import REASONS, SPOILING, UNSURE, Trust, answers, read_trust, refusal
+from cxrlens.prediction.trust import (
+    NOTICE,
+    REASONS,
+    SPOILING,
+    UNSURE,
+    Trust,
+    answers,
+    read_trust,
+    refusal,
+)
 from cxrlens.progress import Progress, in_batches
 from cxrlens.quality.chain import Chain, examined
 from cxrlens.quality.step import DEFECTS, Examination
@@ -48,7 +57,7 @@ class _Examined(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer of a model to one film. Research use: no diagnosis.
+    """The answer of a model to one film. Research use only: not a medical device, not a diagnosis.
 
     Attributes
     ----------
@@ -122,7 +131,7 @@ class Prediction:
             for name, share in self.probabilities.items()
         ]
         found = ", ".join(name for name, there in self.findings.items() if there)
-        line = f"{self!r} Quality: {found or 'nothing found'}. Research use: no diagnosis."
+        line = f"{self!r} Quality: {found or 'nothing found'}. {NOTICE}"
         return as_html(line, pd.DataFrame(rows).round(2))
 
     def what_if(self) -> dict[str, list[str]]:

@@ -38,6 +38,9 @@ from cxrlens.prediction.calibration import (
 from cxrlens.prediction.decision import Decision, Outputs, Shares, sigmoid
 from cxrlens.runs.saved import read_weights, write_weights
 
+NOTICE = "Research use only: not a medical device, not a diagnosis."
+"""Said beside every answer."""
+
 UNSURE = "unsure"
 """What stands in place of a class where none is named."""
 

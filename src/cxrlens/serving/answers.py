@@ -17,9 +17,7 @@ from cxrlens.explanation.heatmap import HeatMap
 from cxrlens.lungs import Outline
 from cxrlens.prediction.calibration import Rate
 from cxrlens.prediction.predictor import Prediction
-from cxrlens.prediction.trust import Trust
-
-NOTICE = "Research use only: not a medical device, not a diagnosis."
+from cxrlens.prediction.trust import NOTICE, Trust
 
 MAP_SIDE = 1024
 """Longer side of the maps in JSON, in pixels."""

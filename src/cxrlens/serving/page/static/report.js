@@ -30,11 +30,11 @@ export function writeList(card) {
   for (const one of table.querySelectorAll("[id]")) one.removeAttribute("id");
   for (const one of table.querySelectorAll("button")) one.replaceWith(one.firstChild);
   // The head is on every sheet.
-  table.tHead.prepend(make("tr", {}, make("th", { class: "use", colspan: table.rows[0].cells.length }, say("notice"))));
+  table.tHead.prepend(make("tr", {}, make("th", { class: "use", colspan: table.rows[0].cells.length }, say("told.notice"))));
   byId("report").replaceChildren(make("section", { class: "sheet" }, head("report.list"), make("p", {}, `${byId("counts").textContent}. ${new Date().toLocaleString(spoken())}`), table, ...aboutModel(card)));
 }
 
-const head = (title) => make("header", {}, make("h2", {}, say(title)), make("p", { class: "use" }, say("notice")));
+const head = (title) => make("header", {}, make("h2", {}, say(title)), make("p", { class: "use" }, say("told.notice")));
 
 const aboutModel = (card) => [
   make("h3", {}, say("model")),

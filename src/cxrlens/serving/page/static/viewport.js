@@ -48,7 +48,7 @@ export class Viewport {
   name() {
     this.root.setAttribute("aria-roledescription", say("film.viewer"));
     this.root.setAttribute("aria-label", this.entry ? say("film.about", { name: this.entry.name }) : say("film.none"));
-    this.words.notice.textContent = say("notice");
+    this.words.notice.textContent = say("told.notice");
   }
 
   redraw() {
