@@ -22,6 +22,10 @@ from tests.serving.live_server import live
 
 CHROMIUM = shutil.which("chromium")
 STATIC = page_files()
+NOTICE = {
+    "en": "Research use only: not a medical device, not a diagnosis.",
+    "es": "Solo para investigación: no es un producto sanitario ni un diagnóstico.",
+}
 TOKEN = "a-token-of-some-length"
 
 LONG = 60_000
@@ -109,6 +113,14 @@ def give(page: "sync_api.Page", films: list[Path]) -> None:
         expect(row).not_to_have_class(re.compile("busy"))
 
 
+def whole_card(page: "sync_api.Page") -> str:
+    """The file that the trust card's button saves."""
+    with page.expect_download() as saved:
+        page.click("#card-save")
+    assert saved.value.suggested_filename == "trust-card.html"
+    return Path(saved.value.path()).read_text()
+
+
 def shade(page: "sync_api.Page") -> float:
     """Mean brightness of the film as it stands on the screen."""
     data = page.locator(".viewport canvas").first.screenshot()
@@ -134,6 +146,7 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
     expect(page.locator("#quality")).to_contain_text("Nothing was repaired")
     page.click("#card")
     expect(page.locator("#card-dialog")).to_contain_text("Macro AUC")
+    assert "CLAIM 2024" in whole_card(page)
     page.keyboard.press("Escape")
     page.keyboard.press("h")
     expect(page.locator("li.fault")).to_have_count(1)
@@ -174,7 +187,7 @@ def test_from_the_film_to_the_report(page: "sync_api.Page", films: list[Path]) -
             break
         page.wait_for_timeout(100)
     expect(report).to_have_count(1)
-    expect(report).to_contain_text("Research use, not a diagnosis")
+    expect(report).to_contain_text(NOTICE["en"])
     expect(report.locator("img")).to_have_count(2)
 
 
@@ -360,6 +373,8 @@ def test_the_token_is_asked_for_once(
         page.reload()
         expect(page.locator("#model dl")).to_be_visible()
         expect(page.locator("#token-dialog")).to_be_hidden()
+        page.click("#card")
+        assert "CLAIM 2024" in whole_card(page)
         page.close()
 
 
@@ -455,7 +470,7 @@ def test_the_language_is_switched_while_films_are_there(
     page: "sync_api.Page", films: list[Path]
 ) -> None:
     page.goto(page.url + "?lang=es")
-    expect(page.locator(".notice strong")).to_have_text("Investigación, no diagnóstico")
+    expect(page.locator(".notice strong")).to_have_text(NOTICE["es"])
     give(page, films[:1])
     expect(page.locator("#answer .headline")).to_contain_text("Sugiere")
     card = page.locator("#card-body")
@@ -511,7 +526,7 @@ def test_many_films_are_a_list_that_is_sorted_and_saved(
     report = page.locator("#report")
     expect(report.locator("tbody tr")).to_have_count(13)
     expect(report.locator("tbody tr").first).to_contain_text("broken.png")
-    expect(report.locator("thead")).to_contain_text("Research use, not a diagnosis")
+    expect(report.locator("thead")).to_contain_text(NOTICE["en"])
     expect(report).to_contain_text("The probabilities were not fitted")
     page.locator("#rows button", has_text="11.png").click()
     expect(page.locator("#listing")).to_be_hidden()

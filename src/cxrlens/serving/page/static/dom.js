@@ -35,6 +35,13 @@ export function announce(words) {
   byId("live").textContent = words;
 }
 
+/** Save a file of this name. */
+export function save(content, name) {
+  const link = make("a", { href: URL.createObjectURL(content), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 let toastEnds = 0;
 
 /** Show a fault for a while. */

@@ -1,6 +1,6 @@
 /** All films in a table: how far they are read, sorted by any column, and as CSV. */
 
-import { announce, byId, make } from "./dom.js";
+import { announce, byId, make, save } from "./dom.js";
 import { verdictOf } from "./strip.js";
 import { capital, className, defectName, figure, present, say, scores, share, unsure } from "./words.js";
 
@@ -94,9 +94,7 @@ export class Listing {
 
   /** Save what is known as `cxrlens predict --csv` writes it, and why a film was not read. */
   download() {
-    const link = make("a", { href: URL.createObjectURL(new Blob([csvOf(this.entries)], { type: "text/csv" })), download: "predictions.csv" });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    save(new Blob([csvOf(this.entries)], { type: "text/csv" }), "predictions.csv");
   }
 }
 

@@ -1,6 +1,7 @@
 /** The panel at the right: the answer in words, its scores, quality, the model; and the trust card. */
 
-import { byId, make } from "./dom.js";
+import { call } from "./api.js";
+import { byId, make, save, toast } from "./dom.js";
 import { capital, className, defectLooked, defectMeaning, defectName, figure, figureName, listed, present, repairName, say, scores, sentence, share, splitName, spoken, unsure, years } from "./words.js";
 
 const KNOWN = ["normal", "pneumonia", "tuberculosis"];
@@ -208,6 +209,15 @@ function usesOf({ classes, youngest_of }) {
   return [say("card.intended"), say("card.not", { scope: scope.charAt(0).toLowerCase() + scope.slice(1) })];
 }
 
+/** Save the whole card: a link to it could not send the token, and its style would not be let in here. */
+async function saveCard() {
+  try {
+    save(await (await call("/model/card")).blob(), "trust-card.html");
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
 /** Fill the part about the model, and its trust card. */
 export function showModel(card) {
   const warnings = warningsOf(card);
@@ -219,7 +229,7 @@ export function showModel(card) {
   byId("card-body").replaceChildren(
     ...warnings,
     factsOf(card, true),
-    make("p", {}, make("a", { href: "model/card", target: "_blank", rel: "noopener" }, say("card.whole"))),
+    make("p", {}, make("button", { type: "button", class: "plain", id: "card-save", onclick: saveCard }, say("card.whole"))),
     card.outside.length ? make("h3", {}, say("card.outside")) : "",
     card.outside.length ? outsideOf(card) : "",
     card.tested ? make("h3", {}, say("card.results")) : "",
