@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_a_path_through_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
     with pytest.raises(OutputError, match="could not be written"):
         write_text(tmp_path / "a" / "b.txt", "x")
+
+
+@pytest.mark.parametrize("refuse", [refuse_existing, refuse_filled])
+def test_a_place_that_cannot_be_written_is_refused_beforehand(
+    refuse: Callable[[Path, bool], None], tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("mine")
+    for place in (tmp_path / "a" / "b.csv", Path("/proc/nope/x.csv")):
+        with pytest.raises(OutputError, match=f"{place} could not be written"):
+            refuse(place, True)
+    refuse(tmp_path / "not" / "yet" / "there.csv", True)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:

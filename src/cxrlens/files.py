@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import shutil
@@ -40,23 +41,51 @@ _SWEPT: set[Path] = set()
 
 
 def refuse_existing(path: Path, force: bool = False) -> None:
-    """Raise `OutputError` if a file exists and the user did not say that it may be replaced.
+    """Refuse a place for a file before the work for it is done.
 
     A folder is never replaced by a file; what is printed replaces nothing.
+
+    Raises
+    ------
+    OutputError
+        If a file exists and the user did not say that it may be replaced, or nothing can be written there.
     """
     if path == STDOUT:
         return
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: name a file in it")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists already: choose another place, or say --force")
+    with explained(path):
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder: name a file in it")
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists already: choose another place, or say --force")
+        _try_to_write(_there(path.parent))
 
 
 def refuse_filled(folder: Path, force: bool = False) -> None:
-    """Raise `OutputError` if a folder holds something and the user did not say that it may be replaced."""
-    occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-    if occupied and not force:
-        raise OutputError(f"{folder} exists already: choose another place, or say --force")
+    """Refuse a place for a folder before the work for it is done.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds something and the user did not say that it may be replaced, or nothing can be
+        written there.
+    """
+    with explained(folder):
+        occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+        if occupied and not force:
+            raise OutputError(f"{folder} exists already: choose another place, or say --force")
+        _try_to_write(_there(folder.parent))
+
+
+def _there(folder: Path) -> Path:
+    """Return the nearest folder above that is there already, in which the others would be made."""
+    return next((one for one in (folder, *folder.parents) if one.exists()), folder)
+
+
+@functools.cache
+def _try_to_write(folder: Path) -> None:
+    """Write a file of no name and no bytes: what a system's rights say is not all that keeps one from it."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def short_stem(path: Path, longest: int = 120) -> str:

@@ -162,6 +162,12 @@ def test_check_and_repair_go_on_past_a_broken_film(tmp_path: Path, phantom_table
     assert len(copies) == 5
     assert "negative.png" in copies
     cxrlens("repair", folder, "-o", tmp_path / "out", code=2)
+    nowhere = tmp_path / "findings.csv" / "out"
+    for verb, option in (("check", "--csv"), ("repair", "-o")):
+        said = cxrlens(verb, folder, option, nowhere, code=2)
+        assert f"{nowhere}" in said
+        assert "could not be written: a part of its path is a file" in said
+        assert "broken.png" not in said  # nobody looked at a film
 
 
 @pytest.mark.usefixtures("thin_films_break_a_step")

@@ -87,7 +87,9 @@ def collect(
     """
     from cxrlens.collections.readers import collect_and_count
     from cxrlens.collections.tables import Words, nearly
+    from cxrlens.files import refuse_existing
 
+    refuse_existing(out, force)
     collected = collect_and_count(layout, folder, salt, Words.of(meanings) if meanings else None)
     collection = collected.collection
     drawn = _written(collected, out, force)
@@ -123,7 +125,9 @@ def merge(
     sets are told. Boxes and lung masks beside the tables (`-boxes.csv`, `-lungs.csv`) are merged alike.
     """
     from cxrlens.collections.combine import merge
+    from cxrlens.files import refuse_existing
 
+    refuse_existing(out, force)
     merged = merge(films)
     drawn = _written(merged, out, force)
     notes = "".join(f"\nNote: {note}" for note in merged.notes)
@@ -228,7 +232,9 @@ def split(
     from cxrlens.collections.combine import fold, split
     from cxrlens.collections.same_films import same_bytes, same_pixels, told
     from cxrlens.collections.tables import Words
+    from cxrlens.files import refuse_existing
 
+    refuse_existing(out, force)
     read = read_collection(films, Words.of(meanings) if meanings else None)
     images = read.films["image"].tolist()
     if pixels is None:

@@ -238,13 +238,23 @@ def compare(
     from cxrlens.evaluation.comparison import compare as compare_runs
     from cxrlens.evaluation.comparison import compare_scores, is_judged
     from cxrlens.evaluation.tables import paired, paired_text
-    from cxrlens.reports.comparison import MARK, sections, write_comparison, write_scored
+    from cxrlens.files import refuse_existing
+    from cxrlens.reports.comparison import (
+        FILES,
+        MARK,
+        SCORED_FILES,
+        sections,
+        write_comparison,
+        write_scored,
+    )
 
     if any(not path.is_dir() or is_judged(path) for path in runs):
         if published:
             raise typer.BadParameter(
                 "--published is for runs; with scores of other films among them leave it out"
             )
+        for name in SCORED_FILES:
+            refuse_existing(folder / name, force)
         scored = compare_scores(runs, resamples=resamples, seed=seed)
         page = write_scored(scored, folder, force)
         say_table(
@@ -257,6 +267,8 @@ def compare(
         done(f"{folder}: open {page}")
         return
 
+    for name in FILES:
+        refuse_existing(folder / name, force)
     found = compare_runs(runs, published=published, resamples=resamples, seed=seed)
     page = write_comparison(found, folder, force)
     for part in sections(found, brief=True)[:4]:
