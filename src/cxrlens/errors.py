@@ -110,9 +110,8 @@ def blamed_on(film: str) -> Iterator[None]:
         yield
     except (CxrlensError, ImportError):
         raise
-    except (
-        Exception
-    ) as error:  # detectors, decoders and libraries on arbitrary films raise anything
+    # Detectors, decoders and libraries on arbitrary films raise anything.
+    except Exception as error:
         kind, place = type(error).__name__, place_of(error.__traceback__)
         raise FilmError(
             f"{film} cannot be worked on ({kind} at {place}): look at it by hand"
