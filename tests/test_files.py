@@ -58,8 +58,11 @@ def test_existing_files_are_refused(tmp_path: Path) -> None:
 
 def test_a_path_through_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match=r"could not be written: a part of its path is a file"):
         write_text(tmp_path / "a" / "b.txt", "x")
+    for force in (False, True):
+        with pytest.raises(OutputError, match=r"a could not be written: a part of its path is a file"):
+            refuse_filled(tmp_path / "a", force)
 
 
 @pytest.mark.parametrize("refuse", [refuse_existing, refuse_filled])
@@ -136,6 +139,21 @@ def test_a_folder_that_was_being_replaced_is_not_lost(tmp_path: Path) -> None:
     write_text(tmp_path / "other.txt", "x")
     assert (target / "a").read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "other.txt"]
+
+
+def test_a_folder_that_was_put_aside_is_not_lost(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "a").write_text("old")
+    script = (
+        "import os, sys, pathlib, cxrlens.files as w\n"
+        "with w.put_aside(pathlib.Path(sys.argv[1])): os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(target)], check=False).returncode == 9
+    assert not target.exists()
+    write_text(tmp_path / "other.txt", "x")
+    assert (target / "a").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.txt", "run"]
 
 
 def test_what_is_being_written_and_what_is_not_ours_stays(tmp_path: Path) -> None:

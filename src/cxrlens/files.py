@@ -32,6 +32,7 @@ _REASONS = {
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there",
     errno.ENOTDIR: "a part of its path is a file",
+    errno.EEXIST: "a part of its path is a file",
     errno.ENAMETOOLONG: "its name is too long",
 }
 
@@ -70,7 +71,8 @@ def refuse_filled(folder: Path, force: bool = False) -> None:
         written there.
     """
     with explained(folder):
-        occupied = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+        # A file in its place says here that it is no folder.
+        occupied = folder.exists() and any(folder.iterdir())
         if occupied and not force:
             raise OutputError(f"{folder} exists already: choose another place, or say --force")
         _try_to_write(_there(folder.parent))
@@ -161,6 +163,37 @@ def moved_into_place(path: Path, private: bool = False) -> Iterator[Path]:
                     os.replace(draft, path)
         finally:
             shutil.rmtree(shelter, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def put_aside(folder: Path) -> Iterator[None]:
+    """Put a folder that holds something aside while the block makes another in its place.
+
+    When the block ends well it is removed; if the block raises, it is put back, and what the block made goes.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be moved.
+    """
+    if not (folder.is_dir() and any(folder.iterdir())):
+        yield
+        return
+    with explained(folder):
+        _sweep(folder.parent)
+        shelter, held = _shelter(folder.parent)
+    try:
+        with held, explained(folder):
+            (shelter / _OLD).touch()  # tells `_sweep` to put back what lies beside it
+            os.replace(folder, shelter / folder.name)
+            try:
+                yield
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(shelter / folder.name, folder)
+                raise
+    finally:
+        shutil.rmtree(shelter, ignore_errors=True)
 
 
 def _shelter(folder: Path) -> tuple[Path, Held]:

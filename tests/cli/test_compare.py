@@ -16,5 +16,24 @@ def test_compare_prints_the_tables_and_writes_them(small_run, tmp_path):
     assert (tmp_path / "out" / "comparison.html").is_file()
 
 
+def test_a_file_is_no_place_for_results_and_that_is_said_before_the_work(small_run, tmp_path):
+    place, nowhere = tmp_path / "afile", str(tmp_path / "none.csv")
+    place.write_text("mine")
+    run = str(small_run.path)
+    for verb in (
+        ["compare", run, run],
+        ["audit", nowhere],
+        ["evaluate", nowhere, "--model", run],
+        ["evaluate", "--predictions", nowhere],
+        ["demo"],
+        ["repair", nowhere],
+        ["export", "--model", run],
+        ["explain", nowhere, "--model", run],
+    ):
+        done = CliRunner().invoke(app, [*verb, "--force", "-o", str(place)])
+        assert "a part of its path is a file" in " ".join(str(done.exception).split()), verb
+    assert place.read_text() == "mine"
+
+
 def test_compare_without_a_run_is_wrong_usage(tmp_path):
     assert CliRunner().invoke(app, ["compare", "-o", str(tmp_path / "out")]).exit_code == 2

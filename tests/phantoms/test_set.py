@@ -147,8 +147,11 @@ def test_an_occupied_folder_is_kept(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="--force"):
         write_phantoms(keep.parent, 2, side=64)
     assert keep.read_text(encoding="utf-8") == "mine"
-    write_phantoms(keep.parent, 2, side=64, force=True)
-    assert not keep.exists()
+    with pytest.raises(OutputError, match="holds no drawn films"):
+        write_phantoms(keep.parent, 2, side=64, force=True)
+    assert keep.read_text(encoding="utf-8") == "mine"
+    drawn = write_phantoms(tmp_path / "b", 2, side=64)
+    assert write_phantoms(drawn.parent, 3, side=64, force=True).read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize(

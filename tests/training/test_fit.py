@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from cxrlens.collections.collection import LABELS, Collection
 from cxrlens.errors import CollectionError, CxrlensError, OutputError, RunError
+from cxrlens.files import write_text
 from cxrlens.progress import Epoch
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.runs import Run
@@ -201,6 +202,34 @@ def test_force_does_not_empty_a_folder_that_is_no_run(
     with pytest.raises(OutputError, match="is no run folder"):
         train(small(), phantoms, tmp_path, cache=cache, force=True)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_an_old_run_stays_until_the_new_one_stands(
+    phantoms: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, out, link = tmp_path / "cache", tmp_path / "old", tmp_path / "link"
+    ridge = read_recipe("thumbnail-ridge", ["side=64", "baseline.thumbnail=8"])
+    train(ridge, phantoms, out, cache=cache)
+    (out / "notes.txt").write_text("mine")
+    unlabelled = Collection(phantoms.films.drop(columns="label"))
+    with pytest.raises(CollectionError, match="no column 'label'"):
+        train(ridge, unlabelled, out, cache=cache, force=True)
+    with Run(out).alone(), pytest.raises(RunError, match="is being trained by another process"):
+        train(ridge, phantoms, out, cache=cache, force=True)
+    link.symlink_to(out)
+    with pytest.raises(OutputError, match="is a link to"):
+        train(ridge, phantoms, link, cache=cache, force=True)
+    with pytest.raises(OutputError, match=r"a part of its path is a file"):
+        train(ridge, phantoms, out / "notes.txt", cache=cache, force=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Collection, "write", lambda *_, **__: write_text(Path("/dev/null/x"), ""))
+        with pytest.raises(OutputError, match="could not be written"):
+            train(ridge, phantoms, out, cache=cache, force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    Run(out).need_finished()
+    train(ridge, phantoms, out, cache=cache, force=True).need_finished()
+    assert not (out / "notes.txt").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "old", "link"}
 
 
 def test_a_missing_class_is_named(phantoms: Collection, cache: Path, tmp_path: Path) -> None:

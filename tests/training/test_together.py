@@ -51,6 +51,8 @@ def test_what_does_not_belong_together_is_refused(run: Run, tmp_path: Path) -> N
     with pytest.raises(RunError, match="two runs or more"):
         blend([run.path], tmp_path / "blend", cache=tmp_path / "cache")
     other = Run(shutil.copytree(run.path, run.path.with_name(tmp_path.name)))
+    with pytest.raises(RunError, match="one of the runs that it would be made of"):
+        blend([run.path, other.path], other.path, cache=tmp_path / "cache", force=True)
     recipe = (other.path / "recipe.yaml").read_text()
     (other.path / "recipe.yaml").write_text(recipe.replace("seed: 0", "seed: 1"))
     with pytest.raises(RunError, match="differ in more than their training"):

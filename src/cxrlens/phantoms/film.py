@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from cxrlens.errors import OutputError
 from cxrlens.files import explained, moved_into_place, refuse_filled
 from cxrlens.phantoms.anatomy import Body, Canvas
 from cxrlens.phantoms.body import draw_lesions, draw_scene
@@ -199,6 +200,8 @@ def write_phantoms(
         raise ValueError(f"defects is {defects} and copies {copies}: both are shares, 0 to 1")
     folder = Path(folder)
     refuse_filled(folder, force)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "truth.csv").is_file():
+        raise OutputError(f"{folder} holds no drawn films, so it stays: choose another place")
     plans = _plans(count, seed)
     with moved_into_place(folder) as draft, explained(folder):
         (draft / "images").mkdir(parents=True)

@@ -20,7 +20,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +35,7 @@ from cxrlens.files import (
     file_digest,
     moved_into_place,
     own_json,
+    put_aside,
     refuse_filled,
     try_lock,
     write_text,
@@ -177,15 +177,8 @@ class Run(SavedModel):
         RunError
             If another one does.
         """
-        place = self.path / ".lock"
-        held = try_lock(place)
-        if held is None:
-            raise RunError(f"{self.path} is being trained by another process: wait for its end")
-        with held:
-            try:
-                yield
-            finally:
-                place.unlink(missing_ok=True)
+        with _alone(self.path):
+            yield
 
     def need_finished(self) -> None:
         """Refuse a run whose training has not come to its end.
@@ -381,21 +374,54 @@ def is_run(path: Path) -> bool:
     return (path / VERSIONS).is_file()
 
 
-def make_room(out: Path, force: bool) -> None:
-    """Empty the place of a new run folder, if the user said that an old one may be replaced.
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    place = path / ".lock"
+    held = try_lock(place)
+    if held is None:
+        raise RunError(f"{path} is being trained by another process: wait for its end")
+    with held:
+        try:
+            yield
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def refuse_taken(out: Path, force: bool) -> None:
+    """Refuse a place where no new run can be made, before anything is read; what is there stays.
 
     Raises
     ------
     OutputError
-        If something is there and `force` is not set, or it is no run folder.
+        If something is there and `force` is not set, or it is no run folder, but a file or a link.
+    RunError
+        If another process trains what is there.
     """
     refuse_filled(out, force)
-    if out.exists() and any(out.iterdir()):
-        if not is_run(out):
-            raise OutputError(
-                f"{out} is no run folder, so --force does not empty it: choose another"
-            )
-        shutil.rmtree(out)
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.is_symlink():
+        raise OutputError(
+            f"{out} is a link to {os.readlink(out)}, so no run can take its place: name that folder, "
+            "or choose another"
+        )
+    if not out.exists():
+        return
+    if not is_run(out):
+        raise OutputError(f"{out} is no run folder, so --force does not empty it: choose another")
+    with _alone(out):
+        pass
+
+
+@contextlib.contextmanager
+def make_room(out: Path, force: bool) -> Iterator[None]:
+    """Let the block make a new run folder; an old one that may be replaced goes when the new one is made.
+
+    If the block raises, the old one stands there again. See `refuse_taken` for what is raised.
+    """
+    refuse_taken(out, force)
+    with put_aside(out):
+        yield
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from cxrlens.progress import Epoch, OnEpoch, Stages, epochs_within, stage, withi
 from cxrlens.quality.chain import Chain
 from cxrlens.recipes.leave_out import leave_out, refuse_missing_classes, without
 from cxrlens.recipes.recipe import Baseline, Recipe
-from cxrlens.runs.run import PREDICTED, Run, make_room
+from cxrlens.runs.run import PREDICTED, Run, make_room, refuse_taken
 from cxrlens.runs.saved import mean_weights, write_weights
 from cxrlens.training.baselines import fit_baseline
 from cxrlens.training.films import batches, part, read_drawn, training_part
@@ -142,7 +142,7 @@ def train(
     cache
         Folder of the film cache.
     force
-        Replace a run folder that exists.
+        Replace a run folder that exists, once all that can be checked before training is.
     progress
         See `cxrlens.progress.Stages`.
     on_epoch
@@ -169,7 +169,7 @@ def train(
     CxrlensError
         If the backbone, its weights or the device cannot be had.
     """
-    make_room(out, force)
+    refuse_taken(out, force)
     collection.need("label")
     given = collection
     if "split" not in collection.films:
@@ -217,8 +217,9 @@ def train(
         )
         model.cpu()
         facts |= {"precision": precision, "weights": model.backbone.origin}
-    run = Run.create(out, recipe, collection, facts)
-    drawn.write(run)
+    with make_room(out, force):
+        run = Run.create(out, recipe, collection, facts)
+        drawn.write(run)
     with run.alone():
         training = Training(run, collection, cached, cache, progress, on_epoch, predicted)
         return training.finish(model)

@@ -136,13 +136,19 @@ def _made_of(
 ) -> Run:
     """Make the run of what comes of several that began alike, and note their digests."""
     first = found[0]
-    make_room(out, force)
+    for run in found:
+        if run.path.resolve() == out.resolve():
+            raise RunError(
+                f"{out} is one of the runs that it would be made of: choose another place"
+            )
     versions = first.versions()
     kept = ("device", "threads", "chain", "predicted", "precision", "weights")
     facts = {name: versions[name] for name in kept if name in versions}
     facts[fact] = [run.digest for run in found]
-    made = Run.create(out, recipe, collection, facts)
-    read_drawn(recipe, collection, if_kept(first.boxes), if_kept(first.lungs)).write(made)
+    drawn = read_drawn(recipe, collection, if_kept(first.boxes), if_kept(first.lungs))
+    with make_room(out, force):
+        made = Run.create(out, recipe, collection, facts)
+        drawn.write(made)
     return made
 
 
