@@ -106,6 +106,19 @@ def test_dialects_of_other_programs(
     pd.testing.assert_frame_equal(read_text_table(path), table)
 
 
+def test_a_quote_that_is_not_closed_takes_no_rows_with_it(tmp_path: Path) -> None:
+    rows = [f"{number}.png,a,p{number}\n" for number in range(20000)]
+    path = tmp_path / "films.csv"
+    for few, close in ((20, ""), (20000, ""), (20, '"x, y"')):
+        rows[9] = f"9.png,{close or 'a'},p9\n"
+        rows[2] = '2.png,"a,p2\n'
+        path.write_text("image,note,patient\n" + "".join(rows[:few]))
+        with pytest.raises(CollectionError, match=r"films\.csv, line 4: a quote that opens there"):
+            read_text_table(path)
+    path.write_text('image,note\na.png,"good" film\nb.png,"two\nlines, ""so"""\nc.png,1" off\n')
+    assert read_text_table(path)["note"].tolist() == ["good film", 'two\nlines, "so"', '1" off']
+
+
 def test_empty_columns_and_lines_of_a_spreadsheet_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "films.csv"
     path.write_text("image;label;;\na.png;normal;;\n;;;\n\nb.png;\n")
@@ -118,9 +131,10 @@ def test_empty_columns_and_lines_of_a_spreadsheet_are_passed_over(tmp_path: Path
 def test_parquet_s_numbers_are_written_as_they_are_said(tmp_path: Path) -> None:
     path = tmp_path / "odd name"
     columns = {"image": ["a", "b"], "patient": [7.0, np.nan], "ward": [1, 2], "dose": [0.5, 1.0]}
-    pd.DataFrame(columns).to_parquet(path)
+    pd.DataFrame(columns).set_index("image").to_parquet(path)
     table = read_text_table(path)
     assert table["patient"].tolist()[0] == "7"
+    assert table["image"].tolist() == ["a", "b"]
     assert table["ward"].tolist() == ["1", "2"]
     assert table["dose"].tolist() == ["0.5", "1.0"]
 

@@ -11,7 +11,7 @@ import io
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -178,6 +178,9 @@ def _parquet(data: bytes) -> pd.DataFrame:
         if file.metadata.num_rows > MOST_ROWS or sum(of.total_byte_size for of in groups) > LARGEST:
             raise ValueError(f"more than {MOST_ROWS:,} rows or {LARGEST:,} bytes")
         table: pd.DataFrame = file.read().to_pandas()
+        # What was a named index is a column to whoever wrote it.
+        if any(name is not None for name in table.index.names):
+            table = table.reset_index()
     except (pyarrow.ArrowException, OSError, LookupError, TypeError, OverflowError) as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else "no Parquet") from error
     return table
@@ -231,11 +234,10 @@ def _rows_of(text: str, path: Path) -> pd.DataFrame:
     if said.lower().startswith("sep=") and len(said) == 5:
         separator, text, line = said[4], rest, 1
     else:
-        separator, line = _separator(text), 0
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+        separator, line = _separator(text, path), 0
     names: list[str] = []
     rows: list[list[str]] = []
-    for row in reader:
+    for last, row in _records(text, separator, f"{path}, line", line):
         fields = [stripped(field) for field in row]
         if not any(fields):
             continue
@@ -244,7 +246,7 @@ def _rows_of(text: str, path: Path) -> pd.DataFrame:
             continue
         if any(fields[len(names) :]):
             raise CollectionError(
-                f"{path}, line {line + reader.line_num}: {len(fields)} fields, but the header names "
+                f"{path}, line {last}: {len(fields)} fields, but the header names "
                 f"{len(names)}: put a field with {separator!r} in it in quotes"
             )
         rows.append([*fields[: len(names)], *[""] * (len(names) - len(fields))])
@@ -254,11 +256,44 @@ def _rows_of(text: str, path: Path) -> pd.DataFrame:
     return table.mask(table == "")
 
 
-def _separator(text: str) -> str:
+def _records(text: str, separator: str, at: str, line: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record with the line that it ends in.
+
+    A quote that is not closed would take all rows up to the next one, or to the table's end, into its field;
+    such a record has several lines, and they are no CSV by the letter. A quote within a line is left alone.
+    """
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for one in io.StringIO(text, newline=""):
+            taken.append(one)
+            yield one
+
+    reader = csv.reader(lines(), delimiter=separator, skipinitialspace=True)
+    while True:
+        try:
+            row = next(reader, None)
+            if len(taken) > 1:
+                [*csv.reader(taken, delimiter=separator, skipinitialspace=True, strict=True)]
+        except csv.Error as error:
+            if len(taken) < 2:
+                raise
+            raise CollectionError(
+                f"{at} {line + 1}: a quote that opens there is not closed, so that the rows behind it would be "
+                "lost: close it, or take it away"
+            ) from error
+        if row is None:
+            return
+        line += len(taken)
+        yield line, row
+        taken.clear()
+
+
+def _separator(text: str, path: Path) -> str:
     """Choose the separator that parts the header into most fields; the comma where none parts it."""
 
     def fields(separator: str) -> int:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+        for _, row in _records(text, separator, f"{path}, line", 0):
             if any(row):
                 return len(row)
         return 0
