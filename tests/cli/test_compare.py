@@ -27,7 +27,7 @@ def test_a_file_is_no_place_for_results_and_that_is_said_before_the_work(small_r
         ["evaluate", "--predictions", nowhere],
         ["demo"],
         ["repair", nowhere],
-        ["export", "--model", run],
+        ["export", run],
         ["explain", nowhere, "--model", run],
     ):
         done = CliRunner().invoke(app, [*verb, "--force", "-o", str(place)])

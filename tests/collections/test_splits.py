@@ -44,6 +44,28 @@ def test_shares_hold_overall_and_within_each_class_and_source() -> None:
         assert off < 0.02 + 4 / len(part)
 
 
+@pytest.mark.parametrize("each", [1, 2, 3, 4, 5, 7, 12])
+def test_shares_hold_over_many_small_sources(each: int) -> None:
+    labels = ["normal", "pneumonia", "tuberculosis"]
+    rows = [(s, label, k) for s in range(40) for label in labels for k in range(each)]
+    table = pd.DataFrame(rows, columns=["source", "label", "k"]).astype("string")
+    table["image"] = table["patient"] = table["source"] + table["label"] + "-" + table["k"]
+    done = fold(split(Collection(table)), 4).films
+    wanted = pd.Series({"train": 0.64, "validation": 0.16, "test": 0.20})
+    for _, part in [("all", done), *done.groupby("label")]:
+        assert (part["split"].value_counts(normalize=True) - wanted).abs().max() < 0.02 + 1 / len(part)
+        assert (part["fold"].value_counts(normalize=True) - 0.25).abs().max() < 0.02 + 1 / len(part)
+
+
+@pytest.mark.parametrize("each", [3, 4, 5, 6])
+def test_every_part_gets_a_patient_of_every_class(each: int) -> None:
+    labels = np.repeat(["normal", "pneumonia", "tuberculosis"], each)
+    table = pd.DataFrame({"image": [f"{i}.png" for i in range(3 * each)], "label": labels})
+    for films in (table, table.assign(source=table["image"])):
+        done = split(Collection(films.astype("string"))).films
+        assert (done.groupby("label")["split"].nunique() == 3).all()
+
+
 def test_the_same_seed_gives_the_same_split_in_any_order() -> None:
     collection = films()
     shuffled = Collection(collection.films.sample(frac=1, random_state=5))

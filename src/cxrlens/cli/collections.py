@@ -249,7 +249,7 @@ def split(
         collection = fold(collection, folds, seed, same)
     collection.write(out, force)
     counts = collection.films["split"].value_counts()
-    shares = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "test"))
+    shares = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("train", "validation", "test"))
     if "patient" not in collection.films:
         shares += "; patients are unknown: each film counts as a patient of its own"
     notes = told(read.films, same)

@@ -164,6 +164,9 @@ def _notes(films: pd.DataFrame) -> list[str]:
     return notes
 
 
+STEADY = 3
+"""Patients of a stratum that its smallest part should get, from which on rounding does little to the shares."""
+
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
 
@@ -238,9 +241,9 @@ def fold(
 def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> NDArray[np.int64]:
     patient = people(films, same_bytes(films["image"].tolist()) if same is None else same)
     source = films["source"].fillna("") if "source" in films else pd.Series("", index=films.index)
-    keys = (
-        (films["label"] + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
-    )
+    named = films["label"].astype(str)
+    classes = named.groupby(patient).agg(lambda of: frozenset(of))
+    strata = (named + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
     patients = patient.groupby(films["label"]).nunique()
     if (patients < len(shares)).any():
         label = patients.index[patients < len(shares)][0]
@@ -250,21 +253,49 @@ def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> 
         )
     sizes = patient.value_counts()
     # Sorted first, so that the deal does not depend on the order in which films are listed.
-    order = np.array(sorted(keys.index))
+    order = np.array(sorted(strata.index))
     np.random.default_rng(seed).shuffle(order)
     order = order[np.argsort(-sizes[order].to_numpy(), kind="stable")]
-    part_of: dict[str, int] = {}
-    held: dict[str, Floats] = {}
-    totals = sizes.groupby(keys).sum()
+    steady = shares.min() * strata.map(strata.value_counts()) >= STEADY
+    of_stratum, of_class = _Dealt(strata, sizes, shares), _Dealt(classes, sizes, shares)
+    left = patients.to_dict()
+    seen = {name: np.zeros(len(shares), bool) for name in left}
     overall = np.zeros(len(shares))
+    part_of: dict[str, int] = {}
     for name in order:
-        key = keys[name]
-        have = held.setdefault(key, np.zeros(len(shares)))
-        lack = shares * totals[key] - have
-        # Where rounding leaves a stratum undecided, the part that lacks most films overall takes it.
+        lack = of_stratum.lack(name)
+        if not steady[name] and lack.max() < sizes[name]:
+            # No part lacks a whole patient here, and rounding would favour the same part in every stratum.
+            lack = np.where(lack > 0, of_class.lack(name), -np.inf)
+        # Where that leaves it undecided, the part that lacks most films overall takes it.
         short = shares * len(films) - overall
-        part = int(np.lexsort((-short, -np.round(lack, 9)))[0])
+        bare = np.zeros(len(shares))
+        for one in classes[name]:
+            if left[one] <= (~seen[one]).sum():
+                bare += ~seen[one]  # only so does each part get a patient of the class
+        part = int(np.lexsort((-short, -np.round(lack, 9), -bare))[0])
         part_of[name] = part
-        have[part] += sizes[name]
+        of_stratum.give(name, part)
+        of_class.give(name, part)
         overall[part] += sizes[name]
+        for one in classes[name]:
+            left[one] -= 1
+            seen[one][part] = True
     return np.array([part_of[name] for name in patient], dtype=np.int64)
+
+
+class _Dealt:
+    """What each part got of every group of patients, in films."""
+
+    def __init__(self, groups: pd.Series, sizes: pd.Series, shares: Floats) -> None:
+        self.groups = groups.to_dict()
+        self.sizes = sizes.to_dict()
+        totals = sizes.groupby(groups).sum()
+        self.lacks = {name: shares * total for name, total in totals.items()}
+
+    def lack(self, patient: str) -> Floats:
+        """Return how many films of the patient's group each part should still get."""
+        return self.lacks[self.groups[patient]]
+
+    def give(self, patient: str, part: int) -> None:
+        self.lacks[self.groups[patient]][part] -= self.sizes[patient]
