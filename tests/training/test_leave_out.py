@@ -184,6 +184,25 @@ def test_sources_that_share_patients_or_a_hospital_go_together(placed: Collectio
     assert each.leave_out.in_turn == (("there",), ("here", "qatar"))
 
 
+def test_a_person_is_never_left_out_and_learnt_from(placed: Collection) -> None:
+    films = placed.films.copy()
+    there, here, qatar = (films.index[films["source"] == name][0] for name in ("there", "here", "qatar"))
+    films.loc[[there, here, qatar], "patient"] = ["X-7", "x-7", "12"]
+    films.loc[here, "source"] = pd.NA
+    apart = ridge("leave_out.sources=[there]", "leave_out.together=[]")
+    recipe, left = leave_out(apart, Collection(films))
+    assert recipe.leave_out.sources == ("there",)
+    assert left.films.loc[[there, here], "split"].eq("outside").all()
+    films.loc[films["source"].eq("nih"), "patient"] = "x-7"
+    assert leave_out(apart, Collection(films))[0].leave_out.sources == ("nih", "there")
+    films.loc[here, "patient"] = "12.0"
+    films.loc[films["source"].eq("nih"), "patient"] = "12"
+    recipe, left = leave_out(
+        ridge("leave_out.in_turn=[[nih]]", "leave_out.together=[]"), Collection(films)
+    )
+    assert recipe.leave_out.in_turn == (("nih", "qatar"),)
+
+
 def test_a_source_that_a_class_needs_stays_and_that_is_said(placed: Collection) -> None:
     films = placed.films
     films = films.assign(source=films["source"].mask(films["label"].eq("pneumonia"), "here"))

@@ -6,10 +6,11 @@ that shares its hospital or patients, cannot be recognised: what is found there 
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
-from cxrlens.collections.same_films import Same
+from cxrlens.collections.same_films import Same, people
 from cxrlens.errors import CollectionError
 from cxrlens.recipes.recipe import EACH, Recipe, nearest
 
@@ -35,7 +36,8 @@ def leave_out(
     -------
     tuple of Recipe and Collection
         The recipe with every source that really goes out by name, those that go together included; the
-        collection with the split ``outside`` for all films of ``leave_out.sources``.
+        collection with the split ``outside`` for all films of ``leave_out.sources``, and for films without a
+        source of patients who go out with them.
 
     Raises
     ------
@@ -58,15 +60,17 @@ def leave_out(
     if not asked.sources and not asked.in_turn:
         return recipe, collection
     known = _sources(collection)
-    bound = _bound(collection, asked.together, same)
+    whose = _whose(collection, same)
+    bound = _bound(collection, asked.together, whose)
     sources = _with_bound(asked.sources, known, bound)
     films = collection.films
     left = collection.of(
-        films.assign(split=films["split"].mask(films["source"].isin(sources), OUTSIDE))
+        films.assign(split=films["split"].mask(_going(films, whose, sources), OUTSIDE))
     )
-    if lost := _lost(recipe, collection, sources):
+    if lost := _lost(recipe, collection, sources, whose):
         raise CollectionError(_why_not_left_out(sources, lost))
-    in_turn = _in_turn(recipe, left, [name for name in known if name not in sources], bound)
+    rest = [name for name in known if name not in sources]
+    in_turn = _in_turn(recipe, left, rest, bound, whose)
     return _leaving(recipe, sources, in_turn), left
 
 
@@ -122,19 +126,24 @@ def staying(recipe: Recipe, collection: Collection) -> dict[str, str]:
     if not recipe.outside:
         return {}
     gone = {name for group in recipe.outside.values() for name in group}
-    bound = _bound(collection, recipe.leave_out.together)
+    whose = _whose(collection)
+    bound = _bound(collection, recipe.leave_out.together, whose)
     said = {}
     for name in _sources(collection):
         if name in gone or name in recipe.leave_out.sources:
             continue
-        lost = _lost(recipe, collection, _with_bound([name], _sources(collection), bound))
+        lost = _lost(recipe, collection, _with_bound([name], _sources(collection), bound), whose)
         why = f"without it there is {lost}" if lost else "the recipe does not ask to leave it out"
         said[name] = f"{name} is in every training: {why}."
     return said
 
 
 def _in_turn(
-    recipe: Recipe, collection: Collection, known: Sequence[str], bound: Sequence[set[str]]
+    recipe: Recipe,
+    collection: Collection,
+    known: Sequence[str],
+    bound: Sequence[set[str]],
+    whose: pd.Series,
 ) -> tuple[tuple[str, ...], ...]:
     asked = recipe.leave_out.in_turn
     each = asked == EACH
@@ -142,7 +151,7 @@ def _in_turn(
     if each and not wanted:
         raise CollectionError("no source is left to be left out in turn")
     groups = [_with_bound(group, known, bound) for group in wanted]
-    lost = {group: _lost(recipe, collection, group) for group in groups}
+    lost = {group: _lost(recipe, collection, group, whose) for group in groups}
     possible = tuple(group for group in lost if not lost[group])
     impossible = [group for group in lost if lost[group]]
     if impossible and not (each and possible):
@@ -160,17 +169,25 @@ def _sources(collection: Collection) -> list[str]:
     return sorted(collection.films["source"].dropna().unique())
 
 
+def _whose(collection: Collection, same: Same | None = None) -> pd.Series:
+    """Return whose each film is; who shares a film, or a name however it is written, is one person."""
+    films = collection.films
+    return people(films, np.arange(len(films)) if same is None else same)
+
+
+def _going(films: pd.DataFrame, whose: pd.Series, sources: Sequence[str]) -> pd.Series:
+    """Tell which films leave with sources: theirs, and those of their patients that have no source."""
+    theirs = films["source"].isin(sources)
+    return theirs | (films["source"].isna() & whose.isin(whose[theirs]))
+
+
 def _bound(
-    collection: Collection, together: Iterable[Sequence[str]], same: Same | None = None
+    collection: Collection, together: Iterable[Sequence[str]], whose: pd.Series
 ) -> list[set[str]]:
     """Join sources that are declared to go together, or have a patient or a film in common, into sets."""
     known = set(_sources(collection))
     pairs = [set(group) & known for group in together]
-    films = collection.films
-    if "patient" in films:
-        pairs += _sharing(films["source"], films["patient"])
-    if same is not None:
-        pairs += _sharing(films["source"], pd.Series(same, index=films.index))
+    pairs += _sharing(collection.films["source"], whose)
     sets: list[set[str]] = []
     for pair in pairs:
         meeting = [one for one in sets if one & pair]
@@ -179,7 +196,7 @@ def _bound(
 
 
 def _sharing(source: pd.Series, of: pd.Series) -> list[set[str]]:
-    """Find the sets of sources in which one patient, or one film, stands."""
+    """Find the sets of sources in which one patient stands."""
     places = pd.DataFrame({"source": source, "of": of}).dropna().drop_duplicates()
     several = places[places["of"].duplicated(keep=False)]
     return [set(names) for _, names in several.groupby("of")["source"]]
@@ -196,16 +213,19 @@ def _with_bound(
     return tuple(name for name in known if name in gone)
 
 
-def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str]) -> str:
+def _lost(
+    recipe: Recipe, collection: Collection, sources: Sequence[str], whose: pd.Series
+) -> str:
     """Name a class of which no film would be left, in training or in a split; empty where all are left."""
     films = collection.films
+    going = _going(films, whose, sources)
     for split in INSIDE:
-        part = films[films["split"] == split]
-        before = set(part["label"])
-        after = set(part.loc[~part["source"].isin(sources), "label"])
+        inside = films["split"] == split
+        before = set(films.loc[inside, "label"])
+        after = set(films.loc[inside & ~going, "label"])
         lost = [label for label in _wanting(recipe, after) if label in before]
         if lost:
-            stays = ~films["source"].isin(sources) & (films["split"] != OUTSIDE)
+            stays = ~going & (films["split"] != OUTSIDE)
             if gone := [label for label in lost if label not in set(films.loc[stays, "label"])]:
                 return f"no film of {' and '.join(gone)}"
             return f"no film of {' and '.join(lost)} in the {split} split"
