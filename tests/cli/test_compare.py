@@ -28,7 +28,7 @@ def test_a_file_is_no_place_for_results_and_that_is_said_before_the_work(small_r
         ["demo"],
         ["repair", nowhere],
         ["export", run],
-        ["explain", nowhere, "--model", run],
+        ["explain", str(place), "--model", run],
     ):
         done = CliRunner().invoke(app, [*verb, "--force", "-o", str(place)])
         assert "a part of its path is a file" in " ".join(str(done.exception).split()), verb

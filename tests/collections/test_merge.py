@@ -42,6 +42,9 @@ def test_one_patient_id_under_two_sources_is_refused(tmp_path: Path) -> None:
     second = table(tmp_path / "second.csv", source=["y", "y"], patient=["8", "9"])
     with pytest.raises(CollectionError, match=r"1 patients .* '8' under x and y: if they are diff"):
         merge([first, second])
+    other = table(tmp_path / "other.csv", source=["y"], patient=["8.0"])
+    with pytest.raises(CollectionError, match=r"1 patients .* '8' under x and y"):
+        merge([first, other])
 
 
 def test_tables_without_sources_count_as_two(tmp_path: Path) -> None:
@@ -73,6 +76,13 @@ def test_a_film_without_a_patient_becomes_one_of_its_own(tmp_path: Path) -> None
         "second-a",
         "second-a#2",
     ]
+
+
+def test_an_invented_patient_is_nobody_else(tmp_path: Path) -> None:
+    first = table(tmp_path / "first.csv", source=["A", "A"], patient=["a-F20", "a-f20#2"])
+    second = table(tmp_path / "second.csv", image=["f20.png", "F20.png"], source=["A", "A"])
+    merged = merge([first, second]).collection.films["patient"]
+    assert merged.tolist() == ["a-F20", "a-f20#2", "A-f20#3", "A-F20#4"]
 
 
 def test_the_same_file_in_two_tables_is_refused(tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ def test_without_acquisitions_it_says_so(copies: Collection) -> None:
         reduce_pairs(Collection(copies.films.drop(columns="acquisition")))
 
 
+def test_a_patient_written_in_two_ways_is_one(copies: Collection) -> None:
+    films = copies.films.copy()
+    films["patient"] = films["patient"].where(films.index % 2 == 0, films["patient"].str.lower())
+    assert len(reduce_pairs(Collection(films)).left) == len(reduce_pairs(copies).left)
+
+
 def test_copies_with_two_labels_are_refused(copies: Collection) -> None:
     films = copies.films.assign(label=["normal", "pneumonia", "normal", "normal"])
     with pytest.raises(CollectionError, match="'P1' differ in label"):

@@ -155,6 +155,9 @@ def test_thresholds_are_chosen_on_other_films_and_patients_by_the_same_scores(tm
         assess_scores(scores, scores)
     with pytest.raises(CollectionError, match="share patients"):
         assess_scores(scores, read_scores(written(part, tmp_path, "v.csv")))
+    part["patient"] = part["patient"].str.lower()
+    with pytest.raises(CollectionError, match="share patients"):
+        assess_scores(scores, read_scores(written(part, tmp_path, "v.csv")))
     fewer = part.drop(columns=["patient", "normal"])
     with pytest.raises(CollectionError, match=r"has no scores of normal, which .*scores\.csv has"):
         assess_scores(scores, read_scores(written(fewer, tmp_path, "v.csv")))

@@ -198,7 +198,9 @@ def test_folds_of_the_user_are_kept(phantoms: Collection) -> None:
 
 
 def test_folds_that_share_a_patient_are_refused(phantoms: Collection) -> None:
-    films = phantoms.films.assign(patient="P1", fold=[n % 2 for n in range(len(phantoms.films))])
+    number = range(len(phantoms.films))
+    names = pd.array([("P1", "p1")[n % 2] for n in number], dtype="string")
+    films = phantoms.films.assign(patient=names, fold=[n % 2 for n in number])
     with pytest.raises(CollectionError, match="patient P1 has films in several folds"):
         members_of(small("resnet-voting", "folds=2"), Collection(films))
 

@@ -73,7 +73,7 @@ class Collection:
         if counts := self.counts():
             said += f" ({', '.join(f'{count} {label}' for label, count in counts.items())})"
         if "patient" in self.films:
-            said += f" of {self.films['patient'].nunique()} patients"
+            said += f" of {persons(self.films['patient']).nunique()} patients"
         if "split" in self.films:
             shares = self.films["split"].value_counts()
             said += f"; {', '.join(f'{shares[name]} {name}' for name in SPLITS if name in shares)}"

@@ -20,6 +20,7 @@ from cxrlens.collections.collection import (
     read_lungs,
 )
 from cxrlens.collections.same_films import Same, people, same_bytes
+from cxrlens.collections.tables import persons
 from cxrlens.errors import CollectionError
 from cxrlens.radiographs.grey import Floats
 
@@ -90,7 +91,7 @@ def merge(paths: Sequence[str | Path]) -> Merged:
     table = pd.Series([str(path) for path, of in zip(paths, tables, strict=True) for _ in of.index])
     if "patient" in films:
         _refuse_clashing_patients(films, table)
-        films["patient"] = films["patient"].fillna(films["source"] + "-" + _film_names(films))
+        films["patient"] = films["patient"].fillna(_new_patients(films))
     _refuse_repeated_films(films["image"], table)
     origin = " + ".join(Path(path).name for path in paths)
     missing = {image: why for of in collections for image, why in of.missing.items()}
@@ -119,15 +120,27 @@ def _film_names(films: pd.DataFrame) -> pd.Series:
     return names.where(repeats == 0, names + "#" + (repeats + 1).astype("string"))
 
 
+def _new_patients(films: pd.DataFrame) -> pd.Series:
+    """Name a patient for each film that has none, as nobody else is called."""
+    wanted = (films["source"] + "-" + _film_names(films))[films["patient"].isna()]
+    names, known, number = wanted, persons(films["patient"]).dropna(), 1
+    while (taken := persons(names).isin(known) | persons(names).duplicated()).any():
+        number += 1
+        names = names.mask(taken, wanted + f"#{number}")
+    return names
+
+
 def _refuse_clashing_patients(films: pd.DataFrame, table: pd.Series) -> None:
-    known = films.assign(table=table).dropna(subset="patient").groupby("patient")
-    places = known[["source", "table"]].nunique()
+    known = films.assign(table=table).dropna(subset="patient")
+    of_one = known.groupby(persons(known["patient"]))
+    places = of_one[["source", "table"]].nunique()
     clashing = places.index[(places["source"] > 1) & (places["table"] > 1)]
     if len(clashing):
-        sources = sorted(set(known.get_group(clashing[0])["source"]))
+        first = of_one.get_group(clashing[0])
+        sources = sorted(set(first["source"]))
         raise CollectionError(
             f"{len(clashing)} patients occur in two tables under two sources, for example "
-            f"{clashing[0]!r} under {' and '.join(sources)}: if they are different people, put the "
+            f"{first['patient'].iloc[0]!r} under {' and '.join(sources)}: if they are different people, put the "
             "source before their ids in one table; if they are the same, their films would be "
             "counted twice, so merge only one of the sources"
         )

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cxrlens.collections.collection import Collection
+from cxrlens.collections.tables import persons
 from cxrlens.errors import CollectionError, FilmError
 from cxrlens.progress import Progress
 from cxrlens.quality.chain import Chain
@@ -115,7 +116,8 @@ def reduce_pairs(
     if rule not in RULES:
         raise CollectionError(f"unknown rule {rule!r}: known are {', '.join(RULES)}")
     for column in {"label", "patient"} & set(films):
-        values = films.groupby("acquisition")[column].nunique()
+        told = persons(films[column]) if column == "patient" else films[column]
+        values = told.groupby(films["acquisition"]).nunique()
         if (values > 1).any():
             raise CollectionError(
                 f"copies of acquisition {values.idxmax()!r} differ in {column}: correct the table, "

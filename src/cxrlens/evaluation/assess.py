@@ -1,5 +1,6 @@
 """Metrics with everything: intervals, sources, each disease against normal, films left unsure, all splits."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrlens.collections.collection import OUTSIDE, SPLITS, patient_codes
+from cxrlens.collections.tables import persons
 from cxrlens.errors import CollectionError, RunError
 from cxrlens.evaluation.against_normal import each_disease
 from cxrlens.evaluation.intervals import bootstrap, drawn_weights, percentiles, ratio, weighted_auc
@@ -290,15 +292,19 @@ def _refuse_shared(scores: Scores, validation: Scores) -> None:
             f"{validation.name} has no scores of {' and '.join(lacks)}, which {scores.name} has: thresholds "
             "are chosen by the same scores"
         )
-    for column, whose in (("image", "films"), ("patient", "patients")):
+    for column, whose, key in (("image", "films", _files), ("patient", "patients", persons)):
         if column in scores.table and column in validation.table:
-            both = scores.table[column].isin(validation.table[column].dropna())
+            both = key(scores.table[column]).isin(key(validation.table[column]).dropna())
             if both.any():
                 raise CollectionError(
                     f"the films of {scores.name} that are measured and those of {validation.name} that "
                     f"choose thresholds share {whose} ({int(both.sum())} films so, the first is "
                     f"{scores.table.loc[both, 'image'].iloc[0]}): thresholds are chosen on other {whose}"
                 )
+
+
+def _files(images: pd.Series) -> pd.Series:
+    return images.map(os.path.realpath)
 
 
 def assess_run(

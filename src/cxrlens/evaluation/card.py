@@ -14,8 +14,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cxrlens import __version__
-from cxrlens.collections.collection import OUTSIDE
+from cxrlens.collections.collection import OUTSIDE, shared_patients
 from cxrlens.collections.readers.published import KnownSource, known_source, sources_of, youngest
+from cxrlens.collections.tables import persons
 from cxrlens.errors import RunError
 from cxrlens.evaluation.tables import by_class, known, listed, percent
 from cxrlens.files import write_text
@@ -176,7 +177,7 @@ def describe(films: pd.DataFrame, classes: Sequence[str]) -> str:
     """
     parts = [f"{len(films):,} films"]
     if known(films, "patient"):
-        parts[0] += f" of {films['patient'].nunique():,} patients"
+        parts[0] += f" of {persons(films['patient']).nunique():,} patients"
     names = sources_of(films)
     if names:
         parts[0] += f", from {listed(names)}"
@@ -477,8 +478,7 @@ def _parts(films: pd.DataFrame) -> str:
     shares = ", ".join(f"{count:,} {name}" for name, count in films["split"].value_counts().items())
     if not known(films, "patient"):
         return f"{shares}; patients are not known"
-    split = films.dropna(subset=["patient", "split"]).groupby("patient")["split"].nunique()
-    shared = int((split > 1).sum())
+    shared = len(shared_patients(films, "split"))
     whole = "no patient in two of them" if not shared else f"{shared:,} patients in two of them"
     return f"{shares}; {whole}"
 

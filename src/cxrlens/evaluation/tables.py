@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxrlens.collections.tables import persons
 from cxrlens.evaluation.measured import (
     OWN,
     VALIDATED,
@@ -461,7 +462,7 @@ def by_class(films: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         of_class = films[films["label"] == name]
         row: dict[str, object] = {"class": name, "films": len(of_class)}
         if known(films, "patient"):
-            row["patients"] = of_class["patient"].nunique()
+            row["patients"] = persons(of_class["patient"]).nunique()
         if known(films, "age"):
             row["age"] = _ages(of_class)
         if known(films, "sex"):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from cxrlens.collections.collection import OUTSIDE
 from cxrlens.collections.readers.published import known_source
+from cxrlens.collections.tables import persons
 from cxrlens.errors import FilmError, RunError
 from cxrlens.evaluation.assess import assess_run
 from cxrlens.evaluation.card import NO_OUTSIDE, describe, source_warning
@@ -156,7 +157,7 @@ def _learnt_from(model: SavedModel, predictions: pd.DataFrame) -> int:
     """Count films that stand in the model's training or validation set, or whose patients do."""
     seen = predictions["image"].isin([image for image, _ in model.learnt(predictions["image"])])
     if "patient" in predictions:
-        seen |= predictions["patient"].isin(model.patients_learnt)
+        seen |= persons(predictions["patient"]).isin(model.patients_learnt)
     return int(seen.sum())
 
 

@@ -29,7 +29,7 @@ from typing import Any
 import pandas as pd
 
 from cxrlens.collections.collection import OUTSIDE, Collection, read_collection
-from cxrlens.collections.tables import read_own_table
+from cxrlens.collections.tables import persons, read_own_table
 from cxrlens.errors import OutputError, RecipeError, RunError
 from cxrlens.files import (
     file_digest,
@@ -233,9 +233,9 @@ class Run(SavedModel):
 
     @property
     def patients_learnt(self) -> frozenset[str]:
-        """Patients of the films of training and validation, where they are known."""
+        """Patients of the films of training and validation, where they are known, as `persons` names them."""
         used = self.films_learnt()
-        return frozenset(used["patient"].dropna() if "patient" in used else ())
+        return frozenset(persons(used["patient"]).dropna() if "patient" in used else ())
 
     @property
     def weights(self) -> Path:

@@ -198,7 +198,7 @@ class SavedModel(ABC):
     @property
     @abstractmethod
     def patients_learnt(self) -> frozenset[str]:
-        """Patients of the films of training and validation, where they are known."""
+        """Patients of the films of training and validation, where they are known, as `persons` names them."""
 
     @property
     @abstractmethod

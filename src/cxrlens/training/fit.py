@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from cxrlens.collections.cache import CachedFilms, cache_films
-from cxrlens.collections.collection import LABELS, OUTSIDE, Collection
+from cxrlens.collections.collection import LABELS, OUTSIDE, Collection, shared_patients
 from cxrlens.collections.combine import fold, split
 from cxrlens.collections.same_films import Same, refuse_contradictions, same_rows
 from cxrlens.errors import CollectionError, RecipeError, RunError, need
@@ -94,11 +94,8 @@ def _dealt(recipe: Recipe, collection: Collection, same: Same | None) -> Collect
             "the test split: make it with cxrlens split --folds, or leave it out"
         )
     if "patient" in films:
-        shared = inner.groupby("patient")["fold"].nunique()
-        if (shared > 1).any():
-            raise CollectionError(
-                f"patient {shared[shared > 1].index[0]} has films in several folds: fold by patient"
-            )
+        for name in shared_patients(inner, "fold"):
+            raise CollectionError(f"patient {name} has films in several folds: fold by patient")
     return collection
 
 
