@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,6 +105,25 @@ def test_a_film_is_known_by_its_name_where_the_tables_lie_apart(tmp_path):
     table = draw()
     first, second = (written(table, tmp_path / name / f"{name}.csv") for name in ("a", "b"))
     assert compare_scores([first, second], resamples=QUICK).pairs[0].whole
+
+
+def test_rows_of_one_film_are_named(make_run, tmp_path):
+    table = draw()
+    (tmp_path / "film-0.png").touch()
+    (tmp_path / "link.png").symlink_to("film-0.png")
+    for other in ("link.png", "./film-0.png", str(tmp_path / "film-0.png")):
+        twice = pd.concat([table, table.iloc[[0]].assign(image=other)])
+        path = written(twice, tmp_path / "twice.csv")
+        with pytest.raises(CollectionError, match=r"twice\.csv, rows 2 and 302 name one file"):
+            compare_scores([written(table, tmp_path / "a.csv"), path], resamples=QUICK)
+    run = make_run("good", skill=1.9)
+    films = run.predictions("test")
+    link = Path(films["image"][0]).with_name("other-name.png")
+    link.symlink_to(films["image"][0])
+    films.loc[1, "image"] = str(link)
+    run.write_predictions("test", films)
+    with pytest.raises(CollectionError, match=r"predictions-test\.csv, rows 2 and 3 name one file"):
+        compare([run.path, make_run("poor", skill=1.1).path], resamples=QUICK)
 
 
 def test_a_film_of_two_labels_is_left_out(tmp_path):

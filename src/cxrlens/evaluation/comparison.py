@@ -16,7 +16,7 @@ from cxrlens.evaluation.assess import assess, assess_scores
 from cxrlens.evaluation.measured import NORMAL, Disease, Metrics
 from cxrlens.evaluation.metrics import measure
 from cxrlens.evaluation.paired import Pair, pair
-from cxrlens.evaluation.scores import Scores, read_scores
+from cxrlens.evaluation.scores import Scores, read_scores, refuse_repeated
 from cxrlens.evaluation.tables import adjusted, bounds, separations, separations_text
 from cxrlens.runs.run import Run
 
@@ -240,6 +240,7 @@ def _read(path: Path, name: str, resamples: int, seed: int) -> Entry:
         )
     predictions = run.predictions("test")
     predictions["image"] = predictions["image"].map(os.path.realpath)
+    refuse_repeated(predictions["image"], str(path / "predictions-test.csv"))
     test = assess(predictions, run.classes, resamples, seed)
     return Entry(name, run, predictions, test, *_validation(run), courses=_courses(run))
 

@@ -9,7 +9,7 @@ regard to case or spaces round them.
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def read_scores(path: str | Path) -> Scores:
     Raises
     ------
     CollectionError
-        If it cannot be read, lacks ``image``, ``label`` or any score, lists an image twice, or holds a label
+        If it cannot be read, lacks ``image``, ``label`` or any score, names a file twice, or holds a label
         or a score that is missing or none.
     """
     path = Path(path)
@@ -149,7 +149,32 @@ def read_scores(path: str | Path) -> Scores:
     scores = scores_of(read_text_table(path), str(path))
     folder = path.resolve().parent
     images = [os.path.normpath(folder / image) for image in scores.table["image"]]
+    refuse_repeated(images, str(path))
     return replace(scores, table=scores.table.assign(image=images), folder=folder)
+
+
+def refuse_repeated(images: Iterable[str], name: str) -> None:
+    """Refuse a table two rows of which name one file, by whatever path: its film would count twice.
+
+    Parameters
+    ----------
+    images
+        Absolute paths, a row each. They need not exist.
+    name
+        The table's, for the message.
+
+    Raises
+    ------
+    CollectionError
+        With the two rows.
+    """
+    rows: dict[str, int] = {}
+    for row, image in enumerate(images, 2):
+        first = rows.setdefault(os.path.realpath(image), row)
+        if first != row:
+            raise CollectionError(
+                f"{name}, rows {first} and {row} name one file, {image}: leave one row a film"
+            )
 
 
 def scores_of(table: pd.DataFrame, name: str) -> Scores:
