@@ -87,6 +87,13 @@ def test_splits_part_what_is_measured_from_what_chooses(tmp_path):
     assert "100 films of the split train are left out" in test.notes[0]
     with pytest.raises(CollectionError, match="has no test films"):
         read_scores(written(table.iloc[:200], tmp_path)).parted()
+    short = table["split"].replace({"train": "Training", "validation": "val"})
+    assert len(read_scores(written(table.assign(split=short), tmp_path)).parted()[1].table) == 100
+    for word, meant in (("validate", "validation"), ("dev", "validation"), ("train set", "train")):
+        odd = table.assign(split=table["split"].replace("train", word))
+        sentence = f"row 2: unknown split '{word}' .100 rows so.*did you mean {meant}"
+        with pytest.raises(CollectionError, match=sentence):
+            read_scores(written(odd, tmp_path)).parted()
     whole, none = read_scores(written(table.drop(columns="split"), tmp_path)).parted()
     assert (len(whole.table), none) == (300, None)
 

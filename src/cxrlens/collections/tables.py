@@ -384,6 +384,7 @@ _MEANT = {
     "valid": "validation",
     "dev": "validation",
     "testing": "test",
+    "cap": "pneumonia",
 }
 """Words for labels and splits that are offered, never taken."""
 
@@ -548,9 +549,7 @@ def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | Non
         return None
     counts = wrong.value_counts(sort=False)
     first = str(counts.index[0])
-    word = folded(first)
-    near = [_MEANT.get(word, ""), *difflib.get_close_matches(word, [*allowed], n=1)]
-    meant = next((name for name in near if name in [*allowed]), None)
+    meant = meant_by(first, [*allowed])
     offer = f"did you mean {meant}? " if meant else ""
     more = ", ".join(f"{name!r} ({count} rows)" for name, count in list(counts.items())[1:6])
     leave = "" if values.name != "label" else f"; --map {shlex.quote(f'{first}=')} leaves them out"
@@ -559,6 +558,12 @@ def unknown(values: pd.Series, allowed: Iterable[str], origin: str) -> str | Non
         f"({counts.iloc[0]} rows so){f', and {more}' if more else ''}, allowed are {', '.join(allowed)}; "
         f"{offer}{said(origin, f'{first}={meant or str(values.name).upper()}')}{leave}"
     )
+
+
+def meant_by(word: str, allowed: Sequence[str]) -> str | None:
+    """Guess which of our words a word of somebody else's means, to offer it; None if none comes near."""
+    near = [_MEANT.get(folded(word), ""), *difflib.get_close_matches(folded(word), allowed, n=1)]
+    return next((name for name in near if name in allowed), None)
 
 
 def as_html(line: str, table: pd.DataFrame) -> str:

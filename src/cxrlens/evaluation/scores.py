@@ -6,7 +6,6 @@ It comes as CSV or Parquet: ``image``, ``label``, and a column of scores for one
 regard to case or spaces round them.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,20 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cxrlens.collections.collection import LABELS
-from cxrlens.collections.tables import folded, nearly, read_text_table
+from cxrlens.collections.collection import LABELS, SPLITS
+from cxrlens.collections.tables import folded, meant_by, nearly, read_text_table
 from cxrlens.errors import CollectionError
 from cxrlens.evaluation.measured import NORMAL
 from cxrlens.evaluation.metrics import TOLERANCE
 from cxrlens.prediction.trust import UNSURE
 
 _WORDS = ("predicted", "patient", "source", "view", "sex", "split")
-_USUAL = {
-    "tb": "tuberculosis",
-    "healthy": "normal",
-    "no finding": "normal",
-    "cap": "pneumonia",
-}
+_SHORT = {"training": "train", "valid": "validation", "val": "validation", "testing": "test"}
+"""Words for splits that many tables use; any other that is none of ours is refused, as in a collection."""
+
 _KNOWN = ("image", "label", *LABELS, *_WORDS, "age")
 
 
@@ -75,15 +71,13 @@ class Scores:
         Raises
         ------
         CollectionError
-            If no film is left to be measured.
+            If no film is left to be measured, or a split is none of `SPLITS`.
         """
         if "split" not in self.table or self.table["split"].isna().all():
             return self, None
-        split = self.table["split"].str.strip().str.lower()
-        learnt, chose = (
-            split.isin(["train", "training"]),
-            split.isin(["validation", "valid", "val"]),
-        )
+        split = self.table["split"].map(folded, na_action="ignore").replace(_SHORT)
+        _refuse_unknown(self.table.assign(split=split), "split", self.name, SPLITS)
+        learnt, chose = split.eq("train"), split.eq("validation")
         measured = self.table[~(learnt | chose).fillna(False).astype(bool)]
         if measured.empty:
             raise CollectionError(
@@ -306,10 +300,16 @@ def _check_labels(
             f"{name}: {int(empty.sum())} of {len(table)} films have no {column}, the first is "
             f"{table.loc[empty, 'image'].iloc[0]}: fill the column or drop those rows"
         )
-    wrong = ~table[column].isin(allowed)
+    _refuse_unknown(table, column, name, allowed)
+
+
+def _refuse_unknown(
+    table: pd.DataFrame, column: str, name: str, allowed: Sequence[str]
+) -> None:
+    wrong = table[column].notna() & ~table[column].isin(allowed)
     if wrong.any():
         first = str(table.loc[wrong, column].iloc[0])
-        near = next(iter(difflib.get_close_matches(first, allowed, n=1)), _USUAL.get(first))
+        near = meant_by(first, allowed)
         hint = f"; did you mean {near}?" if near else ": drop rows of anything else"
         raise CollectionError(
             f"{name}, row {_row(wrong)}: unknown {column} {first!r} ({int(wrong.sum())} rows so), allowed "
