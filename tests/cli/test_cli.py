@@ -127,6 +127,18 @@ def test_from_a_folder_to_a_split(tmp_path: Path) -> None:
     assert split.loc[split["split"] == "test", "fold"].isna().all()
     assert "exists already" in cxrlens("split", clean, "-o", dealt, code=2)
     cxrlens("split", clean, "-o", dealt, "--force")
+    number = pd.Series(range(len(split)))
+    shared = split.assign(patient="P" + (number // 2).astype(str), fold=number % 2)
+    shared["split"] = number.map(lambda n: ("train", "test")[n % 2])
+    shared.to_csv(tmp_path / "shared.csv", index=False)
+    assert "cxrlens split makes splits by patient" in " ".join(
+        cxrlens("explore", tmp_path / "shared.csv", "-o", tmp_path / "e.html", code=2).split()
+    )
+    said = cxrlens("split", tmp_path / "shared.csv", "-o", tmp_path / "new.csv")
+    assert "folds were of another split and are left out" in " ".join(said.split())
+    new = pd.read_csv(tmp_path / "new.csv")
+    assert new.groupby("patient")["split"].nunique().max() == 1
+    assert "fold" not in new
 
 
 def test_pairs_without_acquisitions_changes_nothing_and_says_so(

@@ -226,7 +226,7 @@ def split(
     """Split films into train, validation and test (64/16/20): by patient, stratified by class and source.
 
     A film that is there twice is found by its content, and all its copies, with their patients, go into
-    one split.
+    one split. A split that the table has is replaced, and its folds with it.
     """
     from cxrlens.collections.collection import read_collection
     from cxrlens.collections.combine import fold, split
@@ -235,7 +235,10 @@ def split(
     from cxrlens.files import refuse_existing
 
     refuse_existing(out, force)
-    read = read_collection(films, Words.of(meanings) if meanings else None)
+    # Patients in two of its splits are what a table is brought here for.
+    read = read_collection(films, Words.of(meanings) if meanings else None, shared_too=True)
+    dealt = "fold" in read.films
+    read = read.of(read.films.drop(columns=["split", "fold"], errors="ignore"))
     images = read.films["image"].tolist()
     if pixels is None:
         pixels = len(images) <= _DECODED
@@ -255,6 +258,8 @@ def split(
     notes = told(read.films, same)
     if not pixels:
         notes += ["films were compared by their bytes; --pixels finds copies saved anew too"]
+    if dealt and not folds:
+        notes += ["the table's folds were of another split and are left out; --folds makes new ones"]
     lines = "".join(f"\nNote: {sentence}" for sentence in notes)
     done(f"{out}: {shares}{lines}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn", out)
     end_with(collection.missing)
