@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cxrlens.collections.collection import Collection
+from cxrlens.collections.collection import Collection, read_collection
 from cxrlens.collections.pairs import RULES, log_sum, reduce_pairs
 from cxrlens.errors import CollectionError
 from cxrlens.phantoms import draw_phantom
@@ -91,6 +91,22 @@ def test_the_rows_that_leave_keep_their_columns(copies: Collection) -> None:
     left = reduce_pairs(copies).left
     assert list(left.columns[:4]) == list(copies.films.columns)
     assert list(left.columns[4:]) == ["score", "kept", "kept_score", "reason"]
+
+
+def test_own_columns_called_as_ours_stay_and_the_table_reads_back(
+    copies: Collection, tmp_path: Path
+) -> None:
+    films = copies.films.assign(score="7", reason="mine", own_reason="more")
+    reduced = reduce_pairs(Collection(films))
+    assert reduced.kept.films["score"].tolist() == ["7", "7"]
+    assert reduced.renamed == {"score": "own_score", "reason": "own_own_reason"}
+    path = reduced.write_left(tmp_path / "deep" / "left.csv")
+    back = read_collection(path).films
+    assert back["own_score"].tolist() == ["7", "7"]
+    assert back["own_own_reason"].tolist() == ["mine", "mine"]
+    assert back["own_reason"].tolist() == ["more", "more"]
+    assert back["kept"].tolist() == ["../P1_2.png", "../P1_2.png"]
+    assert back["reason"].str.startswith("robust: ").all()
 
 
 def test_an_unknown_rule_is_refused(copies: Collection) -> None:

@@ -176,7 +176,7 @@ def pairs(
     Copies share a value in the column `acquisition`. Nothing is deleted: FILE is a new table, and the
     films that left are in FILE with `-left` before its suffix.
     """
-    from cxrlens.collections.collection import Collection, read_collection
+    from cxrlens.collections.collection import read_collection
     from cxrlens.collections.pairs import reduce_pairs
     from cxrlens.files import STDOUT, refuse_existing
 
@@ -200,7 +200,9 @@ def pairs(
     reduced.kept.write(out, force)
     see = ""
     if len(reduced.left) and out != STDOUT:
-        see = f", see {Collection(reduced.left).write(left_out, force)}"
+        see = f", see {reduced.write_left(left_out, force)}"
+        for ours, theirs in reduced.renamed.items():
+            see += f"\nNote: your column {ours!r} is {theirs!r} there, since {ours!r} tells of the pair"
     done(f"{out}: {len(reduced.kept)} films; {len(reduced.left)} copies left{see}", then, out)
     end_with(reduced.failures)
 

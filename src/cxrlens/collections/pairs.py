@@ -6,11 +6,13 @@ choose: the study's sum of the Laplacian of Gaussian, and ours, which holds the 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -33,6 +35,9 @@ SIDE = 224
 
 SIGMA = 1.0
 """Standard deviation, in pixels at `SIDE`, of the Gaussian before the Laplacian; the study gives none."""
+
+TOLD = ("score", "kept", "kept_score", "reason")
+"""Columns of what is told of a film that leaves."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,22 @@ class Reduced(NamedTuple):
     left
         The rows of the films that left, with ``kept`` (the copy that stays), ``score``,
         ``kept_score`` and ``reason``.
+    renamed
+        New names in `left` of the collection's own columns that were called as one of these.
     failures
         Image and sentence of each copy that could not be read; it left too.
     """
 
     kept: Collection
     left: pd.DataFrame
+    renamed: dict[str, str]
     failures: dict[str, str]
+
+    def write_left(self, path: Path, force: bool = False) -> Path:
+        """Write what left as a collection, ``image`` and ``kept`` relative to `path`'s folder."""
+        folder = path.resolve().parent
+        kept = [os.path.relpath(image, folder) for image in self.left["kept"]]
+        return Collection(self.left.assign(kept=kept)).write(path, force)
 
 
 def reduce_pairs(
@@ -123,7 +137,9 @@ def reduce_pairs(
                 f"copies of acquisition {values.idxmax()!r} differ in {column}: correct the table, "
                 f"since copies of one exposure show one {column}"
             )
-    copies = films[films["acquisition"].notna() & films["acquisition"].duplicated(keep=False)]
+    renamed = _renamed(films)
+    copies = films.rename(columns=renamed)
+    copies = copies[films["acquisition"].notna() & films["acquisition"].duplicated(keep=False)]
     groups = [group for _, group in copies.groupby("acquisition", sort=False)]
     rows: list[dict[str, object]] = []
     failures: dict[str, str] = {}
@@ -137,9 +153,20 @@ def reduce_pairs(
             done += len(group)
             if progress:
                 progress(done, len(copies))
-    left = pd.DataFrame(rows, columns=[*films.columns, "score", "kept", "kept_score", "reason"])
+    left = pd.DataFrame(rows, columns=[*copies.columns, *TOLD])
     kept = films[~films["image"].isin(left["image"])].reset_index(drop=True)
-    return Reduced(collection.of(kept), left, failures | dict(collection.missing))
+    return Reduced(collection.of(kept), left, renamed, failures | dict(collection.missing))
+
+
+def _renamed(films: pd.DataFrame) -> dict[str, str]:
+    """Name a user's columns anew that are called as what is told of the films that leave."""
+    names: dict[str, str] = {}
+    for column in films.columns.intersection([*TOLD]):
+        name = f"own_{column}"
+        while name in films:
+            name = f"own_{name}"
+        names[column] = name
+    return names
 
 
 def _leaving(group: pd.DataFrame, rule: str) -> tuple[list[dict[str, object]], dict[str, str]]:
@@ -158,8 +185,8 @@ def _leaving(group: pd.DataFrame, rule: str) -> tuple[list[dict[str, object]], d
     for _, row in group[group["image"] != best].iterrows():
         one = judged[row["image"]]
         reason = broken.get(row["image"]) or f"{rule}: {_reason(one, judged[best])}"
-        scores = {"score": one.score, "kept": best, "kept_score": judged[best].score}
-        rows.append({**row, **scores, "reason": reason})
+        told = (one.score, best, judged[best].score, reason)
+        rows.append({**row, **dict(zip(TOLD, told, strict=True))})
     return rows, broken
 
 
