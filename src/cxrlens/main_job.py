@@ -9,6 +9,7 @@ import pandas as pd
 
 from cxrlens.collections.cache import cache_films
 from cxrlens.collections.collection import Collection, read_collection
+from cxrlens.collections.same_films import people, same_bytes
 from cxrlens.errors import CollectionError, CxrlensError
 from cxrlens.evaluation.assess import assess, assess_run, assess_scores
 from cxrlens.evaluation.measured import Judged, Metrics, read_metrics, write_metrics
@@ -20,7 +21,12 @@ from cxrlens.prediction.predictor import Prediction, Predictor, load
 from cxrlens.progress import Epoch, OnEpoch, Progress, Stages, stage
 from cxrlens.recipes.recipe import Recipe, read_recipe
 from cxrlens.reports.explained import explain_films
-from cxrlens.reports.run import write_films_report, write_report, write_table_report
+from cxrlens.reports.run import (
+    learnt_from,
+    write_films_report,
+    write_report,
+    write_table_report,
+)
 from cxrlens.runs import open_model
 from cxrlens.runs.bundle import installed_models
 from cxrlens.runs.run import Run, write_predictions
@@ -226,11 +232,22 @@ def _write_measured(out: Path, split: str, found: Metrics | Judged) -> None:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What `evaluate_on` gives: the predictions, their metrics, and films that could not be read."""
+    """What `evaluate_on` gives.
+
+    Attributes
+    ----------
+    predictions, metrics
+        Of the films.
+    failures
+        Image and sentence of each film that could not be read.
+    warning
+        What is to be said where the model has seen films or patients among them; else empty.
+    """
 
     predictions: pd.DataFrame
     metrics: Metrics
     failures: dict[str, str]
+    warning: str = ""
 
 
 def evaluate_on(
@@ -301,18 +318,22 @@ def evaluate_on(
     write_predictions(out / "predictions.csv", table)
     _write_measured(out, "other", metrics)
     write_films_report(saved, table, metrics, out / "report.html", force=True)
-    return Evaluated(table, metrics, cached.failures | dict(collection.missing))
+    failures = cached.failures | dict(collection.missing)
+    return Evaluated(table, metrics, failures, learnt_from(saved, table))
 
 
 def _validation(run: Run, table: pd.DataFrame) -> pd.DataFrame | None:
-    """Read the run's validation films that choose thresholds, without those that are to be measured."""
+    """Read the run's validation films that choose thresholds, without those that are to be measured.
+
+    Films are the same by what their files hold, and films of one patient choose nothing for each other.
+    """
     if not (run.path / "predictions-validation.csv").is_file():
         return None
     films = run.predictions("validation")
-    for column in ("image", "patient"):
-        if column in films and column in table:
-            films = films[~films[column].isin(table[column].dropna())]
-    return films
+    both = pd.concat([films, table], ignore_index=True)
+    whose = people(both, same_bytes(both["image"].tolist()))
+    others = ~whose[: len(films)].isin(whose[len(films) :]).to_numpy(bool)
+    return films[others] if others.any() else None
 
 
 @dataclass(frozen=True)

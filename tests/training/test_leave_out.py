@@ -1,12 +1,16 @@
 """Real trainings of thumbnails on small drawn films of several made-up places."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from typer.testing import CliRunner
+
+from cxrlens.cli import app
 from cxrlens.cli.evaluate import say_metrics
 from cxrlens.collections.collection import Collection
 from cxrlens.errors import CollectionError, RecipeError
@@ -201,6 +205,24 @@ def test_a_person_is_never_left_out_and_learnt_from(placed: Collection) -> None:
         ridge("leave_out.in_turn=[[nih]]", "leave_out.together=[]"), Collection(films)
     )
     assert recipe.leave_out.in_turn == (("nih", "qatar"),)
+
+
+def test_copies_of_validation_films_choose_no_threshold_and_are_told(
+    in_turn: Run, placed: Collection, tmp_path: Path
+) -> None:
+    for split in ("test", "validation"):
+        films = placed.split(split)[["image", "label"]]
+        for image in films["image"]:
+            shutil.copy(image, tmp_path / f"{split}-{Path(image).name}")
+        copies = [f"{split}-{Path(image).name}" for image in films["image"]]
+        films.assign(image=copies).to_csv(tmp_path / "films.csv", index=False)
+        verb = ["evaluate", str(tmp_path / "films.csv"), "--model", str(in_turn.path)]
+        done = CliRunner().invoke(app, [*verb, "-o", str(tmp_path / split)])
+        assert done.exit_code == 0, done.output
+        seen = split == "validation"
+        points = pd.read_csv(tmp_path / split / "operating-points.csv")
+        assert ("validation films" in set(points["chosen_on"])) != seen
+        assert ("the figures flatter" in " ".join(done.output.split())) == seen
 
 
 def test_a_source_that_a_class_needs_stays_and_that_is_said(placed: Collection) -> None:

@@ -126,6 +126,8 @@ def evaluate(
         )
     _say("other films", result.metrics)
     _say_diseases(result.metrics.diseases)
+    if result.warning:
+        out.print(f"[yellow]{escape(result.warning)}[/]")
     done(
         f"{folder}: wrote predictions.csv, {', '.join(job.TABLE_FILES)}",
         f"open {folder / 'report.html'}",

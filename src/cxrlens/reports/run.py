@@ -139,12 +139,8 @@ def write_films_report(
         population=describe(predictions, run.classes),
     )
     _headline(page, tested, "other", predictions)
-    seen = _learnt_from(run, predictions)
-    if seen:
-        page.warning(
-            f"{seen:,} of these films, or other films of their patients, were learnt from or chose "
-            "the epoch: the figures flatter."
-        )
+    if warning := learnt_from(run, predictions):
+        page.warning(warning)
     if run.cannot_recognise:
         page.text(run.cannot_recognise)
     _results(page, tested, predictions, {"other": tested})
@@ -153,12 +149,17 @@ def write_films_report(
     return page.write(path, force)
 
 
-def _learnt_from(model: SavedModel, predictions: pd.DataFrame) -> int:
-    """Count films that stand in the model's training or validation set, or whose patients do."""
+def learnt_from(model: SavedModel, predictions: pd.DataFrame) -> str:
+    """Warn of films that stand in the model's training or validation set, or whose patients do, if any do."""
     seen = predictions["image"].isin([image for image, _ in model.learnt(predictions["image"])])
     if "patient" in predictions:
         seen |= persons(predictions["patient"]).isin(model.patients_learnt)
-    return int(seen.sum())
+    if not seen.any():
+        return ""
+    return (
+        f"{int(seen.sum()):,} of these films, or other films of their patients, were learnt from or chose "
+        "the epoch: the figures flatter."
+    )
 
 
 def write_table_report(
