@@ -38,6 +38,11 @@ def test_columns_are_known_whatever_their_case_and_separator(tmp_path, separator
     assert "each is the likeliest class" in scores.notes[0]
 
 
+def test_an_age_that_can_be_none_is_not_known(tmp_path):
+    ages = read_scores(written(draw().assign(age=[-5, 1e9, 0, 120, "?"] * 60), tmp_path)).table["age"]
+    assert ages[:5].isna().tolist() == [True, True, False, False, True]
+
+
 def test_a_patient_called_na_is_a_patient(tmp_path):
     table = draw()
     table.loc[:9, "patient"] = "NA"

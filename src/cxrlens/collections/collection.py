@@ -40,6 +40,7 @@ from cxrlens.collections.tables import (
 from cxrlens.errors import CollectionError, FilmError, need
 from cxrlens.files import moved_into_place, refuse_existing
 from cxrlens.radiographs.grey import Mask
+from cxrlens.radiographs.integrity import OLDEST
 from cxrlens.radiographs.read import read_radiograph
 
 _NO_NUMBER = {"na", "n/a", "nan", "null", "none", "<na>", "#n/a", "nil", "-", "?", "."}
@@ -301,10 +302,13 @@ def _numbers(films: pd.DataFrame, column: str, origin: str) -> pd.Series:
     wrong |= values.notna() & ~values.abs().lt(float("inf"))
     if column == "fold":
         wrong |= values.notna() & ((values < 0) | (values % 1 != 0))
+    else:
+        wrong |= values.notna() & ~values.between(0, OLDEST)
     if wrong.any():
         raise CollectionError(
             f"{origin}, row {int(wrong.to_numpy(bool).argmax()) + 2}: {column} "
-            f"{films.loc[wrong, column].iloc[0]!r} is no number that can be one"
+            f"{films.loc[wrong, column].iloc[0]!r} is no number that can be one: correct it, or leave the "
+            "field empty where it is not known"
         )
     return values.astype("Int64") if column == "fold" else values.astype(float)
 

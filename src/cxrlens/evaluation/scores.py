@@ -21,6 +21,7 @@ from cxrlens.errors import CollectionError
 from cxrlens.evaluation.measured import NORMAL
 from cxrlens.evaluation.metrics import TOLERANCE
 from cxrlens.prediction.trust import UNSURE
+from cxrlens.radiographs.integrity import OLDEST
 
 _WORDS = ("predicted", "patient", "source", "view", "sex", "split")
 _SHORT = {"training": "train", "valid": "validation", "val": "validation", "testing": "test"}
@@ -214,7 +215,8 @@ def scores_of(table: pd.DataFrame, name: str) -> Scores:
             text = table[column].astype("string").str.strip()
             table[column] = text.mask(text == "")
     if "age" in table:
-        table["age"] = pd.to_numeric(table["age"], errors="coerce").astype(float)
+        ages = pd.to_numeric(table["age"], errors="coerce").astype(float)
+        table["age"] = ages.where(ages.between(0, OLDEST))
     if "calibrated" in table:
         table["calibrated"] = (
             table["calibrated"].astype("string").str.lower().eq("true").fillna(False)

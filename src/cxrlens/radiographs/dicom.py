@@ -40,6 +40,7 @@ from cxrlens.radiographs.dicom_tags import (
 )
 from cxrlens.radiographs.grey import grey_of_colour, refuse_size, to_eight_bits
 from cxrlens.radiographs.integrity import (
+    OLDEST,
     CodedForm,
     bare_lossless_jpeg,
     coded_form,
@@ -137,9 +138,6 @@ def _inflated_size(deflated: bytes, enough: int) -> int:
         rest = inflater.unconsumed_tail
     return size
 
-
-OLDEST = 120.0
-"""Years above which an age is a slip of the pen: NIH's first table has patients of 411."""
 
 _YEARS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 _AGE = re.compile(r"(\d{1,3})\s*([ymwd]?)", re.IGNORECASE)

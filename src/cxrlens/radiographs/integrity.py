@@ -24,6 +24,9 @@ _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}) | {0xF7}
 _LOSSLESS_FRAMES = frozenset({0xC3, 0xC7, 0xCB, 0xCF, 0xF7})
 
 
+OLDEST = 120.0
+"""Years above which an age is a slip of the pen: NIH's first table has patients of 411."""
+
 TINTED = 2.0
 """What `tint` says of pictures that a camera or a scanner took in colour; grey saved as colour has 0 or 1."""
 
