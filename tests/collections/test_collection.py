@@ -62,7 +62,10 @@ def test_written_elsewhere_the_films_are_still_found(folder: Path, suffix: str) 
         ("image,patient,fold\na.png,p,0\nb.png,p,1\n", "more than one fold"),
         ("image,split\na.png,training\n", "unknown split 'training'"),
         ("image,age\na.png,old\n", "age 'old'"),
-        ("image,age\na.png,30\nb.png,-5\n", "row 3: age '-5' is no number .* leave the field empty"),
+        (
+            "image,age\na.png,30\nb.png,-5\n",
+            "row 3: age '-5' is no number .* leave the field empty",
+        ),
         ("image,age\na.png,1e9\n", "age '1e9'"),
         ("image,fold\na.png,0.5\n", "fold"),
         ("image\n", "lists no film"),

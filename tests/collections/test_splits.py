@@ -53,7 +53,9 @@ def test_shares_hold_over_many_small_sources(each: int) -> None:
     done = fold(split(Collection(table)), 4).films
     wanted = pd.Series({"train": 0.64, "validation": 0.16, "test": 0.20})
     for _, part in [("all", done), *done.groupby("label")]:
-        assert (part["split"].value_counts(normalize=True) - wanted).abs().max() < 0.02 + 1 / len(part)
+        assert (part["split"].value_counts(normalize=True) - wanted).abs().max() < 0.02 + 1 / len(
+            part
+        )
         assert (part["fold"].value_counts(normalize=True) - 0.25).abs().max() < 0.02 + 1 / len(part)
 
 

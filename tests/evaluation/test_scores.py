@@ -39,7 +39,9 @@ def test_columns_are_known_whatever_their_case_and_separator(tmp_path, separator
 
 
 def test_an_age_that_can_be_none_is_not_known(tmp_path):
-    ages = read_scores(written(draw().assign(age=[-5, 1e9, 0, 120, "?"] * 60), tmp_path)).table["age"]
+    ages = read_scores(written(draw().assign(age=[-5, 1e9, 0, 120, "?"] * 60), tmp_path)).table[
+        "age"
+    ]
     assert ages[:5].isna().tolist() == [True, True, False, False, True]
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-
 from typer.testing import CliRunner
 
 from cxrlens.cli import app
@@ -190,7 +189,9 @@ def test_sources_that_share_patients_or_a_hospital_go_together(placed: Collectio
 
 def test_a_person_is_never_left_out_and_learnt_from(placed: Collection) -> None:
     films = placed.films.copy()
-    there, here, qatar = (films.index[films["source"] == name][0] for name in ("there", "here", "qatar"))
+    there, here, qatar = (
+        films.index[films["source"] == name][0] for name in ("there", "here", "qatar")
+    )
     films.loc[[there, here, qatar], "patient"] = ["X-7", "x-7", "12"]
     films.loc[here, "source"] = pd.NA
     apart = ridge("leave_out.sources=[there]", "leave_out.together=[]")

@@ -201,7 +201,7 @@ def test_folds_that_share_a_patient_are_refused(phantoms: Collection) -> None:
     number = range(len(phantoms.films))
     names = pd.array([("P1", "p1")[n % 2] for n in number], dtype="string")
     films = phantoms.films.assign(patient=names, fold=[n % 2 for n in number])
-    with pytest.raises(CollectionError, match="patient [Pp]1 has films in several folds"):
+    with pytest.raises(CollectionError, match=r"patient [Pp]1 has films in several folds"):
         members_of(small("resnet-voting", "folds=2"), Collection(films))
 
 

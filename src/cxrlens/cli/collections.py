@@ -261,7 +261,9 @@ def split(
     if not pixels:
         notes += ["films were compared by their bytes; --pixels finds copies saved anew too"]
     if dealt and not folds:
-        notes += ["the table's folds were of another split and are left out; --folds makes new ones"]
+        notes += [
+            "the table's folds were of another split and are left out; --folds makes new ones"
+        ]
     lines = "".join(f"\nNote: {sentence}" for sentence in notes)
     done(f"{out}: {shares}{lines}", f"cxrlens train lite0-ffn {out} -o runs/lite0-ffn", out)
     end_with(collection.missing)

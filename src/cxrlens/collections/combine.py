@@ -140,8 +140,8 @@ def _refuse_clashing_patients(films: pd.DataFrame, table: pd.Series) -> None:
         sources = sorted(set(first["source"]))
         raise CollectionError(
             f"{len(clashing)} patients occur in two tables under two sources, for example "
-            f"{first['patient'].iloc[0]!r} under {' and '.join(sources)}: if they are different people, put the "
-            "source before their ids in one table; if they are the same, their films would be "
+            f"{first['patient'].iloc[0]!r} under {' and '.join(sources)}: if they are different people, put "
+            "the source before their ids in one table; if they are the same, their films would be "
             "counted twice, so merge only one of the sources"
         )
 
@@ -178,7 +178,7 @@ def _notes(films: pd.DataFrame) -> list[str]:
 
 
 STEADY = 3
-"""Patients of a stratum that its smallest part should get, from which on rounding does little to the shares."""
+"""Patients of a stratum that its smallest part should get, from which on rounding does little."""
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
@@ -255,8 +255,8 @@ def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> 
     patient = people(films, same_bytes(films["image"].tolist()) if same is None else same)
     source = films["source"].fillna("") if "source" in films else pd.Series("", index=films.index)
     named = films["label"].astype(str)
-    classes = named.groupby(patient).agg(lambda of: frozenset(of))
-    strata = (named + "/" + source).groupby(patient).agg(lambda of: "+".join(sorted(set(of))))
+    classes = named.groupby(patient).agg(_all_of)
+    strata = (named + "/" + source).groupby(patient).agg(_all_of)
     patients = patient.groupby(films["label"]).nunique()
     if (patients < len(shares)).any():
         label = patients.index[patients < len(shares)][0]
@@ -283,7 +283,7 @@ def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> 
         # Where that leaves it undecided, the part that lacks most films overall takes it.
         short = shares * len(films) - overall
         bare = np.zeros(len(shares))
-        for one in classes[name]:
+        for one in classes[name].split("+"):
             if left[one] <= (~seen[one]).sum():
                 bare += ~seen[one]  # only so does each part get a patient of the class
         part = int(np.lexsort((-short, -np.round(lack, 9), -bare))[0])
@@ -291,10 +291,14 @@ def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> 
         of_stratum.give(name, part)
         of_class.give(name, part)
         overall[part] += sizes[name]
-        for one in classes[name]:
+        for one in classes[name].split("+"):
             left[one] -= 1
             seen[one][part] = True
     return np.array([part_of[name] for name in patient], dtype=np.int64)
+
+
+def _all_of(words: pd.Series) -> str:
+    return "+".join(sorted(set(words)))
 
 
 class _Dealt:
@@ -304,7 +308,7 @@ class _Dealt:
         self.groups = groups.to_dict()
         self.sizes = sizes.to_dict()
         totals = sizes.groupby(groups).sum()
-        self.lacks = {name: shares * total for name, total in totals.items()}
+        self.lacks: dict[str, Floats] = {str(of): shares * total for of, total in totals.items()}
 
     def lack(self, patient: str) -> Floats:
         """Return how many films of the patient's group each part should still get."""

@@ -279,8 +279,8 @@ def _records(text: str, separator: str, at: str, line: int) -> Iterator[tuple[in
             if len(taken) < 2:
                 raise
             raise CollectionError(
-                f"{at} {line + 1}: a quote that opens there is not closed, so that the rows behind it would be "
-                "lost: close it, or take it away"
+                f"{at} {line + 1}: a quote that opens there is not closed, so that the rows behind it would "
+                "be lost: close it, or take it away"
             ) from error
         if row is None:
             return

@@ -305,9 +305,7 @@ def _check_labels(
     _refuse_unknown(table, column, name, allowed)
 
 
-def _refuse_unknown(
-    table: pd.DataFrame, column: str, name: str, allowed: Sequence[str]
-) -> None:
+def _refuse_unknown(table: pd.DataFrame, column: str, name: str, allowed: Sequence[str]) -> None:
     wrong = table[column].notna() & ~table[column].isin(allowed)
     if wrong.any():
         first = str(table.loc[wrong, column].iloc[0])

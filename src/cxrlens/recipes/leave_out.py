@@ -213,9 +213,7 @@ def _with_bound(
     return tuple(name for name in known if name in gone)
 
 
-def _lost(
-    recipe: Recipe, collection: Collection, sources: Sequence[str], whose: pd.Series
-) -> str:
+def _lost(recipe: Recipe, collection: Collection, sources: Sequence[str], whose: pd.Series) -> str:
     """Name a class of which no film would be left, in training or in a split; empty where all are left."""
     films = collection.films
     going = _going(films, whose, sources)
