@@ -61,7 +61,9 @@ def test_a_path_through_a_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"could not be written: a part of its path is a file"):
         write_text(tmp_path / "a" / "b.txt", "x")
     for force in (False, True):
-        with pytest.raises(OutputError, match=r"a could not be written: a part of its path is a file"):
+        with pytest.raises(
+            OutputError, match=r"a could not be written: a part of its path is a file"
+        ):
             refuse_filled(tmp_path / "a", force)
 
 

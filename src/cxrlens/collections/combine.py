@@ -180,6 +180,9 @@ def _notes(films: pd.DataFrame) -> list[str]:
 STEADY = 3
 """Patients of a stratum that its smallest part should get, from which on rounding does little."""
 
+FEW = 3
+"""Strata of a class whose rounding, a patient in each, does little to the class as a whole."""
+
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
 
@@ -269,31 +272,42 @@ def _deal(films: pd.DataFrame, shares: Floats, seed: int, same: Same | None) -> 
     order = np.array(sorted(strata.index))
     np.random.default_rng(seed).shuffle(order)
     order = order[np.argsort(-sizes[order].to_numpy(), kind="stable")]
-    steady = shares.min() * strata.map(strata.value_counts()) >= STEADY
     of_stratum, of_class = _Dealt(strata, sizes, shares), _Dealt(classes, sizes, shares)
+    few = classes.map(strata.groupby(classes).nunique()) <= FEW
+    steady = few | (shares.min() * strata.map(strata.value_counts()) >= STEADY)
     left = patients.to_dict()
     seen = {name: np.zeros(len(shares), bool) for name in left}
     overall = np.zeros(len(shares))
     part_of: dict[str, int] = {}
-    for name in order:
-        lack = of_stratum.lack(name)
-        if not steady[name] and lack.max() < sizes[name]:
-            # No part lacks a whole patient here, and rounding would favour the same part in every stratum.
-            lack = np.where(lack > 0, of_class.lack(name), -np.inf)
+
+    def give(name: str, lack: Floats) -> None:
+        labels = classes[name].split("+")
+        bare = np.zeros(len(shares))
+        for of in labels:
+            if left[of] <= (~seen[of]).sum():
+                bare += ~seen[of]  # or a part would get no patient of the class
         # Where that leaves it undecided, the part that lacks most films overall takes it.
         short = shares * len(films) - overall
-        bare = np.zeros(len(shares))
-        for one in classes[name].split("+"):
-            if left[one] <= (~seen[one]).sum():
-                bare += ~seen[one]  # only so does each part get a patient of the class
         part = int(np.lexsort((-short, -np.round(lack, 9), -bare))[0])
         part_of[name] = part
         of_stratum.give(name, part)
         of_class.give(name, part)
         overall[part] += sizes[name]
-        for one in classes[name].split("+"):
-            left[one] -= 1
-            seen[one][part] = True
+        for of in labels:
+            left[of] -= 1
+            seen[of][part] = True
+
+    # Where no part lacks a whole patient, rounding would favour the same part in every small stratum: such
+    # patients wait, and go where their class lacks most.
+    waiting = []
+    for name in order:
+        lack = of_stratum.lack(name)
+        if steady[name] or lack.max() >= sizes[name]:
+            give(name, lack)
+        else:
+            waiting.append(name)
+    for name in waiting:
+        give(name, of_class.lack(name))
     return np.array([part_of[name] for name in patient], dtype=np.int64)
 
 
