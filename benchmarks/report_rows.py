@@ -157,16 +157,17 @@ def finish(name: str, folder: Path) -> None:
     out = folder / "rows" / name
     if (out / "predictions-test.csv").exists():
         return
+    rows, how = TOGETHER.get(name, ((), ()))
+    members = [folder / "rows" / of for of in rows]
+    if members and not how:
+        # Nothing is trained, so one that was interrupted begins anew.
+        blend(members, out, force=True)
+        return
     if (out / "versions.json").exists():
         go_on(out, progress=say)
         return
-    if name in TOGETHER:
-        rows, settings = TOGETHER[name]
-        members = [folder / "rows" / of for of in rows]
-        if settings:
-            distil(members, out, settings=settings)
-        else:
-            blend(members, out)
+    if members:
+        distil(members, out, settings=how)
         return
     recipe, settings = (ROWS | SECOND | STUDY | BASELINES | NAMED_ROWS)[name]
     changes = (f"name={name}", *settings)

@@ -317,9 +317,10 @@ def evaluate_on(
     )
     write_predictions(out / "predictions.csv", table)
     _write_measured(out, "other", metrics)
-    write_films_report(saved, table, metrics, out / "report.html", force=True)
+    warning = learnt_from(saved, table)
+    write_films_report(saved, table, metrics, out / "report.html", force=True, warning=warning)
     failures = cached.failures | dict(collection.missing)
-    return Evaluated(table, metrics, failures, learnt_from(saved, table))
+    return Evaluated(table, metrics, failures, warning)
 
 
 def _validation(run: Run, table: pd.DataFrame) -> pd.DataFrame | None:

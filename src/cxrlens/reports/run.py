@@ -106,7 +106,12 @@ def write_report(
 
 
 def write_films_report(
-    run: SavedModel, predictions: pd.DataFrame, tested: Metrics, path: Path, force: bool = False
+    run: SavedModel,
+    predictions: pd.DataFrame,
+    tested: Metrics,
+    path: Path,
+    force: bool = False,
+    warning: str | None = None,
 ) -> Path:
     """Write the report of a model on films that are none of its own.
 
@@ -120,6 +125,8 @@ def write_films_report(
         Their metrics.
     path, force
         As in `write_report`.
+    warning
+        What `learnt_from` said of them, which reads every film's file; None asks it.
 
     Returns
     -------
@@ -139,7 +146,9 @@ def write_films_report(
         population=describe(predictions, run.classes),
     )
     _headline(page, tested, "other", predictions)
-    if warning := learnt_from(run, predictions):
+    if warning is None:
+        warning = learnt_from(run, predictions)
+    if warning:
         page.warning(warning)
     if run.cannot_recognise:
         page.text(run.cannot_recognise)
